@@ -1,0 +1,44 @@
+/* thread.h - the one thread pool, and the only file besides mem.c that touches pthreads (thread.c).
+ *
+ * The pool starts at the first large job, is sized by affinity mask and cgroup quota, SLUGNET_THREADS or
+ * sn_threads_set; workers spin briefly, then sleep on a futex. It runs one job at a time: a second
+ * submitter, or a call from inside a job, runs its whole job itself, with the same bits. After fork() the child
+ * starts its own pool at its first job. Each job runs under the submitter's floating-point mode (fpmode.h).
+ */
+#ifndef SN_THREAD_H
+#define SN_THREAD_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define SN_MAX_THREADS 64
+
+/* A piece of a job: elements begin..end-1; worker is 0 (the caller) .. sn_threads()-1.
+ * What is computed for an element must not depend on where the pieces are cut. No allocation, no sn_fail, no Lua. */
+typedef void sn_task(void *ctx, int64_t begin, int64_t end, int worker);
+
+/* Run fn over 0..n-1 in pieces of at least `grain` elements (n <= grain: one call on the caller, nothing else happens).
+ * Returns when all are done. Pieces are cut at multiples of grain. */
+void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx);
+
+int sn_threads(void);          /* threads a job may use, the caller included */
+int sn_threads_set(int n);     /* 1..SN_MAX_THREADS, 0 = the default for this machine; -1 after sn_fail */
+int sn_threads_available(void);/* cores by affinity and quota */
+
+/* Scratch memory per thread, for packing buffers and the like. Reserve before the job (may fail: -1), fetch inside
+ * it by the worker number. It grows only; steady state allocates nothing. Contents do not survive between jobs. */
+int sn_scratch_reserve(size_t bytes);
+void *sn_scratch(int worker);
+
+/* Simple things built on pthreads for the rest (feed, slugnet.c). */
+typedef struct sn_thread sn_thread;
+typedef struct sn_lock sn_lock;      /* a mutex with one condition variable */
+sn_thread *sn_thread_start(void (*fn)(void *), void *ctx); /* NULL after sn_fail */
+void sn_thread_join(sn_thread *t);
+sn_lock *sn_lock_new(void);
+void sn_lock_free(sn_lock *l);
+void sn_lock_enter(sn_lock *l);
+void sn_lock_leave(sn_lock *l);
+void sn_lock_wait(sn_lock *l);       /* inside enter/leave */
+void sn_lock_wake(sn_lock *l);       /* wakes all */
+
+#endif

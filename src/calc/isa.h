@@ -1,0 +1,29 @@
+/* isa.h - how one kernel source becomes several: files named *.isa.c are compiled once per instruction set.
+ *
+ * The Makefile compiles each calc/X.isa.c with -DSNK_ISA=baseline, avx2 and avx512 (and -mavx2 -mfma -mf16c, -mavx512f -mavx512bw
+ * -mavx512dq -mavx512vl -mfma -mf16c). Every function in such a file is static, except one constant table of function pointers,
+ * `const snk_X SNK_FN(snk_X)`. Column X declares the struct in calc/X.h and says SNK_TABLE(X) there; callers use snk_X_now()->f(...).
+ * Compiled with -ffp-contract=off like all else: a fused multiply-add is written as such (v_fma in vec.h), never left to the compiler.
+ */
+#ifndef SNK_ISA_H
+#define SNK_ISA_H
+#include "base/cpu.h"
+
+#define SNK_CAT_(a, b) a##_##b
+#define SNK_CAT(a, b) SNK_CAT_(a, b)
+#define SNK_FN(name) SNK_CAT(name, SNK_ISA) /* snk_gemm -> snk_gemm_avx2 */
+
+#if defined(__x86_64__) || defined(__i386__)
+#define SNK_TABLE(col)                                                                  \
+  extern const snk_##col snk_##col##_baseline, snk_##col##_avx2, snk_##col##_avx512;    \
+  static inline const snk_##col *snk_##col##_now(void) {                                \
+    static const snk_##col *const table[SN_ISA_COUNT] = {&snk_##col##_baseline, &snk_##col##_avx2, &snk_##col##_avx512}; \
+    return table[sn_isa()];                                                             \
+  }
+#else
+#define SNK_TABLE(col)                                                                  \
+  extern const snk_##col snk_##col##_baseline;                                          \
+  static inline const snk_##col *snk_##col##_now(void) { return &snk_##col##_baseline; }
+#endif
+
+#endif

@@ -1,0 +1,179 @@
+/* op.h - the descriptor of an operation, and the one function through which every operation goes.
+ *
+ * sno_call checks, promotes, infers shapes, allocates, runs the kernel and tells two independent listeners: the tape
+ * (tape.h: when a gradient is wanted) and the recorder (exec: inside sn.compile). Nothing computes any other way.
+ * A backward is written in operations called the same way.
+ */
+#ifndef SNO_OP_H
+#define SNO_OP_H
+#include "base/random.h"
+#include "core/tensor.h"
+
+#define SNO_MAXOUT 8
+#define SNO_MAXATTR 12
+
+/* ---- attributes: the non-tensor arguments of a call, in the order of the descriptor's argument string */
+typedef enum sno_kind {
+  SNO_TENSOR, SNO_TENSORS,                 /* x, xs* : inputs, never attributes */
+  SNO_INT, SNO_NUM, SNO_BOOL, SNO_STR,     /* i, d, i, s */
+  SNO_DIM, SNO_DIMS,                       /* i | n,v : dimensions, from 0 below script; ABSENT means all */
+  SNO_INTS, SNO_INT2,                      /* n,v : sizes (varargs from Lua) | two numbers, one given means both */
+  SNO_DTYPE,                               /* i : sn_dtype */
+  SNO_POS,                                 /* i : a position along a dimension, from 0 below script; negative counts from the end, checked by the shape rule */
+  SNO_BASE,                                /* i : what index values count from: 1 from Lua, 0 from C; never written by a user */
+  SNO_SLICES,                              /* v : see index.c */
+  SNO_FOREIGN                              /* p : an object with its own retain/free (operations written in Lua) */
+} sno_kind;
+
+typedef struct sno_foreign { int refs; void (*free)(struct sno_foreign *); } sno_foreign;
+
+typedef struct sno_val {
+  uint8_t kind;      /* sno_kind */
+  bool absent;       /* optional and not given */
+  uint8_t n;         /* length of v */
+  union {
+    int64_t i;
+    double d;
+    const char *s;           /* static: one of the words the descriptor allows */
+    int64_t v[SNT_MAXDIM * 3];
+    sno_foreign *p;
+  };
+} sno_val;
+
+/* One argument as parsed from the descriptor's string. Grammar, words separated by spaces:
+ *   x            a tensor (a Lua number becomes a weak 0-d tensor)
+ *   b?           a tensor that may be absent
+ *   xs*          a list of tensors (must be the only list unless groups=n is stated by the descriptor flag SNO_LISTS)
+ *   name:kind    an attribute that must be given;  name:kind=value  with a default;  name:kind?  may be absent
+ * kinds: int num bool dim dims ints int2 dtype pos base slices foreign, and str(a|b|c) for one of some words.
+ * Positional in this order from Lua, or by name in the option table at the end. */
+typedef struct sno_arg {
+  const char *name;
+  sno_kind kind;
+  bool optional;     /* b?, kind?, or has a default */
+  bool has_default;
+  sno_val value;     /* the default */
+  const char *const *words; /* SNO_STR: allowed words, NULL-terminated */
+} sno_arg;
+
+/* ---- flags */
+enum {
+  SNO_PURE = 0,          /* the default: may be merged, folded, moved, removed */
+  SNO_RANDOM = 1,        /* takes a range of the generator: c->rng */
+  SNO_WRITES = 2,        /* writes its first input (or all of its first list): in place; the output is that input */
+  SNO_VIEW = 4,          /* outputs share the first input's storage: forward only makes metadata (in `infer`) */
+  SNO_NODIFF = 8,        /* declared not differentiable */
+  SNO_ONCE = 16,         /* its backward is not itself differentiable */
+  SNO_CONTIG = 32,       /* wants contiguous inputs: the dispatcher inserts `contiguous` operations */
+  SNO_HALF = 64,         /* handles float16/bfloat16 itself; otherwise the dispatcher computes in float32 and casts back */
+  SNO_HIDDEN = 128,      /* not shown to Lua as a function (backward kernels, dispatch helpers) */
+  SNO_METHOD_ONLY = 256, /* a method of tensors, no sn.function */
+  SNO_FUNC_ONLY = 512,   /* sn.function, no method */
+  SNO_LISTS = 1024       /* several lists of equal length (optimizer updates) */
+};
+
+struct sno_op;
+
+/* What a shape rule fills in for one output. */
+typedef struct sno_out {
+  uint8_t dtype, ndim;
+  int64_t shape[SNT_MAXDIM];
+  snt_tensor *alias;   /* set: the output is this tensor (a view made by infer, or the input of a writing op); one reference is given over */
+} sno_out;
+
+/* One call, as infer and forward see it. */
+typedef struct sno_call {
+  const struct sno_op *op;
+  int nin, nout;
+  snt_tensor **in;               /* by argument; an absent one is NULL; a list is spliced in place, its length in nlist */
+  int nlist;
+  sno_val *attr;                 /* in order; infer may complete absent ones (a default that depends on shapes) */
+  sno_out want[SNO_MAXOUT];      /* filled by infer */
+  snt_tensor *out[SNO_MAXOUT];   /* given to forward, allocated or aliased */
+  size_t scratch_bytes;          /* set by infer: forward gets that much at c->scratch, 64-byte aligned */
+  void *scratch;
+  uint64_t rng_blocks;           /* set by infer of a random op: positions it takes */
+  sn_rng rng;                    /* given to forward */
+} sno_call;
+
+/* What a backward sees and fills. Runs inside a scope: operation results need no freeing. */
+typedef struct sno_back {
+  const struct sno_op *op;
+  int nin, nout;
+  snt_tensor **in;               /* saved inputs; NULL where absent or not saved (descriptor's save_in) */
+  snt_tensor **out;              /* saved outputs likewise (save_out) */
+  const sno_out *in_spec;        /* shape and dtype of every input, saved or not */
+  const sno_out *out_spec;
+  const sno_val *attr;
+  int nlist;
+  snt_tensor **gy;               /* gradient of each output; NULL if none arrived (only with several outputs) */
+  const bool *want;              /* which inputs want one */
+  snt_tensor **gx;               /* to fill: gradient of each wanted input (borrowed, scope-owned); NULL means zero */
+} sno_back;
+
+typedef struct sno_op {
+  const char *name;
+  const char *args;              /* see the grammar above */
+  uint32_t flags;
+  uint8_t nout;                  /* 1 unless infer sets c->nout */
+  uint32_t save_in, save_out;    /* bit i: backward reads input / output i (a list counts as its first bit) */
+  int (*infer)(sno_call *c);     /* checks everything, sets want[]: after it forward cannot fail. -1 after sn_fail */
+  void (*forward)(sno_call *c);  /* computes out[] from in[]; no allocation, no failure */
+  int (*backward)(sno_back *b);  /* -1 after sn_fail */
+  /* Lua expressions, tried by the descriptor walk (tests/walk): samples separated by `;`, each a list of arguments.
+   * f(2,3) float tensor of normals, p(..) positive, u(..) inside (-1,1), i(lo,hi,..) int64, b(..) bool, m(..) mask */
+  const char *samples;
+  /* "arguments => words the message must contain", separated by `;` */
+  const char *wrong;
+  const void *data;              /* the column's own: map.def's index, ... */
+} sno_op;
+
+/* ---- the table */
+extern const sno_op *const sno_ops[];        /* NULL-terminated: ops.def and map.def, the one list */
+const sno_op *sno_find(const char *name);    /* NULL if there is none */
+const sno_arg *sno_args(const sno_op *op, int *n); /* parsed argument string, in order, tensors and attributes */
+int sno_nattr(const sno_op *op);
+/* Any argument string (nn's constructors use the same grammar); parsed once per string address. */
+const sno_arg *sno_parse_args(const char *args, int *n);
+
+/* ---- modes, per lua_State (script) or host; the current one is set per thread on entry */
+typedef struct sno_recorder {      /* exec's side of a call: told after every successful call */
+  void (*called)(struct sno_recorder *r, sno_call *c);
+  void (*read)(struct sno_recorder *r, const snt_tensor *t, const char *how); /* a number was read out: recording ends */
+} sno_recorder;
+typedef struct sno_mode {
+  bool grad;                       /* record a tape (default true) */
+  bool flush;                      /* flush denormals in float32 work (default true) */
+  int autocast;                    /* -1 or SN_BF16 */
+  bool retain_graph_ops;           /* inside a backward with create_graph */
+  sn_rng rng;                      /* the default generator */
+  sno_recorder *recorder;          /* NULL: none */
+} sno_mode;
+extern sno_mode sno_mode_default;
+sno_mode *sno_mode_now(void);            /* of this thread; never NULL */
+sno_mode *sno_mode_enter(sno_mode *m);   /* returns the one before */
+
+/* ---- scopes: results of operations live until the innermost scope of this thread closes */
+size_t sno_scope_open(void);
+void sno_scope_close(size_t mark);
+snt_tensor *sno_own(snt_tensor *t);      /* give one reference to the scope; returns t; NULL stays NULL */
+/* keep a result beyond its scope: snt_retain */
+
+/* ---- calling. A NULL among required inputs means an earlier call failed: the call fails without a new message. */
+int sno_invoke(const sno_op *op, int nin, snt_tensor *const *in, int nlist, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng);
+snt_tensor *sno_call1(const sno_op *op, snt_tensor *a);
+snt_tensor *sno_call2(const sno_op *op, snt_tensor *a, snt_tensor *b);
+snt_tensor *sno_call3(const sno_op *op, snt_tensor *a, snt_tensor *b, snt_tensor *c);
+/* with attributes: sno_run(&sno_op_sum, 1, (snt_tensor*[]){x}, SNO_ATTRS(sno_dims(1, d), sno_bool(true))) */
+snt_tensor *sno_run(const sno_op *op, int nin, snt_tensor *const *in, int nattr, const sno_val *attr);
+#define SNO_IN(...) ((int)(sizeof((snt_tensor *[]){__VA_ARGS__}) / sizeof(snt_tensor *))), ((snt_tensor *[]){__VA_ARGS__})
+#define SNO_ATTRS(...) ((int)(sizeof((sno_val[]){__VA_ARGS__}) / sizeof(sno_val))), ((sno_val[]){__VA_ARGS__})
+static inline sno_val sno_int(int64_t i) { return (sno_val){.kind = SNO_INT, .i = i}; }
+static inline sno_val sno_num(double d) { return (sno_val){.kind = SNO_NUM, .d = d}; }
+static inline sno_val sno_bool(bool b) { return (sno_val){.kind = SNO_BOOL, .i = b}; }
+static inline sno_val sno_str(const char *s) { return (sno_val){.kind = SNO_STR, .s = s}; }
+static inline sno_val sno_absent(void) { return (sno_val){.absent = true}; }
+sno_val sno_ints(int n, const int64_t *v);
+static inline sno_val sno_int2(int64_t a, int64_t b) { return (sno_val){.kind = SNO_INT2, .n = 2, .v = {a, b}}; }
+
+#endif

@@ -1,0 +1,40 @@
+/* tape.h - reverse mode: what is kept of a call, and the walk backward. */
+#ifndef SNO_TAPE_H
+#define SNO_TAPE_H
+#include "diff/op.h"
+
+typedef struct sno_node sno_node;
+
+/* What the tape knows of a tensor. */
+typedef struct sno_meta {
+  bool requires_grad;
+  sno_node *node;          /* the call that made it; NULL for a leaf */
+  int out_index;
+  snt_tensor *grad;        /* leaves: the accumulated gradient, NULL before the first and after zero_grad */
+  uint32_t view_version;   /* of a tracked view: its storage's version when it was taken */
+  bool is_view;
+  sno_foreign *handle;     /* script's: so that w.grad is the same object each time */
+} sno_meta;
+
+bool sno_requires_grad(const snt_tensor *t);       /* a leaf marked so, or the result of something tracked */
+int sno_set_requires_grad(snt_tensor *t, bool on); /* leaves of floating dtype only: -1 after sn_fail */
+snt_tensor *sno_grad_of(const snt_tensor *t);      /* borrowed, may be NULL */
+int sno_set_grad(snt_tensor *t, snt_tensor *g);    /* retains; g may be NULL; shape and dtype checked */
+snt_tensor *sno_detach(snt_tensor *t);             /* scope-owned view without meta */
+
+/* Gradients of `root` (0-d or with `seed` of its shape) into the leaves' grad. Frees the graph as it walks unless `retain`.
+ * create_graph: the gradients are themselves tracked (implies retain). -1 after sn_fail; leaves are untouched on failure
+ * before the walk and complete up to the failing node otherwise. */
+int sno_backward(snt_tensor *root, snt_tensor *seed, bool retain, bool create_graph);
+/* Gradients with respect to `xs` alone, nothing accumulated: out[i] is scope-owned, NULL where root does not depend on it. */
+int sno_gradients(snt_tensor *root, snt_tensor *seed, int n, snt_tensor *const *xs, snt_tensor **out, bool retain, bool create_graph);
+
+/* Called by the dispatcher after a call; -1 after sn_fail (nothing was linked). */
+int sno_tape_called(sno_call *c);
+/* Called by the dispatcher before a call: in-place and stale-view rules. */
+int sno_tape_check(sno_call *c);
+
+/* Sum g over what broadcasting added, so that it has the spec's shape: an operation; scope-owned. */
+snt_tensor *sno_sum_to(snt_tensor *g, const sno_out *spec);
+
+#endif
