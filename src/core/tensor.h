@@ -18,6 +18,7 @@
 typedef struct snt_storage {
   int refs;            /* atomic */
   uint32_t version;    /* raised by every operation that writes: what the tape checks */
+  const char *writer;  /* name of the operation that wrote last (static), for the tape's message; NULL at first */
   size_t bytes;
   char *data;
   void (*free_data)(struct snt_storage *); /* NULL: from sn_alloc */

@@ -25,7 +25,14 @@ typedef enum sno_kind {
   SNO_FOREIGN                              /* p : an object with its own retain/free (operations written in Lua) */
 } sno_kind;
 
-typedef struct sno_foreign { int refs; void (*free)(struct sno_foreign *); } sno_foreign;
+struct sno_back;
+typedef struct sno_foreign {
+  int refs;                                                      /* atomic */
+  void (*free)(struct sno_foreign *);                            /* when refs reaches 0 */
+  int (*backward)(struct sno_foreign *, struct sno_back *);      /* of an operation written outside; NULL otherwise */
+} sno_foreign;
+sno_foreign *sno_foreign_retain(sno_foreign *f);
+void sno_foreign_release(sno_foreign *f);
 
 typedef struct sno_val {
   uint8_t kind;      /* sno_kind */
@@ -60,7 +67,7 @@ typedef struct sno_arg {
 enum {
   SNO_PURE = 0,          /* the default: may be merged, folded, moved, removed */
   SNO_RANDOM = 1,        /* takes a range of the generator: c->rng */
-  SNO_WRITES = 2,        /* writes its first input (or all of its first list): in place; the output is that input */
+  SNO_WRITES = 2,        /* writes inputs in place (field `writes`); with one output and a first argument that is no list, that output is input 0 unless infer says otherwise */
   SNO_VIEW = 4,          /* outputs share the first input's storage: forward only makes metadata (in `infer`) */
   SNO_NODIFF = 8,        /* declared not differentiable */
   SNO_ONCE = 16,         /* its backward is not itself differentiable */
@@ -99,6 +106,7 @@ typedef struct sno_call {
 /* What a backward sees and fills. Runs inside a scope: operation results need no freeing. */
 typedef struct sno_back {
   const struct sno_op *op;
+  bool create_graph;             /* the gradients will themselves be differentiated: no fused once-only kernels */
   int nin, nout;
   snt_tensor **in;               /* saved inputs; NULL where absent or not saved (descriptor's save_in) */
   snt_tensor **out;              /* saved outputs likewise (save_out) */
@@ -116,7 +124,8 @@ typedef struct sno_op {
   const char *args;              /* see the grammar above */
   uint32_t flags;
   uint8_t nout;                  /* 1 unless infer sets c->nout */
-  uint32_t save_in, save_out;    /* bit i: backward reads input / output i (a list counts as its first bit) */
+  uint32_t save_in, save_out;    /* bit i: backward reads tensor argument i / output i (a list is one argument) */
+  uint32_t writes;               /* SNO_WRITES: bit i: tensor argument i is written (a list is one argument); 0 means argument 0 */
   int (*infer)(sno_call *c);     /* checks everything, sets want[]: after it forward cannot fail. -1 after sn_fail */
   void (*forward)(sno_call *c);  /* computes out[] from in[]; no allocation, no failure */
   int (*backward)(sno_back *b);  /* -1 after sn_fail */
@@ -139,19 +148,26 @@ const sno_arg *sno_parse_args(const char *args, int *n);
 /* ---- modes, per lua_State (script) or host; the current one is set per thread on entry */
 typedef struct sno_recorder {      /* exec's side of a call: told after every successful call */
   void (*called)(struct sno_recorder *r, sno_call *c);
-  void (*read)(struct sno_recorder *r, const snt_tensor *t, const char *how); /* a number was read out: recording ends */
+  void (*stop)(struct sno_recorder *r, const char *why); /* a number was read out, an operation written in Lua ran, ...: recording ends */
 } sno_recorder;
 typedef struct sno_mode {
   bool grad;                       /* record a tape (default true) */
   bool flush;                      /* flush denormals in float32 work (default true) */
   int autocast;                    /* -1 or SN_BF16 */
-  bool retain_graph_ops;           /* inside a backward with create_graph */
   sn_rng rng;                      /* the default generator */
   sno_recorder *recorder;          /* NULL: none */
 } sno_mode;
 extern sno_mode sno_mode_default;
 sno_mode *sno_mode_now(void);            /* of this thread; never NULL */
 sno_mode *sno_mode_enter(sno_mode *m);   /* returns the one before */
+
+/* Tell the recorder, if one listens, that this call cannot be recorded (item(), totable, sn.func, ...). */
+void sno_stop_recording(const char *why);
+
+/* ---- for infer */
+/* Replace input i by itself converted to dtype t, through the `to` operation (taped and recorded like any other). */
+int sno_cast_input(sno_call *c, int i, sn_dtype t);
+void sno_want(sno_call *c, int k, sn_dtype t, int ndim, const int64_t *shape); /* fills want[k] */
 
 /* ---- scopes: results of operations live until the innermost scope of this thread closes */
 size_t sno_scope_open(void);
@@ -160,7 +176,9 @@ snt_tensor *sno_own(snt_tensor *t);      /* give one reference to the scope; ret
 /* keep a result beyond its scope: snt_retain */
 
 /* ---- calling. A NULL among required inputs means an earlier call failed: the call fails without a new message. */
-int sno_invoke(const sno_op *op, int nin, snt_tensor *const *in, int nlist, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng);
+/* The general form. in: by argument, lists spliced in place; nlist: the length of each list; attr: nattr values in order, the rest take
+ * their defaults; out: room for SNO_MAXOUT, scope-owned; nout may be NULL; rng: NULL for the mode's. -1 after sn_fail. */
+int sno_invoke(const sno_op *op, int nin, snt_tensor *const *in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng);
 snt_tensor *sno_call1(const sno_op *op, snt_tensor *a);
 snt_tensor *sno_call2(const sno_op *op, snt_tensor *a, snt_tensor *b);
 snt_tensor *sno_call3(const sno_op *op, snt_tensor *a, snt_tensor *b, snt_tensor *c);

@@ -11,8 +11,7 @@ typedef struct sno_meta {
   sno_node *node;          /* the call that made it; NULL for a leaf */
   int out_index;
   snt_tensor *grad;        /* leaves: the accumulated gradient, NULL before the first and after zero_grad */
-  uint32_t view_version;   /* of a tracked view: its storage's version when it was taken */
-  bool is_view;
+  uint32_t version;        /* of a result: its storage's version when it was made; a difference means another view wrote */
   sno_foreign *handle;     /* script's: so that w.grad is the same object each time */
 } sno_meta;
 
@@ -29,10 +28,14 @@ int sno_backward(snt_tensor *root, snt_tensor *seed, bool retain, bool create_gr
 /* Gradients with respect to `xs` alone, nothing accumulated: out[i] is scope-owned, NULL where root does not depend on it. */
 int sno_gradients(snt_tensor *root, snt_tensor *seed, int n, snt_tensor *const *xs, snt_tensor **out, bool retain, bool create_graph);
 
-/* Called by the dispatcher after a call; -1 after sn_fail (nothing was linked). */
+/* Called by the dispatcher: does the tape want this call? */
+bool sno_tape_wants(const sno_call *c);
+/* Before a call: in-place and stale-view rules. -1 after sn_fail. */
+int sno_tape_check(const sno_call *c, bool wanted);
+/* After a wanted call: links its outputs to a new node. -1 after sn_fail (nothing was linked). */
 int sno_tape_called(sno_call *c);
-/* Called by the dispatcher before a call: in-place and stale-view rules. */
-int sno_tape_check(sno_call *c);
+/* Link results computed outside (an operation written in Lua): f->backward is called with gy, fills gx. */
+int sno_tape_custom(sno_foreign *f, int nin, snt_tensor *const *in, int nout, snt_tensor *const *out);
 
 /* Sum g over what broadcasting added, so that it has the spec's shape: an operation; scope-owned. */
 snt_tensor *sno_sum_to(snt_tensor *g, const sno_out *spec);
