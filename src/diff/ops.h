@@ -7,4 +7,7 @@
 #include "diff/ops.def"
 #undef OP
 
+/* What the dispatcher and the tape themselves call, so that they compile whatever the list holds. */
+extern const sno_op sno_op_clone, sno_op_contiguous, sno_op_ones, sno_op_reshape, sno_op_sum;
+
 #endif

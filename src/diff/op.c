@@ -1,0 +1,253 @@
+/* op.c - the one function through which every operation goes: check, promote, infer, allocate, run, tell tape and recorder. */
+#include "diff/op.h"
+#include <assert.h>
+#include <string.h>
+#include "base/error.h"
+#include "base/fpmode.h"
+#include "base/mem.h"
+#include "diff/map.h"
+#include "diff/ops.h"
+#include "diff/tape.h"
+
+#define OP(name) &sno_op_##name,
+const sno_op *const sno_ops[] = {
+#include "diff/ops.def"
+#include "diff/map_list.def" /* &sno_op_NAME, for every line of calc/map.def */
+  NULL};
+#undef OP
+
+const sno_op *sno_find(const char *name) {
+  for (const sno_op *const *op = sno_ops; *op; op++)
+    if (strcmp((*op)->name, name) == 0) return *op;
+  return NULL;
+}
+
+void sno_want(sno_call *c, int k, sn_dtype t, int ndim, const int64_t *shape) {
+  sno_out *o = &c->want[k];
+  o->dtype = (uint8_t)t;
+  o->ndim = (uint8_t)ndim;
+  for (int i = 0; i < ndim; i++) o->shape[i] = shape[i];
+}
+
+int sno_cast_input(sno_call *c, int i, sn_dtype t) {
+  if (c->in[i] == NULL || c->in[i]->dtype == t) return 0;
+  sno_val a = {.kind = SNO_DTYPE, .i = t};
+  snt_tensor *y = sno_run(&sno_op_to, 1, &c->in[i], 1, &a);
+  if (y == NULL) return -1;
+  c->in[i] = y;
+  return 0;
+}
+
+/* ---- preparation of inputs */
+
+static bool is_half(const snt_tensor *t) { return t && (t->dtype == SN_F16 || t->dtype == SN_BF16); }
+
+static int check_inputs(const sno_op *op, int nin, snt_tensor *const *in, int nlist) {
+  int n;
+  const sno_arg *a = sno_args(op, &n);
+  int at = 0;
+  for (int i = 0; i < n; i++) {
+    if (a[i].kind != SNO_TENSOR && a[i].kind != SNO_TENSORS) continue;
+    int len = a[i].kind == SNO_TENSORS ? nlist : 1;
+    for (int k = 0; k < len; k++, at++) {
+      snt_tensor *t = at < nin ? in[at] : NULL;
+      if (t == NULL) {
+        if (a[i].optional) continue;
+        /* an earlier call failed and its message stands, or the caller forgot an argument */
+        return sn_error_code() != SN_OK ? -1 : sn_fail("%s: argument '%s' is missing", op->name, a[i].name);
+      }
+      if (t->storage == NULL) return sn_fail("%s: argument '%s' is a closed tensor", op->name, a[i].name);
+    }
+  }
+  return 0;
+}
+
+static int fill_attrs(const sno_op *op, int nattr, const sno_val *attr, sno_val *to) {
+  int n, k = 0;
+  const sno_arg *a = sno_args(op, &n);
+  for (int i = 0; i < n; i++) {
+    if (a[i].kind == SNO_TENSOR || a[i].kind == SNO_TENSORS) continue;
+    if (k < nattr && !attr[k].absent) {
+      to[k] = attr[k];
+    } else {
+      if (!a[i].optional) return sn_fail("%s: option '%s' must be given", op->name, a[i].name);
+      to[k] = a[i].value;
+    }
+    k++;
+  }
+  return 0;
+}
+
+/* Halves are storage: compute in float32 and cast back, as operations, so tape and recorder see plain calls. */
+static int invoke_half(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr,
+                       snt_tensor **out, int *nout, sn_rng *rng) {
+  sn_dtype half = SN_BF16;
+  sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
+  for (int i = 0; i < nin; i++)
+    if (is_half(in[i])) {
+      half = (sn_dtype)in[i]->dtype;
+      if ((in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
+    }
+  for (int i = 0; i < nin; i++) /* a wider partner decides the result by promotion */
+    if (in[i] && !in[i]->weak && in[i]->ndim > 0 && in[i]->dtype == SN_F64) half = SN_F64;
+  if (sno_invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
+  sno_val back = {.kind = SNO_DTYPE, .i = half};
+  int n = nout ? *nout : op->nout;
+  for (int k = 0; k < n; k++)
+    if (half != SN_F64 && out[k]->dtype == SN_F32 && (out[k] = sno_run(&sno_op_to, 1, &out[k], 1, &back)) == NULL) return -1;
+  return 0;
+}
+
+/* A half tensor written in place: compute on a float32 copy, then copy back into it. */
+static int invoke_half_write(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr,
+                             snt_tensor **out, int *nout, sn_rng *rng) {
+  snt_tensor *target = in[0];
+  sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
+  for (int i = 0; i < nin; i++)
+    if (is_half(in[i]) && (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
+  if (sno_invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
+  return (out[0] = sno_call2(&sno_op_copy_, target, in[0])) ? 0 : -1;
+}
+
+/* ---- running */
+
+static bool wants_flush(const sno_call *c) {
+  if (!sno_mode_now()->flush) return false;
+  for (int i = 0; i < c->nin; i++)
+    if (c->in[i]) {
+      if (c->in[i]->dtype == SN_F64) return false;
+      break;
+    }
+  return c->nout == 0 || c->want[0].dtype != SN_F64;
+}
+
+static void drop_aliases(sno_call *c) {
+  for (int k = 0; k < c->nout; k++) snt_release(c->want[k].alias);
+}
+
+static int allocate_outputs(sno_call *c) {
+  for (int k = 0; k < c->nout; k++) {
+    sno_out *w = &c->want[k];
+    if (w->alias) {
+      c->out[k] = w->alias;
+      w->dtype = w->alias->dtype;
+      w->ndim = w->alias->ndim;
+      memcpy(w->shape, w->alias->shape, sizeof w->shape);
+      w->alias = NULL;
+    } else {
+      c->out[k] = snt_new((sn_dtype)w->dtype, w->ndim, w->shape);
+      if (c->out[k] == NULL) goto fail;
+    }
+  }
+  if (c->scratch_bytes && (c->scratch = sn_alloc(c->scratch_bytes)) == NULL) goto fail;
+  return 0;
+fail:
+  for (int k = 0; k < c->nout; k++) {
+    snt_release(c->out[k]);
+    snt_release(c->want[k].alias);
+    c->want[k].alias = NULL;
+  }
+  return -1;
+}
+
+static void mark_written(sno_call *c) {
+  const uint32_t mask = c->op->writes ? c->op->writes : 1;
+  int n, at = 0, arg = 0;
+  const sno_arg *a = sno_args(c->op, &n);
+  for (int i = 0; i < n; i++) {
+    if (a[i].kind != SNO_TENSOR && a[i].kind != SNO_TENSORS) continue;
+    int len = a[i].kind == SNO_TENSORS ? c->nlist : 1;
+    for (int k = 0; k < len; k++, at++)
+      if ((mask >> arg & 1) && at < c->nin && c->in[at]) {
+        c->in[at]->storage->version++;
+        c->in[at]->storage->writer = c->op->name;
+      }
+    arg++;
+  }
+}
+
+static int check_writable(const sno_call *c) {
+  if (c->nin > 0 && c->in[0] && snt_has_internal_overlap(c->in[0]))
+    return sn_fail("%s: cannot write into an expanded tensor (%s); clone() it first", c->op->name, SNT_SHAPE(c->in[0]));
+  return 0;
+}
+
+static int run_call(sno_call *c, sn_rng *rng) {
+  const sno_op *op = c->op;
+  if ((op->flags & SNO_CONTIG) && !(op->flags & SNO_WRITES)) /* what is written must stay itself */
+    for (int i = 0; i < c->nin; i++)
+      if (c->in[i] && !snt_is_contiguous(c->in[i]) && (c->in[i] = sno_call1(&sno_op_contiguous, c->in[i])) == NULL)
+        return -1;
+  if ((op->flags & SNO_WRITES) && check_writable(c) < 0) return -1;
+  if (op->infer(c) < 0) {
+    drop_aliases(c);
+    return -1;
+  }
+  const bool taped = sno_tape_wants(c);
+  if (sno_tape_check(c, taped) < 0) {
+    drop_aliases(c);
+    return -1;
+  }
+  if ((op->flags & SNO_WRITES) && c->nout == 1 && c->want[0].alias == NULL && c->nlist < 0) c->want[0].alias = snt_retain(c->in[0]);
+  if (allocate_outputs(c) < 0) return -1;
+  if (op->flags & SNO_RANDOM) {
+    c->rng = *rng;
+    rng->position += c->rng_blocks;
+  }
+  if (op->forward && !(op->flags & SNO_VIEW)) {
+    const sn_fpmode saved = sn_fp_enter(wants_flush(c) ? SN_FP_FLUSH : SN_FP_EXACT);
+    op->forward(c);
+    sn_fp_leave(saved);
+  }
+  if (c->scratch) sn_release(c->scratch, c->scratch_bytes);
+  c->scratch = NULL;
+  if (op->flags & SNO_WRITES) mark_written(c);
+  if (taped && sno_tape_called(c) < 0) goto fail;
+  sno_recorder *r = sno_mode_now()->recorder;
+  if (r) r->called(r, c);
+  return 0;
+fail:
+  for (int k = 0; k < c->nout; k++) snt_release(c->out[k]);
+  return -1;
+}
+
+int sno_invoke(const sno_op *op, int nin, snt_tensor *const *in, int nlist, int nattr, const sno_val *attr,
+               snt_tensor **out, int *nout, sn_rng *rng) {
+  if (check_inputs(op, nin, in, nlist) < 0) return -1;
+  snt_tensor *few[16], **local = few;
+  if (nin > 16 && (local = sn_malloc((size_t)nin * sizeof *local)) == NULL) return -1;
+  bool half = false;
+  for (int i = 0; i < nin; i++) {
+    local[i] = in[i];
+    half |= is_half(in[i]);
+  }
+  int rc;
+  if (half && !(op->flags & (SNO_HALF | SNO_VIEW))) {
+    rc = (op->flags & SNO_WRITES) && is_half(in[0])
+             ? invoke_half_write(op, nin, local, nlist, nattr, attr, out, nout, rng)
+             : invoke_half(op, nin, local, nlist, nattr, attr, out, nout, rng);
+  } else {
+    sno_val full[SNO_MAXATTR];
+    sno_call c = {.op = op, .nin = nin, .nout = op->nout, .in = local, .nlist = nlist, .attr = full};
+    rc = fill_attrs(op, nattr, attr, full);
+    if (rc == 0) rc = run_call(&c, rng ? rng : &sno_mode_now()->rng);
+    if (rc == 0) {
+      for (int k = 0; k < c.nout; k++) {
+        out[k] = sno_own(c.out[k]);
+        if (out[k] == NULL) rc = -1; /* the others are owned already or freed below */
+      }
+      if (nout) *nout = c.nout;
+    }
+  }
+  if (local != few) sn_free(local);
+  return rc;
+}
+
+snt_tensor *sno_run(const sno_op *op, int nin, snt_tensor *const *in, int nattr, const sno_val *attr) {
+  snt_tensor *out[SNO_MAXOUT] = {NULL};
+  return sno_invoke(op, nin, in, -1, nattr, attr, out, NULL, NULL) < 0 ? NULL : out[0];
+}
+
+snt_tensor *sno_call1(const sno_op *op, snt_tensor *a) { return sno_run(op, 1, &a, 0, NULL); }
+snt_tensor *sno_call2(const sno_op *op, snt_tensor *a, snt_tensor *b) { return sno_run(op, SNO_IN(a, b), 0, NULL); }
+snt_tensor *sno_call3(const sno_op *op, snt_tensor *a, snt_tensor *b, snt_tensor *c) { return sno_run(op, SNO_IN(a, b, c), 0, NULL); }
