@@ -17,6 +17,7 @@
 
 typedef struct snt_storage {
   int refs;            /* atomic */
+  uint64_t id;         /* never used twice in a process (an atomic counter, from 1): how recordings know a storage */
   uint32_t version;    /* raised by every operation that writes: what the tape checks */
   const char *writer;  /* name of the operation that wrote last (static), for the tape's message; NULL at first */
   size_t bytes;
@@ -52,6 +53,7 @@ snt_tensor *snt_retain(snt_tensor *t);   /* t may be NULL */
 void snt_release(snt_tensor *t);         /* t may be NULL */
 void snt_close(snt_tensor *t);           /* drops the storage now; the tensor stays as a closed shell */
 snt_storage *snt_storage_new(size_t bytes);
+uint64_t snt_storage_last_id(void);      /* the newest id given out: a storage with a larger one is younger than this moment */
 snt_storage *snt_storage_retain(snt_storage *s);
 void snt_storage_release(snt_storage *s);
 

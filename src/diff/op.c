@@ -191,6 +191,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
   if ((op->flags & SNO_WRITES) && c->nout == 1 && c->want[0].alias == NULL && c->nlist < 0) c->want[0].alias = snt_retain(c->in[0]);
   if (allocate_outputs(c) < 0) return -1;
   if (op->flags & SNO_RANDOM) {
+    if (rng != &sno_mode_now()->rng) sno_stop_recording("a generator of its own was given to a random operation");
     c->rng = *rng;
     rng->position += c->rng_blocks;
   }

@@ -146,9 +146,12 @@ int sno_nattr(const sno_op *op);
 const sno_arg *sno_parse_args(const char *args, int *n);
 
 /* ---- modes, per lua_State (script) or host; the current one is set per thread on entry */
-typedef struct sno_recorder {      /* exec's side of a call: told after every successful call */
-  void (*called)(struct sno_recorder *r, sno_call *c);
-  void (*stop)(struct sno_recorder *r, const char *why); /* a number was read out, an operation written in Lua ran, ...: recording ends */
+typedef struct sno_recorder {      /* exec's side of a call */
+  void (*called)(struct sno_recorder *r, sno_call *c);           /* after every successful call */
+  void (*host)(struct sno_recorder *r, sno_foreign *f, void (*run)(sno_foreign *));
+  void (*depends)(struct sno_recorder *r, sno_foreign *owner, const bool *flag);
+  void (*grad_set)(struct sno_recorder *r, snt_tensor *leaf);    /* .grad was set or cleared by hand */
+  void (*stop)(struct sno_recorder *r, const char *why);         /* a number was read out, an operation written in Lua ran, ...: recording ends */
 } sno_recorder;
 typedef struct sno_mode {
   bool grad;                       /* record a tape (default true) */
@@ -163,6 +166,12 @@ sno_mode *sno_mode_enter(sno_mode *m);   /* returns the one before */
 
 /* Tell the recorder, if one listens, that this call cannot be recorded (item(), totable, sn.func, ...). */
 void sno_stop_recording(const char *why);
+/* A step on the host that a replay must repeat at the same place (an optimizer counts its step and computes the learning rate it
+ * writes into a small tensor): runs `run(f)` now and is recorded. It may touch only f's own memory: no operations, no Lua, no failure. */
+void sno_host(sno_foreign *f, void (*run)(sno_foreign *));
+/* What was just called depended on this flag (a layer's train/eval): a recording is good only while it has its present value.
+ * `owner` is kept alive by the recording. */
+void sno_depends(sno_foreign *owner, const bool *flag);
 
 /* ---- for infer */
 /* Replace input i by itself converted to dtype t, through the `to` operation (taped and recorded like any other). */

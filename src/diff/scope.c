@@ -19,6 +19,17 @@ void sno_stop_recording(const char *why) {
   if (r) r->stop(r, why);
 }
 
+void sno_host(sno_foreign *f, void (*run)(sno_foreign *)) {
+  run(f);
+  sno_recorder *r = sno_mode_now()->recorder;
+  if (r) r->host(r, f, run);
+}
+
+void sno_depends(sno_foreign *owner, const bool *flag) {
+  sno_recorder *r = sno_mode_now()->recorder;
+  if (r) r->depends(r, owner, flag);
+}
+
 /* The owned tensors of a thread, innermost scope last. The array is given back when the outermost scope closes over
  * an oversized one, so that a thread that ends has at most a small one to leave behind (freed by its last close). */
 static _Thread_local struct { snt_tensor **t; size_t n, room, depth; } owned;

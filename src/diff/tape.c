@@ -49,6 +49,8 @@ int sno_set_grad(snt_tensor *t, snt_tensor *g) {
   snt_tensor *old = m->grad;
   m->grad = snt_retain(g);
   snt_release(old);
+  sno_recorder *r = sno_mode_now()->recorder;
+  if (r) r->grad_set(r, t);
   return 0;
 }
 
