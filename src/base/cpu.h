@@ -4,9 +4,11 @@
 
 enum { SN_ISA_BASELINE = 0, SN_ISA_AVX2 = 1, SN_ISA_AVX512 = 2, SN_ISA_COUNT = 3 };
 
-int sn_isa(void);              /* best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL), lowered by SLUGNET_ISA=baseline|avx2|avx512 */
+/* Best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL), lowered by SLUGNET_ISA=baseline|avx2|avx512. */
+extern int sn_isa_now;
+int sn_isa_detect(void);
+static inline int sn_isa(void) { return sn_isa_now >= 0 ? sn_isa_now : sn_isa_detect(); }
 const char *sn_isa_name(void); /* "baseline", "avx2", "avx512" */
-int sn_cpu_has(const char *feature); /* "avx512bf16", "amx-bf16", ... */
 const char *sn_cpu_model(void);
 
 #endif

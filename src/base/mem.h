@@ -28,6 +28,7 @@ typedef struct sn_mem_stats {
   size_t small;     /* live sn_malloc'd structures, a count: 0 at the end or something leaked */
 } sn_mem_stats;
 void sn_mem_stat(sn_mem_stats *out);
+uint64_t sn_mem_bytes(void);             /* sn_mem_stats.bytes alone, cheap */
 void sn_mem_reset_peak(void);
 void sn_mem_trim(void);                 /* give cached blocks back to the system */
 void sn_mem_fail_after(int64_t n);      /* the (n+1)-th allocation from now on fails, once; n < 0 switches it off */

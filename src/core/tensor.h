@@ -89,7 +89,7 @@ snt_tensor *snt_clone(const snt_tensor *x);           /* always new, contiguous 
 snt_tensor *snt_to(const snt_tensor *x, sn_dtype t);
 double snt_item(const snt_tensor *x);                 /* numel 1 */
 int64_t snt_item_int(const snt_tensor *x);
-int snt_get(const snt_tensor *x, int64_t linear, double *v); /* element by logical index */
+void *snt_at(const snt_tensor *x, int64_t linear);    /* address of an element by logical index */
 
 /* -- printing: numpy/torch like, aligned, truncated beyond 1000 elements, ends with shape and dtype. A malloc'd (sn_malloc) string. */
 char *snt_to_string(const snt_tensor *x);

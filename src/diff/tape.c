@@ -54,6 +54,8 @@ int sno_set_grad(snt_tensor *t, snt_tensor *g) {
   return 0;
 }
 
+bool sno_graph_freed(const snt_tensor *t) { return t->meta && t->meta->node && t->meta->node->freed; }
+
 snt_tensor *sno_detach(snt_tensor *t) { return sno_own(snt_view(t)); }
 
 /* ---- nodes */

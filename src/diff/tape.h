@@ -28,6 +28,8 @@ int sno_backward(snt_tensor *root, snt_tensor *seed, bool retain, bool create_gr
 /* Gradients with respect to `xs` alone, nothing accumulated: out[i] is scope-owned, NULL where root does not depend on it. */
 int sno_gradients(snt_tensor *root, snt_tensor *seed, int n, snt_tensor *const *xs, snt_tensor **out, bool retain, bool create_graph);
 
+bool sno_graph_freed(const snt_tensor *t);          /* the graph behind a result was walked and freed */
+
 /* Called by the dispatcher: does the tape want this call? */
 bool sno_tape_wants(const sno_call *c);
 /* Before a call: in-place and stale-view rules. -1 after sn_fail. */

@@ -1,0 +1,184 @@
+/* mem.c - the caching allocator, and counted small allocations.
+ *
+ * Blocks are rounded up to size classes (four per power of two), and a freed block waits in its class's list for the next
+ * of its size: a training loop reaches a state in which nothing is asked of the system.
+ */
+#include "base/mem.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "base/error.h"
+
+#define ALIGN 64u
+#define CLASSES 200
+#define CACHE_LIMIT ((size_t)2 << 30)
+#define HUGE_BLOCK ((size_t)4 << 20)
+
+typedef struct block { struct block *next; } block;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static block *cache[CLASSES];
+static size_t live, cached, peak;
+static _Atomic uint64_t allocs, bytes_ever;
+static _Atomic size_t small;
+static _Atomic int64_t fail_after = -1;
+
+/* True when this allocation is the one that was asked to fail. */
+static bool must_fail(void) {
+  int64_t n = atomic_load_explicit(&fail_after, memory_order_relaxed);
+  if (n < 0) return false;
+  n = atomic_fetch_sub(&fail_after, 1);
+  return n == 0;
+}
+
+/* Size class: 64, 80, 96, 112, 128, 160, ... */
+static int class_of(size_t bytes, size_t *rounded) {
+  if (bytes <= ALIGN) { *rounded = ALIGN; return 0; }
+  const int top = 63 - __builtin_clzll((unsigned long long)(bytes - 1)); /* 2^top <= bytes-1 */
+  const size_t quarter = (size_t)1 << (top - 2);
+  const size_t k = (bytes - 1 - ((size_t)1 << top)) / quarter; /* 0..3 */
+  *rounded = ((size_t)1 << top) + (k + 1) * quarter;
+  *rounded = (*rounded + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+  return 1 + (top - 6) * 4 + (int)k;
+}
+
+void *sn_alloc(size_t bytes) {
+  if (must_fail() || bytes > ((size_t)1 << 46)) { sn_fail_memory(bytes, "a tensor"); return NULL; }
+  size_t size;
+  const int c = class_of(bytes, &size);
+  pthread_mutex_lock(&lock);
+  block *b = cache[c];
+  if (b) {
+    cache[c] = b->next;
+    cached -= size;
+  }
+  live += size;
+  if (live > peak) peak = live;
+  pthread_mutex_unlock(&lock);
+  void *p = b;
+  if (p == NULL) {
+    p = aligned_alloc(size >= HUGE_BLOCK ? HUGE_BLOCK / 2 : ALIGN, size);
+    if (p == NULL) { /* perhaps what is cached in other classes is what is missing */
+      sn_mem_trim();
+      p = aligned_alloc(ALIGN, size);
+    }
+    if (p == NULL) {
+      pthread_mutex_lock(&lock);
+      live -= size;
+      pthread_mutex_unlock(&lock);
+      sn_fail_memory(bytes, "a tensor");
+      return NULL;
+    }
+    if (size >= HUGE_BLOCK) madvise(p, size, MADV_HUGEPAGE);
+  }
+  atomic_fetch_add_explicit(&allocs, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&bytes_ever, bytes, memory_order_relaxed);
+#ifdef SN_HARD
+  memset(p, 0xFF, size);
+#endif
+  return p;
+}
+
+void sn_release(void *p, size_t bytes) {
+  if (p == NULL) return;
+  size_t size;
+  const int c = class_of(bytes, &size);
+  block *b = p;
+  pthread_mutex_lock(&lock);
+  live -= size;
+#if defined(__SANITIZE_ADDRESS__)
+  const bool keep = false; /* let the sanitizer see every use after free */
+#else
+  const bool keep = cached + size <= CACHE_LIMIT;
+#endif
+  if (keep) {
+    b->next = cache[c];
+    cache[c] = b;
+    cached += size;
+  }
+  pthread_mutex_unlock(&lock);
+  if (!keep) free(p);
+}
+
+void sn_mem_trim(void) {
+  pthread_mutex_lock(&lock);
+  for (int c = 0; c < CLASSES; c++)
+    while (cache[c]) {
+      block *b = cache[c];
+      cache[c] = b->next;
+      free(b);
+    }
+  cached = 0;
+  pthread_mutex_unlock(&lock);
+}
+
+static void *counted(void *p, size_t n) {
+  if (p == NULL) { sn_fail_memory(n, "a small structure"); return NULL; }
+  atomic_fetch_add_explicit(&allocs, 1, memory_order_relaxed);
+  return p;
+}
+
+void *sn_malloc(size_t n) {
+  void *p = counted(must_fail() ? NULL : malloc(n ? n : 1), n);
+  if (p) atomic_fetch_add_explicit(&small, 1, memory_order_relaxed);
+  return p;
+}
+
+void *sn_calloc(size_t n, size_t size) {
+  void *p = counted(must_fail() ? NULL : calloc(n ? n : 1, size ? size : 1), n * size);
+  if (p) atomic_fetch_add_explicit(&small, 1, memory_order_relaxed);
+  return p;
+}
+
+void *sn_realloc(void *old, size_t n) {
+  if (old == NULL) return sn_malloc(n);
+  return counted(must_fail() ? NULL : realloc(old, n ? n : 1), n);
+}
+
+void sn_free(void *p) {
+  if (p == NULL) return;
+  atomic_fetch_sub_explicit(&small, 1, memory_order_relaxed);
+  free(p);
+}
+
+char *sn_strdup(const char *s) {
+  const size_t n = strlen(s) + 1;
+  char *p = sn_malloc(n);
+  return p ? memcpy(p, s, n) : NULL;
+}
+
+void sn_mem_stat(sn_mem_stats *out) {
+  pthread_mutex_lock(&lock);
+  out->live = live;
+  out->cached = cached;
+  out->peak = peak;
+  pthread_mutex_unlock(&lock);
+  out->allocs = atomic_load(&allocs);
+  out->bytes = atomic_load(&bytes_ever);
+  out->small = atomic_load(&small);
+}
+
+void sn_mem_reset_peak(void) {
+  pthread_mutex_lock(&lock);
+  peak = live;
+  pthread_mutex_unlock(&lock);
+}
+
+uint64_t sn_mem_bytes(void) { return atomic_load_explicit(&bytes_ever, memory_order_relaxed); }
+void sn_mem_fail_after(int64_t n) { atomic_store(&fail_after, n); }
+
+int sn_mul_sizes(const int64_t *f, int n, int64_t *out) {
+  int64_t r = 1;
+  bool zero = false, over = false;
+  for (int i = 0; i < n; i++) {
+    if (f[i] < 0) return sn_fail("a size is negative (%lld)", (long long)f[i]);
+    zero |= f[i] == 0;
+    if (f[i] && __builtin_mul_overflow(r, f[i], &r)) { over = true; r = 1; }
+  }
+  if (over && !zero) return sn_fail("the number of elements overflows 63 bits");
+  *out = zero ? 0 : r;
+  return 0;
+}

@@ -1,0 +1,271 @@
+/* thread.c - the pool, and the little that the rest needs of pthreads.
+ *
+ * A job is published by raising `ticket`; workers spin on it for a few microseconds, then sleep on a futex. Pieces are handed
+ * out by an atomic counter; what a piece computes does not depend on who takes it.
+ */
+#include "base/thread.h"
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/error.h"
+#include "base/fpmode.h"
+#include "base/mem.h"
+
+#define SPINS 4000
+
+typedef struct pool {
+  _Atomic uint32_t ticket;     /* raised once per job */
+  _Atomic uint32_t sleepers;
+  _Atomic uint32_t done;       /* workers that have left the job */
+  _Atomic int64_t next;        /* next piece */
+  _Atomic uint32_t finished;   /* ticket whose workers are all out: the submitter sleeps on it */
+  sn_task *fn;
+  void *ctx;
+  int64_t n, piece;
+  int use;                     /* workers that take part, the caller included */
+  sn_fpmode mode;
+  int started;                 /* worker threads running */
+  uint32_t from[SN_MAX_THREADS]; /* the ticket that stood when a worker was made: it waits for the next */
+  pthread_t thread[SN_MAX_THREADS];
+} pool;
+
+static pool P;
+static _Atomic int busy;               /* one job at a time */
+static _Atomic int wanted;             /* threads to use; 0: not yet asked */
+static _Thread_local bool inside;      /* in a job: nested calls run themselves */
+static char *scratch_of[SN_MAX_THREADS];
+static size_t scratch_size[SN_MAX_THREADS];
+static _Atomic size_t scratch_ready;   /* every worker in use has this much */
+static _Thread_local char *own_scratch; /* a caller that did not get the pool */
+static _Thread_local size_t own_size;
+
+static void futex_wait(_Atomic uint32_t *a, uint32_t value) { syscall(SYS_futex, a, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0); }
+static void futex_wake(_Atomic uint32_t *a) { syscall(SYS_futex, a, FUTEX_WAKE_PRIVATE, 0x7FFFFFFF, NULL, NULL, 0); }
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/* ---- how many */
+
+static int quota(void) {
+  FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+  long long q = -1, period = 100000;
+  if (f) {
+    if (fscanf(f, "%lld %lld", &q, &period) < 1) q = -1;
+    fclose(f);
+  } else if ((f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
+    if (fscanf(f, "%lld", &q) < 1) q = -1;
+    fclose(f);
+  }
+  return q > 0 && period > 0 ? (int)((q + period - 1) / period) : SN_MAX_THREADS;
+}
+
+int sn_threads_available(void) {
+  cpu_set_t set;
+  int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  const int q = quota();
+  if (n > q) n = q;
+  return n < 1 ? 1 : n > SN_MAX_THREADS ? SN_MAX_THREADS : n;
+}
+
+int sn_threads(void) {
+  int n = atomic_load_explicit(&wanted, memory_order_relaxed);
+  if (n) return n;
+  const char *e = getenv("SLUGNET_THREADS");
+  n = e ? atoi(e) : 0;
+  if (n < 1 || n > SN_MAX_THREADS) n = sn_threads_available();
+  atomic_store(&wanted, n);
+  return n;
+}
+
+int sn_threads_set(int n) {
+  if (n < 0 || n > SN_MAX_THREADS) return sn_fail("threads: %d given, 1 to %d are possible (0 for this machine's default)", n, SN_MAX_THREADS);
+  atomic_store(&wanted, n ? n : sn_threads_available());
+  atomic_store(&scratch_ready, 0); /* perhaps more workers: look again */
+  return 0;
+}
+
+/* ---- workers */
+
+static void take_pieces(int worker) {
+  for (;;) {
+    const int64_t i = atomic_fetch_add_explicit(&P.next, 1, memory_order_relaxed);
+    const int64_t begin = i * P.piece;
+    if (begin >= P.n) return;
+    P.fn(P.ctx, begin, begin + P.piece < P.n ? begin + P.piece : P.n, worker);
+  }
+}
+
+static void *work(void *arg) {
+  const int me = (int)(intptr_t)arg;
+  inside = true;
+  uint32_t seen = P.from[me];
+  for (;;) {
+    uint32_t t;
+    int spins = 0;
+    while ((t = atomic_load_explicit(&P.ticket, memory_order_acquire)) == seen) {
+      if (++spins < SPINS) { relax(); continue; }
+      atomic_fetch_add(&P.sleepers, 1);
+      futex_wait(&P.ticket, seen);
+      atomic_fetch_sub(&P.sleepers, 1);
+    }
+    seen = t;
+    if (me < P.use) {
+      const sn_fpmode saved = sn_fp_enter(0);
+      sn_fp_leave(P.mode);
+      take_pieces(me);
+      sn_fp_leave(saved);
+    }
+    if (atomic_fetch_add_explicit(&P.done, 1, memory_order_acq_rel) + 1 == (uint32_t)P.started) {
+      atomic_store_explicit(&P.finished, t, memory_order_release);
+      futex_wake(&P.finished);
+    }
+  }
+  return NULL;
+}
+
+static void after_fork(void) { /* the child has no workers, whatever the parent had */
+  memset(&P, 0, sizeof P);
+  atomic_store(&busy, 0);
+  inside = false;
+}
+
+/* Called with `busy` held, so between jobs. */
+static void start_workers(int n) {
+  static bool handler;
+  if (!handler) { pthread_atfork(NULL, NULL, after_fork); handler = true; }
+  pthread_attr_t a;
+  pthread_attr_init(&a);
+  pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+  while (P.started < n - 1) {
+    P.from[P.started + 1] = atomic_load(&P.ticket);
+    if (pthread_create(&P.thread[P.started], &a, work, (void *)(intptr_t)(P.started + 1)) != 0) break;
+    P.started++;
+  }
+  pthread_attr_destroy(&a);
+}
+
+void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx) {
+  if (n <= 0) return;
+  if (grain < 1) grain = 1;
+  int threads;
+  int expected = 0;
+  if (n <= grain || inside || (threads = sn_threads()) == 1 || !atomic_compare_exchange_strong(&busy, &expected, 1)) {
+    fn(ctx, 0, n, 0);
+    return;
+  }
+  if (P.started < threads - 1) start_workers(threads);
+  /* a few pieces per thread, cut at multiples of grain */
+  const int64_t grains = (n + grain - 1) / grain;
+  int64_t per = grains / (4 * threads);
+  if (per < 1) per = 1;
+  P.fn = fn;
+  P.ctx = ctx;
+  P.n = n;
+  P.piece = per * grain;
+  P.use = threads;
+  P.mode = sn_fp_enter(0);
+  sn_fp_leave(P.mode);
+  atomic_store_explicit(&P.next, 0, memory_order_relaxed);
+  atomic_store_explicit(&P.done, 0, memory_order_relaxed);
+  const uint32_t t = atomic_load_explicit(&P.ticket, memory_order_relaxed) + 1;
+  atomic_store_explicit(&P.ticket, t, memory_order_seq_cst);
+  if (atomic_load(&P.sleepers)) futex_wake(&P.ticket);
+  inside = true;
+  take_pieces(0);
+  inside = false;
+  for (int spins = 0; P.started && atomic_load_explicit(&P.finished, memory_order_acquire) != t;) {
+    if (++spins < SPINS) { relax(); continue; }
+    const uint32_t f = atomic_load(&P.finished);
+    if (f != t) futex_wait(&P.finished, f);
+  }
+  atomic_store(&busy, 0);
+}
+
+/* ---- scratch */
+
+static int enlarge(char **p, size_t *size, size_t bytes) {
+  if (*size >= bytes) return 0;
+  char *q = sn_alloc(bytes);
+  if (q == NULL) return -1;
+  sn_release(*p, *size);
+  *p = q;
+  *size = bytes;
+  return 0;
+}
+
+int sn_scratch_reserve(size_t bytes) {
+  if (enlarge(&own_scratch, &own_size, bytes) < 0) return -1;
+  const int threads = sn_threads();
+  if (threads == 1 || atomic_load_explicit(&scratch_ready, memory_order_acquire) >= bytes) return 0;
+  int expected = 0; /* the pool's workers must not be using theirs: hold the pool */
+  while (!atomic_compare_exchange_strong(&busy, &expected, 1)) { expected = 0; sched_yield(); }
+  int rc = 0;
+  for (int i = 1; rc == 0 && i < SN_MAX_THREADS; i++)
+    if (i < threads) rc = enlarge(&scratch_of[i], &scratch_size[i], bytes);
+  if (rc == 0) atomic_store_explicit(&scratch_ready, bytes, memory_order_release);
+  atomic_store(&busy, 0);
+  return rc;
+}
+
+void *sn_scratch(int worker) { return worker == 0 ? own_scratch : scratch_of[worker]; }
+
+/* ---- threads and locks for the rest */
+
+struct sn_thread { pthread_t t; void (*fn)(void *); void *ctx; };
+struct sn_lock { pthread_mutex_t m; pthread_cond_t c; };
+
+static void *run_thread(void *p) {
+  sn_thread *t = p;
+  t->fn(t->ctx);
+  return NULL;
+}
+
+sn_thread *sn_thread_start(void (*fn)(void *), void *ctx) {
+  sn_thread *t = sn_malloc(sizeof *t);
+  if (t == NULL) return NULL;
+  t->fn = fn;
+  t->ctx = ctx;
+  if (pthread_create(&t->t, NULL, run_thread, t) != 0) {
+    sn_free(t);
+    sn_fail("a thread could not be started");
+    return NULL;
+  }
+  return t;
+}
+
+void sn_thread_join(sn_thread *t) {
+  if (t == NULL) return;
+  pthread_join(t->t, NULL);
+  sn_free(t);
+}
+
+sn_lock *sn_lock_new(void) {
+  sn_lock *l = sn_malloc(sizeof *l);
+  if (l == NULL) return NULL;
+  pthread_mutex_init(&l->m, NULL);
+  pthread_cond_init(&l->c, NULL);
+  return l;
+}
+
+void sn_lock_free(sn_lock *l) {
+  if (l == NULL) return;
+  pthread_mutex_destroy(&l->m);
+  pthread_cond_destroy(&l->c);
+  sn_free(l);
+}
+
+void sn_lock_enter(sn_lock *l) { pthread_mutex_lock(&l->m); }
+void sn_lock_leave(sn_lock *l) { pthread_mutex_unlock(&l->m); }
+void sn_lock_wait(sn_lock *l) { pthread_cond_wait(&l->c, &l->m); }
+void sn_lock_wake(sn_lock *l) { pthread_cond_broadcast(&l->c); }

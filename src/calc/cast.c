@@ -1,0 +1,72 @@
+/* cast.c - conversions: one loop per pair of common types by macro, all other pairs through double or int64. */
+#include "calc/cast.h"
+#include <string.h>
+
+#define LOOP(TO, FROM, EXPR)                                                             \
+  do {                                                                                   \
+    if (to_step == sizeof(TO) && from_step == sizeof(FROM)) {                            \
+      TO *restrict y = (TO *)(void *)to;                                                 \
+      const FROM *restrict x = (const FROM *)(const void *)from;                         \
+      for (int64_t i = 0; i < n; i++) { const FROM v = x[i]; y[i] = (EXPR); }            \
+    } else                                                                               \
+      for (int64_t i = 0; i < n; i++) {                                                  \
+        const FROM v = *(const FROM *)(const void *)(from + i * from_step);              \
+        *(TO *)(void *)(to + i * to_step) = (EXPR);                                      \
+      }                                                                                  \
+    return;                                                                              \
+  } while (0)
+#define PAIR(a, b) ((a) * SN_DTYPES + (b))
+
+static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t fs, size_t size) {
+  if (ts == (int64_t)size && fs == (int64_t)size) { memcpy(to, from, (size_t)n * size); return; }
+  switch (size) {
+    case 1: for (int64_t i = 0; i < n; i++) to[i * ts] = from[i * fs]; break;
+    case 2: for (int64_t i = 0; i < n; i++) memcpy(to + i * ts, from + i * fs, 2); break;
+    case 4: for (int64_t i = 0; i < n; i++) memcpy(to + i * ts, from + i * fs, 4); break;
+    default: for (int64_t i = 0; i < n; i++) memcpy(to + i * ts, from + i * fs, 8); break;
+  }
+}
+
+void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char *from, int64_t from_step, sn_dtype ft) {
+  if (tt == ft) { copy_row(n, to, to_step, from, from_step, sn_size_of(tt)); return; }
+  switch (PAIR((int)tt, (int)ft)) {
+    case PAIR(SN_F32, SN_F64): LOOP(float, double, (float)v);
+    case PAIR(SN_F64, SN_F32): LOOP(double, float, (double)v);
+    case PAIR(SN_F32, SN_U8): LOOP(float, uint8_t, (float)v);
+    case PAIR(SN_F32, SN_BOOL): LOOP(float, uint8_t, (float)v);
+    case PAIR(SN_F64, SN_BOOL): LOOP(double, uint8_t, (double)v);
+    case PAIR(SN_F32, SN_I64): LOOP(float, int64_t, (float)v);
+    case PAIR(SN_F64, SN_I64): LOOP(double, int64_t, (double)v);
+    case PAIR(SN_I64, SN_U8): LOOP(int64_t, uint8_t, v);
+    case PAIR(SN_I64, SN_BOOL): LOOP(int64_t, uint8_t, v);
+    case PAIR(SN_BOOL, SN_F32): LOOP(uint8_t, float, !(v == 0));
+    case PAIR(SN_F32, SN_BF16): LOOP(float, uint16_t, sn_bf16_to_f32(v));
+    case PAIR(SN_BF16, SN_F32): LOOP(uint16_t, float, sn_f32_to_bf16(v));
+    case PAIR(SN_F32, SN_F16): LOOP(float, uint16_t, sn_f16_to_f32(v));
+    case PAIR(SN_F16, SN_F32): LOOP(uint16_t, float, sn_f32_to_f16(v));
+    default: break;
+  }
+  if (sn_is_float(ft) || sn_is_float(tt))
+    for (int64_t i = 0; i < n; i++) sn_store_double(to + i * to_step, tt, sn_load_double(from + i * from_step, ft));
+  else
+    for (int64_t i = 0; i < n; i++) sn_store_int(to + i * to_step, tt, sn_load_int(from + i * from_step, ft));
+}
+
+#define TILE 16
+#define TILED(T)                                                                                                    \
+  for (int64_t i0 = 0; i0 < rows; i0 += TILE)                                                                       \
+    for (int64_t j0 = 0; j0 < cols; j0 += TILE) {                                                                   \
+      const int64_t i1 = i0 + TILE < rows ? i0 + TILE : rows, j1 = j0 + TILE < cols ? j0 + TILE : cols;             \
+      for (int64_t i = i0; i < i1; i++)                                                                             \
+        for (int64_t j = j0; j < j1; j++)                                                                           \
+          *(T *)(void *)(to + i * to_row + j * to_col) = *(const T *)(const void *)(from + i * from_row + j * from_col); \
+    }
+
+void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size) {
+  switch (size) {
+    case 1: TILED(uint8_t) break;
+    case 2: TILED(uint16_t) break;
+    case 4: TILED(uint32_t) break;
+    default: TILED(uint64_t) break;
+  }
+}

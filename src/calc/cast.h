@@ -1,0 +1,10 @@
+/* cast.h - rows of elements from one number type to another, and blocked copies. */
+#ifndef SNK_CAST_H
+#define SNK_CAST_H
+#include "base/dtype.h"
+
+/* n elements; steps in bytes. Floating to integer truncates (NaN gives 0), to bool is != 0, halves round to nearest even. */
+void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype to_type, const char *from, int64_t from_step, sn_dtype from_type);
+/* A rows x cols matrix of elements of `size` bytes, in tiles, so that both sides stay in cache. */
+void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size);
+#endif
