@@ -1,11 +1,16 @@
-# slugnet: `make` builds the program, the Lua module and the library from the same objects.
+# slugnet: `make` builds the program, the Lua module and the library from the same objects. `make help` lists the targets.
 BUILD ?= build
+PREFIX ?= /usr/local
 CC ?= cc
-CFLAGS ?= -O2 -g
+CFLAGS ?= -g
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
-SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) -O3 -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
+SN_OPT = -O2
+# The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
+SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
-LUA_CFLAGS = -I$(LUA_INCDIR)
+LUA_CFLAGS = -isystem $(LUA_INCDIR)
+LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a /usr/local/lib/liblua5.4.a))
+LUA_LIB = $(if $(LUA_STATIC),$(LUA_STATIC),-llua5.4)
 LIBS = -lopenblas -lz -lm -pthread
 
 ISA_avx2 = -mavx2 -mfma -mf16c
@@ -16,26 +21,98 @@ PLAIN := $(filter-out %.isa.c,$(wildcard src/base/*.c src/calc/*.c src/core/*.c 
 ISASRC := $(wildcard src/calc/*.isa.c)
 SCRIPT := $(wildcard src/script/*.c)
 SHELLC := $(wildcard src/shell/*.c)
+LUASRC := $(wildcard lua/slugnet/*.lua)
 obj = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(1))
 LIBOBJ := $(call obj,$(PLAIN)) $(foreach i,$(ISAS),$(patsubst src/%.isa.c,$(BUILD)/obj/%.$(i).o,$(ISASRC)))
+SCRIPTOBJ := $(call obj,$(SCRIPT)) $(if $(SCRIPT),$(BUILD)/obj/gen/docs.o)
+SHELLOBJ := $(call obj,$(SHELLC)) $(if $(SHELLC),$(BUILD)/obj/gen/embed.o)
+DOCSRC := $(wildcard src/*/*.c src/*/*.def lua/slugnet/*.lua)
+CTESTS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*_test.c))
 
-all: $(BUILD)/lib/libslugnet.a
+PRODUCTS := $(BUILD)/lib/libslugnet.a
+ifneq ($(SHELLC),)
+PRODUCTS += $(BUILD)/lib/slugnet/core.so $(BUILD)/bin/slugnet $(BUILD)/lib/libslugnet.so
+endif
+
+all: $(PRODUCTS) ## build the program, the Lua module and the library into build/
 
 $(BUILD)/lib/libslugnet.a: $(LIBOBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
+$(BUILD)/lib/libslugnet.so: $(LIBOBJ)
+	$(CC) -shared $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+$(BUILD)/lib/slugnet/core.so: $(SCRIPTOBJ) $(LIBOBJ)
+	@mkdir -p $(@D)
+	$(CC) -shared -Wl,-z,nodelete $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+$(BUILD)/bin/slugnet: $(SHELLOBJ) $(SCRIPTOBJ) $(LIBOBJ)
+	@mkdir -p $(@D)
+	$(CC) -Wl,-E $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(SN_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(SN_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 define isa_rule
 $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(SN_CFLAGS) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
+	$$(CC) $$(SN_CFLAGS) -O3 -DSNK_ISA=$(1) $$(ISA_$(1)) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all
+$(BUILD)/gen/embed.c: src/embed.awk $(LUASRC)
+	@mkdir -p $(@D)
+	LC_ALL=C awk -f src/embed.awk $(LUASRC) >$@.tmp && mv $@.tmp $@
+$(BUILD)/gen/docs.c: src/docs.awk $(DOCSRC)
+	@mkdir -p $(@D)
+	LC_ALL=C awk -f src/docs.awk $(DOCSRC) >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/tests/%: tests/c/%.c $(BUILD)/lib/libslugnet.a
+	@mkdir -p $(@D)
+	$(CC) $(SN_CFLAGS) -Itests/c $(CFLAGS) $(SN_LDFLAGS) -o $@ $< $(BUILD)/lib/libslugnet.a $(LDFLAGS) $(LIBS)
+
+test: deps ## install what is missing, build, run the whole suite
+	@$(MAKE) --no-print-directory check
+check: all $(CTESTS)
+	@BUILD=$(BUILD) tests/run
+
+demo: deps ## install what is missing, build, train a network on Fashion-MNIST
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
+
+asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
+	@ASAN_OPTIONS=detect_leaks=0 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+tsan: ## build with ThreadSanitizer into build-tsan/ and run the C tests
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" SHELLC= check
+hard: ## build with NaN-filled memory into build-hard/ and run the suite
+	@$(MAKE) --no-print-directory BUILD=build-hard CFLAGS="-g -DSN_HARD" check
+clang: ## build with clang into build-clang/, warnings are errors
+	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang CFLAGS="-g -Werror" all
+
+DEBS = lua5.4 liblua5.4-dev libopenblas-dev zlib1g-dev libedit-dev lua-busted lua-check luarocks gcc make dataset-fashion-mnist
+deps: ## install missing Debian packages when root, else say which
+	@missing=""; for p in $(DEBS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	  else echo "missing packages; run: sudo apt-get install$$missing"; exit 1; fi; fi
+
+install: all ## install under PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(BUILD)/bin/slugnet $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/lib/slugnet/core.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/slugnet/
+	install -m 644 $(LUASRC) $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet/
+	install -m 644 $(BUILD)/lib/libslugnet.a $(BUILD)/lib/libslugnet.so $(DESTDIR)$(PREFIX)/lib/
+
+lint: ## luacheck over the Lua sources
+	luacheck -q lua examples tests
+clean: ## remove everything built
+	rm -rf build build-*
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+-include $(wildcard $(patsubst %.o,%.d,$(LIBOBJ) $(SCRIPTOBJ) $(SHELLOBJ)))
+.PHONY: all test check demo asan tsan hard clang deps install lint clean help
+.SECONDARY:

@@ -1,0 +1,107 @@
+/* map.isa.c - the formula book as vector code. */
+#include "calc/map.h"
+#include "calc/vmath.h"
+
+#define ADD(a, b) ((a) + (b))
+#define SUB(a, b) ((a) - (b))
+#define MUL(a, b) ((a) * (b))
+#define DIV(a, b) ((a) / (b))
+#define NEG(a) (-(a))
+#define SQUARE(a) ((a) * (a))
+#define LT(a, b) ((VM)((a) < (b)))
+#define GT(a, b) ((VM)((a) > (b)))
+#define EQ(a, b) ((VM)((a) == (b)))
+#define K(c) W(splat)((T)(c))
+#define P(i) W(splat)((T)param[i])
+#define WHERE(m, a, b) W(where)(m, a, b)
+#define ABS(a) W(abs)(a)
+#define MAX(a, b) W(max)(a, b)
+#define MIN(a, b) W(min)(a, b)
+#define SIGN(a) WHERE(W(nan)(a), a, WHERE(GT(a, K(0)), K(1), WHERE(LT(a, K(0)), K(-1), K(0))))
+#define EXP(a) W(exp)(a)
+#define EXPM1(a) W(expm1)(a)
+#define LOG(a) W(log)(a)
+#define LOG1P(a) W(log1p)(a)
+#define LOG2(a) W(log2)(a)
+#define LOG10(a) W(log10)(a)
+#define SQRT(a) W(sqrt)(a)
+#define SIN(a) W(sin)(a)
+#define COS(a) W(cos)(a)
+#define TAN(a) W(tan)(a)
+#define ASIN(a) W(asin)(a)
+#define ACOS(a) W(acos)(a)
+#define ATAN(a) W(atan)(a)
+#define SINH(a) W(sinh)(a)
+#define COSH(a) W(cosh)(a)
+#define TANH(a) W(tanh)(a)
+#define ERF(a) W(erf)(a)
+#define SIGMOID(a) W(sigmoid)(a)
+#define FLOOR(a) W(floor)(a)
+#define CEIL(a) W(ceil)(a)
+#define TRUNC(a) W(trunc)(a)
+#define ROUND(a) W(round)(a)
+#define POW(a, b) W(power)(a, b)
+#define ATAN2(a, b) W(atan2)(a, b)
+#define FMOD(a, b) W(fmod)(a, b)
+#define REM(a, b) W(rem)(a, b)
+#define FLOORDIV(a, b) W(floor)((a) / (b))
+
+/* The remainder with the divisor's sign, exact as fmod is. */
+#define REMAINDER(V, M, X)                                               \
+  INL V X##_rem(V a, V b) {                                              \
+    const V r = X##_fmod(a, b);                                          \
+    const M other = (M)(r != X##_splat(0)) & ((M)(r < X##_splat(0)) ^ (M)(b < X##_splat(0))); \
+    return X##_where(other, r + b, r);                                   \
+  }
+REMAINDER(vf, vfm, vf)
+REMAINDER(vd, vdm, vd)
+
+/* x^2 is by far the commonest power: exact as a product. */
+#define POWER(V, M, X, T, L)                                             \
+  INL V X##_power(V a, V b) {                                            \
+    V r;                                                                 \
+    const M two = (M)(b == X##_splat(2));                                \
+    int all = 1;                                                         \
+    for (int l = 0; l < L; l++) all &= two[l] != 0;                      \
+    if (all) return a * a;                                               \
+    r = X##_pow(a, b);                                                   \
+    return X##_where(two, a * a, r);                                     \
+  }
+POWER(vf, vfm, vf, float, VF)
+POWER(vd, vdm, vd, double, VD)
+
+#define T float
+#define V vf
+#define VM vfm
+#define L VF
+#define W(f) vf_##f
+#define N(name) name##_f32
+#include "calc/map_rows.h"
+#undef T
+#undef V
+#undef VM
+#undef L
+#undef W
+#undef N
+#define T double
+#define V vd
+#define VM vdm
+#define L VD
+#define W(f) vd_##f
+#define N(name) name##_f64
+#include "calc/map_rows.h"
+
+const snk_map SNK_FN(snk_map) = {
+  .f32 = {
+#define MAP1(name, ...) [SNK_MAP_##name] = name##_f32, [SNK_MAP_##name##_backward] = name##_backward_f32,
+#define MAP2(name, ...) [SNK_MAP_##name] = name##_f32,
+#define CMP2(name, ...)
+#include "calc/map.def"
+  },
+  .f64 = {
+#define MAP1(name, ...) [SNK_MAP_##name] = name##_f64, [SNK_MAP_##name##_backward] = name##_backward_f64,
+#define MAP2(name, ...) [SNK_MAP_##name] = name##_f64,
+#define CMP2(name, ...)
+#include "calc/map.def"
+  },
+};

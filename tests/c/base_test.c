@@ -1,0 +1,174 @@
+/* base_test.c - memory, threads, random numbers, number types, tensors: what everything else stands on. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+#include "base/error.h"
+#include "base/fpmode.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "check.h"
+#include "core/iter.h"
+
+static void test_memory(void) {
+  sn_mem_stats a, b;
+  sn_mem_stat(&a);
+  void *p = sn_alloc(1000);
+  CHECK(p && (uintptr_t)p % 64 == 0);
+  sn_release(p, 1000);
+  void *q = sn_alloc(1000);
+#if !defined(__SANITIZE_ADDRESS__)
+  CHECK(q == p); /* reused at once */
+#endif
+  sn_release(q, 1000);
+  sn_mem_stat(&b);
+  CHECK(a.live == b.live);
+  sn_mem_fail_after(0);
+  CHECK(sn_alloc(64) == NULL && sn_error_code() == SN_ERROR_MEMORY);
+  CHECK((p = sn_alloc(64)) != NULL); /* once */
+  sn_release(p, 64);
+  for (size_t n = 1; n < ((size_t)1 << 22); n = n * 3 / 2 + 1) {
+    char *x = sn_alloc(n);
+    CHECK(x != NULL);
+    if (x) memset(x, 1, n);
+    sn_release(x, n);
+  }
+  int64_t n;
+  CHECK(sn_mul_sizes((int64_t[]){1 << 30, 1 << 30, 1 << 30}, 3, &n) < 0);
+  CHECK(sn_mul_sizes((int64_t[]){1 << 30, 0, 1 << 30}, 3, &n) == 0 && n == 0);
+}
+
+static void mark(void *ctx, int64_t b, int64_t e, int w) {
+  (void)w;
+  int *p = ctx;
+  for (int64_t i = b; i < e; i++) p[i]++;
+}
+static void nested(void *ctx, int64_t b, int64_t e, int w) {
+  (void)w;
+  for (int64_t i = b; i < e; i++) sn_parallel(100, 10, mark, (int *)ctx + i * 100);
+}
+
+static void test_threads(void) {
+  static int seen[100000];
+  for (int t = 1; t <= 8; t++) {
+    CHECK(sn_threads_set(t) == 0);
+    for (int round = 0; round < 200; round++) {
+      memset(seen, 0, sizeof seen);
+      sn_parallel(100000, 512, mark, seen);
+      int bad = 0;
+      for (int i = 0; i < 100000; i++) bad += seen[i] != 1;
+      if (bad) { CHECK(bad == 0); break; }
+    }
+  }
+  memset(seen, 0, sizeof seen);
+  sn_parallel(100, 1, nested, seen);
+  int bad = 0;
+  for (int i = 0; i < 10000; i++) bad += seen[i] != 1;
+  CHECK(bad == 0);
+  CHECK(sn_threads_set(-1) < 0 && sn_threads_set(1000) < 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    memset(seen, 0, sizeof seen);
+    sn_parallel(100000, 512, mark, seen);
+    for (int i = 0; i < 100000; i++)
+      if (seen[i] != 1) _exit(1);
+    _exit(0);
+  }
+  int status = 1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  CHECK(sn_scratch_reserve(5000) == 0 && sn_scratch(0) != NULL);
+  sn_threads_set(0);
+}
+
+static void test_random(void) {
+  uint32_t r[4];
+  sn_philox(0, 0, r); /* known answers of Random123 for Philox4x32-10 */
+  CHECK(r[0] == 0x6627e8d5u && r[1] == 0xe169c58du && r[2] == 0xbc57ac4cu && r[3] == 0x9b00dbd8u);
+  sn_rng g = {7, 0}, h = {7, 0};
+  CHECK(sn_rng_u64(&g) == sn_rng_u64(&h) && g.position == h.position);
+  for (int i = 0; i < 1000; i++) CHECK(sn_rng_below(&g, 7) < 7);
+}
+
+static void test_dtypes(void) {
+  for (uint32_t h = 0; h < 65536; h++) {
+    const float f = sn_f16_to_f32((uint16_t)h);
+    if (f == f && sn_f32_to_f16(f) != h) CHECK(sn_f32_to_f16(f) == h);
+    const float b = sn_bf16_to_f32((uint16_t)h);
+    if (b == b && sn_f32_to_bf16(b) != h) CHECK(sn_f32_to_bf16(b) == h);
+  }
+  CHECK(sn_f32_to_f16(65520.0f) == 0x7C00 && sn_f32_to_f16(65519.0f) == 0x7BFF);
+  CHECK(sn_f32_to_f16(1.0f + 0x1p-11f) == 0x3C00); /* ties to even */
+  CHECK(sn_dtype_promote(SN_U8, SN_I64) == SN_I64 && sn_dtype_promote(SN_F16, SN_BF16) == SN_F32);
+  CHECK(sn_dtype_promote(SN_I64, SN_F16) == SN_F16 && sn_dtype_promote(SN_BOOL, SN_U8) == SN_U8);
+  int64_t i;
+  sn_store_double(&i, SN_I64, NAN);
+  CHECK(i == 0);
+  sn_store_double(&i, SN_I64, 1e300);
+  CHECK(i == INT64_MAX);
+}
+
+static void test_mode(void) {
+  const unsigned before = _mm_getcsr();
+  const sn_fpmode m = sn_fp_enter(SN_FP_FLUSH);
+  volatile float tiny = 1e-38f, half = 0.01f;
+  CHECK(tiny * half == 0);
+  sn_fp_leave(m);
+  CHECK((_mm_getcsr() & ~0x3Fu) == (before & ~0x3Fu));
+  CHECK(tiny * half != 0);
+}
+
+static snt_tensor *range(int ndim, const int64_t *shape) {
+  snt_tensor *x = snt_new(SN_F32, ndim, shape);
+  for (int64_t i = 0; i < snt_numel(x); i++) ((float *)snt_data(x))[i] = (float)i;
+  return x;
+}
+
+static void test_tensors(void) {
+  snt_tensor *x = range(2, (int64_t[]){3, 4}), *t = snt_permute(x, (int[]){1, 0});
+  CHECK(!snt_is_contiguous(t) && snt_is_contiguous(x));
+  snt_tensor *c = snt_contiguous(t);
+  CHECK(((float *)snt_data(c))[1] == 4 && ((float *)snt_data(c))[3] == 1);
+  CHECK(snt_reshape_view(t, 1, (int64_t[]){12}) == NULL);
+  snt_tensor *r = snt_reshape_view(x, 3, (int64_t[]){3, 2, 2});
+  CHECK(r && r->stride[0] == 4 && r->stride[1] == 2);
+  snt_tensor *e = snt_expand(x, 3, (int64_t[]){2, -1, -1});
+  CHECK(e && e->stride[0] == 0 && snt_has_internal_overlap(e) && snt_copy(e, x) < 0);
+  snt_tensor *a = snt_narrow(x, 1, 0, 3, 1), *b = snt_narrow(x, 1, 1, 3, 1);
+  CHECK(snt_copy(b, a) == 0 && ((float *)snt_data(x))[3] == 2); /* overlapping */
+  char *s = snt_to_string(x);
+  CHECK(s && strstr(s, "[float32 3x4]"));
+  sn_free(s);
+  int64_t out[SNT_MAXDIM];
+  CHECK(snt_broadcast(2, (int64_t[]){3, 1}, 1, (int64_t[]){4}, out, "t") == 2 && out[0] == 3 && out[1] == 4);
+  CHECK(snt_broadcast(1, (int64_t[]){3}, 1, (int64_t[]){4}, out, "t") < 0 && strstr(sn_error_message(), "do not go together"));
+  CHECK(snt_new(SN_F32, 2, (int64_t[]){(int64_t)1 << 40, (int64_t)1 << 40}) == NULL);
+  snt_close(r);
+  CHECK(r->storage == NULL);
+  snt_tensor *all[] = {x, t, c, r, e, a, b};
+  for (int i = 0; i < 7; i++) snt_release(all[i]);
+  snt_tensor *big = range(2, (int64_t[]){301, 257}), *bt = snt_permute(big, (int[]){1, 0}), *bc = snt_contiguous(bt);
+  int bad = 0;
+  for (int i = 0; i < 257; i++)
+    for (int j = 0; j < 301; j++) bad += ((float *)snt_data(bc))[i * 301 + j] != (float)(j * 257 + i);
+  CHECK(bad == 0);
+  snt_release(big);
+  snt_release(bt);
+  snt_release(bc);
+}
+
+int main(void) {
+  test_memory();
+  test_threads();
+  test_random();
+  test_dtypes();
+  test_mode();
+  test_tensors();
+  sn_mem_stats m;
+  sn_mem_stat(&m);
+  CHECK(m.small == 0);
+  return CHECK_DONE();
+}
