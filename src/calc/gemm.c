@@ -1,0 +1,165 @@
+/* gemm.c - cutting matrix products into pieces for the threads, the plain reference loops, and products of integers. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+#include "base/dtype.h"
+#include "base/thread.h"
+#include "calc/gemm.h"
+
+typedef struct gemm_job {
+  snk_gemm_args g;
+  const snk_gemm_type *type;
+  int64_t tm, tn, pieces; /* pieces of one matrix along M and N; in all */
+} gemm_job;
+
+/* Piece i of `parts` of `n`, in units of `unit`. */
+static int64_t cut(int64_t n, int64_t parts, int64_t i, int64_t unit) {
+  int64_t units = (n + unit - 1) / unit, at = units * i / parts * unit;
+  return at < n ? at : n;
+}
+
+static void run_pieces(void *ctx, int64_t begin, int64_t end, int worker) {
+  const gemm_job *w = ctx;
+  const snk_gemm_args *g = &w->g;
+  int64_t size = g->f64 ? 8 : 4;
+  for (int64_t p = begin; p < end; p++) {
+    int64_t tile = p % (w->tm * w->tn), batch = p / (w->tm * w->tn), left = batch;
+    int64_t ao = 0, bo = 0, co = 0;
+    for (int d = g->nbatch - 1; d >= 0; d--) {
+      int64_t i = left % g->batch[d];
+      left /= g->batch[d];
+      ao += i * g->abatch[d], bo += i * g->bbatch[d], co += i * g->cbatch[d];
+    }
+    int64_t ti = tile % w->tm, tj = tile / w->tm;
+    int64_t m0 = cut(g->m, w->tm, ti, w->type->mr), m1 = cut(g->m, w->tm, ti + 1, w->type->mr);
+    int64_t n0 = cut(g->n, w->tn, tj, w->type->nr), n1 = cut(g->n, w->tn, tj + 1, w->type->nr);
+    if (m0 >= m1 || n0 >= n1) continue;
+    w->type->block(g, (const char *)g->a + ao * size, g->b ? (const char *)g->b + bo * size : NULL, (char *)g->c + co * size, batch, m0, m1, n0, n1,
+                   sn_scratch(worker));
+  }
+}
+
+/* C' = B' A': the same products in the same order. */
+static void swap_operands(snk_gemm_args *g) {
+  snk_gemm_args o = *g;
+  g->m = o.n, g->n = o.m;
+  g->a = o.b, g->ars = o.bcs, g->acs = o.brs;
+  g->b = o.a, g->brs = o.acs, g->bcs = o.ars;
+  g->crs = o.ccs, g->ccs = o.crs;
+  memcpy(g->abatch, o.bbatch, sizeof o.bbatch);
+  memcpy(g->bbatch, o.abatch, sizeof o.abatch);
+  if (o.bias_kind) g->bias_kind = o.bias_kind == SNK_BIAS_ROW ? SNK_BIAS_COL : SNK_BIAS_ROW;
+}
+
+typedef struct swapped_hook { snk_gemm_hook *hook; void *ctx; } swapped_hook;
+static void call_swapped(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, int64_t j0, int64_t m, int64_t n) {
+  const swapped_hook *h = ctx;
+  h->hook(h->ctx, c, cs, rs, j0, i0, n, m);
+}
+
+void snk_gemm_run(const snk_gemm_args *args) {
+  gemm_job w = {.g = *args};
+  snk_gemm_args *g = &w.g;
+  int64_t batches = 1;
+  for (int d = 0; d < g->nbatch; d++) batches *= g->batch[d];
+  if (g->m == 0 || g->n == 0 || batches == 0) return;
+  assert(g->crs == 1 || g->ccs == 1 || g->m == 1 || g->n == 1);
+  w.type = g->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  swapped_hook hook = {g->hook, g->hook_ctx};
+  bool fixed_b = g->packed || g->pack;
+  /* the vectors run along N: C should lie that way; with few rows, so should B */
+  bool swap = !fixed_b && g->ccs != 1;
+  if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->m >= w.type->nr / 2 && g->m <= 4 * w.type->nr && g->n >= 2 * g->m) swap = true;
+  if (swap) {
+    swap_operands(g);
+    if (g->hook) g->hook = call_swapped, g->hook_ctx = &hook;
+  }
+  w.tm = w.tn = 1;
+  int threads = sn_threads();
+  double work = (double)g->m * (double)g->n * (double)(g->k > 0 ? g->k : 1);
+  if (threads > 1 && batches < threads && work * (double)batches > 2e5) {
+    int64_t parts = (threads + batches - 1) / batches;
+    if ((double)parts > work * (double)batches / 1e5) parts = (int64_t)(work * (double)batches / 1e5);
+    if (g->m >= g->n && g->m >= parts * w.type->mr) w.tm = parts;
+    else if (g->n >= parts * w.type->nr) w.tn = parts;
+    else if (g->m >= parts * 2) w.tm = parts;
+  }
+  w.pieces = w.tm * w.tn * batches;
+  int64_t grain = (int64_t)(1e5 / (work / (double)(w.tm * w.tn)));
+  sn_parallel(w.pieces, grain < 1 ? 1 : grain, run_pieces, &w);
+}
+
+size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k) {
+  int64_t nr = f64 ? snk_gemm_now()->f64.nr : snk_gemm_now()->f32.nr;
+  return (size_t)((n + nr - 1) / nr * nr * k) * (f64 ? 8 : 4);
+}
+
+void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst) {
+  (f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).pack_b(n, k, b, brs, bcs, dst);
+}
+
+/* ---- reference */
+#define PLAIN(NAME, T, FMA)                                                                                                       \
+  static void NAME(const snk_gemm_args *g, const T *a, const T *b, T *c, int64_t kcmax, bool fused) {                             \
+    int64_t kb = snk_gemm_kblock(g->k, kcmax);                                                                                    \
+    const T *bias = g->bias;                                                                                                      \
+    for (int64_t i = 0; i < g->m; i++)                                                                                            \
+      for (int64_t j = 0; j < g->n; j++) {                                                                                        \
+        T sum = 0;                                                                                                                \
+        for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                               \
+          T part = 0;                                                                                                             \
+          for (int64_t k = k0; k < g->k && k < k0 + kb; k++) {                                                                    \
+            T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \
+            part = fused ? FMA(x, y, part) : x * y + part;                                                                        \
+          }                                                                                                                       \
+          sum = k0 == 0 ? part : sum + part;                                                                                      \
+        }                                                                                                                         \
+        if (g->bias_kind) sum = sum + (g->bias_kind == SNK_BIAS_ROW ? bias[i] : bias[j]);                                         \
+        T *to = c + i * g->crs + j * g->ccs;                                                                                      \
+        if (g->accumulate) sum = *to + sum;                                                                                       \
+        if (g->act == SNK_ACT_RELU) sum = (T)0 > sum ? (T)0 : sum;                                                                \
+        *to = sum;                                                                                                                \
+      }                                                                                                                           \
+  }
+PLAIN(plain_f32, float, fmaf)
+PLAIN(plain_f64, double, fma)
+
+void snk_gemm_plain(const snk_gemm_args *g) {
+  int64_t batches = 1;
+  for (int d = 0; d < g->nbatch; d++) batches *= g->batch[d];
+  for (int64_t q = 0; q < batches; q++) {
+    int64_t ao = 0, bo = 0, co = 0, left = q;
+    for (int d = g->nbatch - 1; d >= 0; d--) {
+      int64_t i = left % g->batch[d];
+      left /= g->batch[d];
+      ao += i * g->abatch[d], bo += i * g->bbatch[d], co += i * g->cbatch[d];
+    }
+    const snk_gemm *t = snk_gemm_now();
+    if (g->f64) plain_f64(g, (const double *)g->a + ao, (const double *)g->b + bo, (double *)g->c + co, t->f64.kc, t->f64.fused);
+    else plain_f32(g, (const float *)g->a + ao, (const float *)g->b + bo, (float *)g->c + co, t->f32.kc, t->f32.fused);
+  }
+}
+
+#define INT_GEMM(NAME, T)                                                                                                         \
+  static void NAME(int64_t m, int64_t n, int64_t k, const T *a, int64_t ars, int64_t acs, const T *b, int64_t brs, int64_t bcs, T *c, \
+                   int64_t crs, int64_t ccs) {                                                                                    \
+    for (int64_t i = 0; i < m; i++) {                                                                                             \
+      for (int64_t j = 0; j < n; j++) c[i * crs + j * ccs] = 0;                                                                   \
+      for (int64_t l = 0; l < k; l++) {                                                                                           \
+        uint64_t x = (uint64_t)a[i * ars + l * acs];                                                                              \
+        for (int64_t j = 0; j < n; j++) c[i * crs + j * ccs] = (T)((uint64_t)c[i * crs + j * ccs] + x * (uint64_t)b[l * brs + j * bcs]); \
+      }                                                                                                                           \
+    }                                                                                                                             \
+  }
+INT_GEMM(int_i64, int64_t)
+INT_GEMM(int_i32, int32_t)
+INT_GEMM(int_u8, uint8_t)
+
+void snk_gemm_int(int dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b, int64_t brs, int64_t bcs,
+                  void *c, int64_t crs, int64_t ccs) {
+  switch (dtype) {
+  case SN_I64: int_i64(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
+  case SN_I32: int_i32(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
+  default: int_u8(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
+  }
+}

@@ -1,0 +1,73 @@
+/* gemm.h - C = A B for any strides, batched, with the finish (bias, addition, activation) in the last store.
+ *
+ * Every element of C is one chain of fused multiply-adds over a block of K, the finished blocks added in order; the length
+ * of a block depends on K, the number type and the instruction set alone. So no choice made here (tile shape, packing,
+ * swapping the operands, cutting C for threads) changes a bit, and row i of a product is the product of row i.
+ *
+ * Each worker of sn_parallel packs into its own scratch: reserve SNK_GEMM_SCRATCH bytes before calling.
+ */
+#ifndef SNK_GEMM_H
+#define SNK_GEMM_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "calc/isa.h"
+
+enum { SNK_ACT_NONE, SNK_ACT_RELU };
+enum { SNK_BIAS_NONE, SNK_BIAS_ROW, SNK_BIAS_COL }; /* one number for each row of C, or for each column */
+#define SNK_GEMM_BATCH 6
+enum { SNK_GEMM_SCRATCH = 6 << 20 }; /* bytes of packing space a worker needs, whatever the problem */
+
+/* Called with a finished piece of C (after bias, addition and activation): element (i, j) at c + i * rs + j * cs. */
+typedef void snk_gemm_hook(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, int64_t j0, int64_t m, int64_t n);
+/* Writes B[k0 .. k0+kc-1][n0 .. n0+nc-1] to dst as rows of `nr` numbers (nc <= nr, the rest zero): an implicit matrix. */
+typedef void snk_gemm_pack(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst);
+
+typedef struct snk_gemm_args {
+  bool f64;
+  int64_t m, n, k;
+  const void *a, *b;
+  void *c;
+  int64_t ars, acs, brs, bcs, crs, ccs;       /* strides in elements; one of crs, ccs is 1 */
+  int nbatch;                                 /* batch dimensions */
+  int64_t batch[SNK_GEMM_BATCH], abatch[SNK_GEMM_BATCH], bbatch[SNK_GEMM_BATCH], cbatch[SNK_GEMM_BATCH];
+  int bias_kind, act;
+  const void *bias;
+  bool accumulate;                            /* C = C + (A B + bias), the sum over K finished first */
+  snk_gemm_hook *hook;
+  void *hook_ctx;
+  const void *packed;                         /* B from snk_gemm_pack_b; then b, brs, bcs are not read */
+  snk_gemm_pack *pack;                        /* or B from a function */
+  const void *pack_ctx;
+} snk_gemm_args;
+
+void snk_gemm_run(const snk_gemm_args *g);
+/* B packed once for many products (the instruction set's own layout). */
+size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
+void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
+
+/* The reference: plain loops, the same order of the same operations. */
+void snk_gemm_plain(const snk_gemm_args *g);
+/* Integers, wrapping; dtype an integer sn_dtype, strides as above, one matrix. */
+void snk_gemm_int(int dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b, int64_t brs, int64_t bcs,
+                  void *c, int64_t crs, int64_t ccs);
+
+/* ---- the instruction set's part */
+typedef struct snk_gemm_type {
+  int mr, nr;             /* the register tile */
+  int64_t kc;             /* longest block of K */
+  /* One piece of one C, all of K. a, b, c are the batch's; scratch is the worker's. */
+  void (*block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
+  void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
+  int fused;              /* multiply-adds round once */
+} snk_gemm_type;
+typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
+SNK_TABLE(gemm)
+
+/* Length of the blocks K is cut into (the last may be shorter). */
+static inline int64_t snk_gemm_kblock(int64_t k, int64_t kcmax) {
+  if (k <= kcmax) return k > 0 ? k : 1;
+  int64_t nb = (k + kcmax - 1) / kcmax;
+  return ((k + nb - 1) / nb + 7) / 8 * 8;
+}
+#endif

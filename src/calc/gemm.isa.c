@@ -1,0 +1,113 @@
+/* gemm.isa.c - the matrix product kernels of one instruction set: a register tile of MR rows by two vectors, for float and double.
+ *
+ * AVX-512 has 32 registers (12 x 2 vectors of sums), the others 16 (6 x 2). KCMAX keeps one packed panel of B in the first cache.
+ */
+#include "calc/gemm.h"
+#include "calc/tile.h"
+
+/* dst[i * ld + j] = src[j * sld + i] for i < L and j < n: rows of a panel from columns of memory. */
+static void transpose_f32(float *dst, int64_t ld, const float *src, int64_t sld, int n, float *unused) {
+  (void)unused;
+#if defined(__AVX2__)
+  if (n >= 6 && n <= 8) { /* six or eight rows, eight columns at a time */
+    for (int q = 0; q < VFL; q += 8, src += 8, dst += 8 * ld) {
+      __m256 r[8];
+      for (int i = 0; i < 8; i++) r[i] = i < n ? _mm256_loadu_ps(src + i * sld) : _mm256_setzero_ps();
+      __m256 t[8], u[8];
+      for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+      }
+      for (int i = 0; i < 8; i += 4) {
+        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+      }
+      for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+      }
+      for (int i = 0; i < 8; i++) {
+        if (n == 8) _mm256_storeu_ps(dst + i * ld, r[i]);
+        else {
+          _mm_storeu_ps(dst + i * ld, _mm256_castps256_ps128(r[i]));
+          for (int j = 4; j < n; j++) dst[i * ld + j] = ((const float *)&r[i])[j];
+        }
+      }
+    }
+    return;
+  }
+  if (n > 8) {
+    int j = 0;
+    for (; j + 8 <= n; j += 8) transpose_f32(dst + j, ld, src + j * sld, sld, 8, NULL);
+    for (; j < n; j++)
+      for (int i = 0; i < VFL; i++) dst[i * ld + j] = src[j * sld + i];
+    return;
+  }
+#endif
+  for (int i = 0; i < VFL; i++)
+    for (int j = 0; j < n; j++) dst[i * ld + j] = src[j * sld + i];
+}
+static void transpose_f64(double *dst, int64_t ld, const double *src, int64_t sld, int n, double *unused) {
+  (void)unused;
+  for (int i = 0; i < VDL; i++)
+    for (int j = 0; j < n; j++) dst[i * ld + j] = src[j * sld + i];
+}
+
+#if defined(__AVX512F__)
+#define MR 12
+#else
+#define MR 6
+#endif
+
+#define T float
+#define V VF
+#define L VFL
+#define KCMAX 384
+#define FN(name) SNK_CAT(name, f32)
+#define v_load vf_load
+#define v_store vf_store
+#define v_set1 vf_set1
+#define v_fma vf_fma
+#define v_zero vf_zero
+#define v_relu vf_relu
+#include "calc/gemm_tile.h"
+enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMAX + MC_f32 * NT_f32) };
+#undef T
+#undef V
+#undef L
+#undef KCMAX
+#undef FN
+#undef v_load
+#undef v_store
+#undef v_set1
+#undef v_fma
+#undef v_zero
+#undef v_relu
+
+#define T double
+#define V VD
+#define L VDL
+#define KCMAX 256
+#define FN(name) SNK_CAT(name, f64)
+#define v_load vd_load
+#define v_store vd_store
+#define v_set1 vd_set1
+#define v_fma vd_fma
+#define v_zero vd_zero
+#define v_relu vd_relu
+#include "calc/gemm_tile.h"
+enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
+
+_Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH, "scratch");
+
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
+enum { FUSED = 1 };
+#else
+enum { FUSED = 0 };
+#endif
+const snk_gemm SNK_FN(snk_gemm) = {
+    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, FUSED},
+    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, FUSED},
+};

@@ -1,0 +1,279 @@
+/* gemm_tile.h - the register tiles and the packed block loops for one number type; included by gemm.isa.c for float and for double.
+ *
+ * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_set1 v_fma v_zero v_relu.
+ * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
+ */
+
+enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
+
+/* Where a tile goes: through the partial sums p (C itself where that is possible), and finished to c. */
+typedef struct FN(dest) {
+  T *c;
+  int64_t crs, ccs;
+  T *p;
+  int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
+  bool first, last, accumulate, relu;
+  const T *row_bias, *col_bias;
+} FN(dest);
+
+/* The rows of t (stride ld), m by n, finished or added one by one: edges and transposed C. */
+static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i0, int64_t j0, int64_t m, int64_t n) {
+  for (int64_t i = 0; i < m; i++) {
+    T *p = d->p + (i0 + i - d->pi) * d->ldp + (j0 - d->pj);
+    if (!d->last) {
+      if (d->first) memcpy(p, t + i * ld, (size_t)n * sizeof(T));
+      else
+        for (int64_t j = 0; j < n; j++) p[j] = p[j] + t[i * ld + j];
+      continue;
+    }
+    T *c = d->c + (i0 + i) * d->crs + j0 * d->ccs;
+    for (int64_t j = 0; j < n; j++) {
+      T v = t[i * ld + j];
+      if (!d->first) v = p[j] + v;
+      if (d->row_bias) v = v + d->row_bias[i0 + i];
+      if (d->col_bias) v = v + d->col_bias[j0 + j];
+      if (d->accumulate) v = c[j * d->ccs] + v;
+      if (d->relu) v = (T)0 > v ? (T)0 : v;
+      c[j * d->ccs] = v;
+    }
+  }
+}
+
+SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
+  if (nr < nv * L || (d->last && d->ccs != 1)) {
+    T t[MR * 8 * L] __attribute__((aligned(64)));
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < nv; j++) v_store(t + (i * nv + j) * L, acc[i * nv + j]);
+    FN(finish_edge)(d, t, nv * L, i0, j0, mr, nr < nv * L ? nr : nv * L);
+    return;
+  }
+  T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+  if (!d->last) {
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < nv; j++) {
+        V v = acc[i * nv + j];
+        if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
+        v_store(p + i * d->ldp + j * L, v);
+      }
+    return;
+  }
+  T *c = d->c + i0 * d->crs + j0;
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nv; j++) {
+      V v = acc[i * nv + j];
+      if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
+      if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
+      if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
+      if (d->accumulate) v = v_load(c + i * d->crs + j * L) + v;
+      if (d->relu) v = v_relu(v);
+      v_store(c + i * d->crs + j * L, v);
+    }
+}
+
+/* One tile: mr rows of A (strides ars, acs) times kc rows of B. Vectors 2q and 2q+1 of a row of B lie at b + q * bps. */
+SNK_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const T *a, int64_t ars, int64_t acs, const T *b, int64_t ldb, int64_t bps,
+                         const FN(dest) *d, int64_t i0, int64_t j0, int64_t nr) {
+  V acc[MR * 2 > 8 ? MR * 2 : 8];
+  for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+  for (int64_t k = 0; k < kc; k++) {
+    V bv[8];
+    for (int j = 0; j < nv; j++) bv[j] = v_load(b + (j >> 1) * bps + (j & 1) * L);
+    for (int i = 0; i < mr; i++) {
+      V av = v_set1(a[i * ars]);
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
+    }
+    a += acs;
+    b += ldb;
+  }
+  FN(finish)(d, acc, mr, nv, i0, j0, nr);
+}
+
+#define ARGS                                                                                                                    \
+  int64_t kc, const T *a, int64_t ars, int64_t acs, const T *b, int64_t ldb, int64_t bps, const FN(dest) *d, int64_t i0, int64_t j0, int64_t nr
+typedef void FN(kernel)(ARGS);
+#define TILE(mr, nv) \
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, kc, a, ars, acs, b, ldb, bps, d, i0, j0, nr); }
+#define PACKED(mr, nv) /* both operands packed: no strides to follow */ \
+  static void FN(SNK_CAT(packed##mr, nv))(ARGS) {                       \
+    (void)ars, (void)acs, (void)ldb;                                    \
+    FN(tile)(mr, nv, kc, a, 1, mr, b, 2 * L, bps, d, i0, j0, nr);       \
+  }
+#if MR == 12
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+#define TILES(mr) TILE(mr, 1) TILE(mr, 2) PACKED(mr, 1) PACKED(mr, 2)
+ROWS(TILES)
+TILE(1, 8)
+TILE(2, 4)
+TILE(3, 4)
+#define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
+#define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
+#define NAMEP1(mr) FN(SNK_CAT(packed##mr, 1)),
+#define NAMEP2(mr) FN(SNK_CAT(packed##mr, 2)),
+static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
+static FN(kernel) *const FN(packed_kernels)[2][MR + 1] = {{NULL, ROWS(NAMEP1)}, {NULL, ROWS(NAMEP2)}};
+#undef TILE
+#undef TILES
+#undef PACKED
+#undef ARGS
+#undef ROWS
+#undef NAME1
+#undef NAME2
+#undef NAMEP1
+#undef NAMEP2
+
+/* mr rows of A as kc groups of mr numbers. */
+static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
+  if (ars == 1 && mr == MR) {
+    for (int64_t k = 0; k < kc; k++, a += acs, dst += MR) memcpy(dst, a, MR * sizeof(T));
+    return;
+  }
+  int64_t k = 0;
+  if (acs == 1 && mr == MR)
+    for (; k + L <= kc; k += L) {
+      FN(transpose)(dst + k * MR, MR, a + k, ars, MR, (T *)NULL);
+    }
+  for (; k < kc; k++)
+    for (int i = 0; i < mr; i++) dst[k * mr + i] = a[i * ars + k * acs];
+}
+
+/* kc rows of nc numbers of B (nc <= NR) as rows of NR, the rest zero. */
+static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, int64_t brs, int64_t bcs) {
+  enum { NR = FN(NR) };
+  if (bcs == 1 && nc == NR) {
+    for (int64_t k = 0; k < kc; k++, b += brs, dst += NR) memcpy(dst, b, NR * sizeof(T));
+    return;
+  }
+  int64_t k = 0;
+  if (brs == 1 && nc == NR)
+    for (; k + L <= kc; k += L)
+      for (int j = 0; j < 2; j++) FN(transpose)(dst + k * NR + j * L, NR, b + k + j * L * bcs, bcs, L, (T *)NULL);
+  for (; k < kc; k++) {
+    for (int64_t j = 0; j < nc; j++) dst[k * NR + j] = b[k * brs + j * bcs];
+    for (int64_t j = nc; j < NR; j++) dst[k * NR + j] = 0;
+  }
+}
+
+static void FN(pack_b)(int64_t n, int64_t k, const void *bp, int64_t brs, int64_t bcs, void *dstp) {
+  enum { NR = FN(NR) };
+  const T *b = bp;
+  T *dst = dstp;
+  int64_t kb = snk_gemm_kblock(k, KCMAX);
+  for (int64_t k0 = 0; k0 < k; k0 += kb) {
+    int64_t kc = k - k0 < kb ? k - k0 : kb;
+    for (int64_t j = 0; j < n; j += NR, dst += kc * NR) FN(pack_cols)(dst, kc, n - j < NR ? n - j : NR, b + k0 * brs + j * bcs, brs, bcs);
+  }
+}
+
+/* What stays the same over one block of C. */
+typedef struct FN(job) {
+  const snk_gemm_args *g;
+  const T *a, *b;
+  int64_t batch;
+  T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC) */
+  bool pack_a, direct_b;
+} FN(job);
+
+/* The columns j0.. (nr of them) of B's block k0, packed or in place; *ldb is set. */
+static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, int64_t nr, T *dst, bool fresh, int64_t *ldb) {
+  enum { NR = FN(NR) };
+  const snk_gemm_args *g = w->g;
+  *ldb = NR;
+  if (g->packed) {
+    int64_t npad = (g->n + NR - 1) / NR * NR;
+    return (const T *)g->packed + k0 * npad + j0 * kc;
+  }
+  if (w->direct_b && nr % L == 0) {
+    *ldb = g->brs;
+    return w->b + k0 * g->brs + j0;
+  }
+  if (!fresh) return dst;
+  if (g->pack) g->pack(g->pack_ctx, w->batch, k0, kc, j0, nr, NR, dst);
+  else FN(pack_cols)(dst, kc, nr, w->b + k0 * g->brs + j0 * g->bcs, g->brs, g->bcs);
+  return dst;
+}
+
+/* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
+static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
+  enum { NR = FN(NR) };
+  const snk_gemm_args *g = w->g;
+  int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles;
+  if (w->pack_a) {
+    int64_t i = 0;
+    for (int64_t t = 0; t < tiles; t++) {
+      int64_t mr = low + (t < extra);
+      FN(pack_rows)(w->pa + i * kc, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
+      i += mr;
+    }
+  }
+  for (int64_t j = j0; j < j1; j += NR) {
+    int64_t nr = j1 - j < NR ? j1 - j : NR, ldb, i = 0;
+    T *dst = w->pb + (j - j0) * kc;
+    const T *b = FN(panel)(w, k0, kc, j, nr, dst, fresh, &ldb);
+    for (int64_t t = 0; t < tiles; t++) {
+      int64_t mr = low + (t < extra);
+      if (w->pack_a && ldb == NR) FN(packed_kernels)[nr > L][mr](kc, w->pa + i * kc, 1, mr, b, NR, NR, d, i0 + i, j, nr);
+      else if (w->pack_a) FN(kernels)[nr > L][mr](kc, w->pa + i * kc, 1, mr, b, ldb, NR, d, i0 + i, j, nr);
+      else FN(kernels)[nr > L][mr](kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs, b, ldb, NR, d, i0 + i, j, nr);
+      i += mr;
+    }
+  }
+}
+
+/* One to three rows, B in place or packed whole: wide tiles, so that enough sums are under way at once. */
+static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  enum { NR = FN(NR) };
+  const snk_gemm_args *g = w->g;
+  int64_t m = i1 - i0, wide = m == 1 ? 8 * L : 4 * L, j = j0;
+  FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
+  const T *a = w->a + i0 * g->ars + k0 * g->acs;
+  for (; j + wide <= j1; j += wide) {
+    int64_t ldb;
+    const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &ldb);
+    kern(kc, a, g->ars, g->acs, b, ldb, g->packed ? NR * kc : NR, d, i0, j, wide);
+  }
+  for (; j < j1; j += NR) {
+    int64_t nr = j1 - j < NR ? j1 - j : NR, ldb;
+    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &ldb);
+    FN(kernels)[nr > L][m](kc, a, g->ars, g->acs, b, ldb, NR, d, i0, j, nr);
+  }
+}
+
+static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                      void *scratch) {
+  enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT) };
+  int64_t m = m1 - m0, n = n1 - n0, kb = snk_gemm_kblock(g->k, KCMAX);
+  bool parts = g->k > kb && (g->accumulate || g->ccs != 1); /* partial sums may not lie in C */
+  T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
+  bool has_b = !g->packed && !g->pack;
+  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 4 * MR};
+  w.pack_a = m > 3 && n > 4 * NR && !(g->acs == 1 && m <= MR);
+  bool few = m <= 3 && (g->packed || w.direct_b);
+  int64_t mc = MC, nc = parts ? NT : NC;
+  FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU};
+  d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
+  d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
+  int64_t mouter = parts ? mc : m;
+  for (int64_t io = m0; io < m1; io += mouter)
+    for (int64_t j0 = n0; j0 < n1; j0 += nc) {
+      int64_t j1 = j0 + nc < n1 ? j0 + nc : n1, iend = io + mouter < m1 ? io + mouter : m1;
+      d.p = parts ? part : c;
+      d.ldp = parts ? NT : g->crs;
+      d.pi = parts ? io : 0;
+      d.pj = parts ? j0 : 0;
+      for (int64_t k0 = 0; k0 == 0 || k0 < g->k; k0 += kb) {
+        int64_t kc = g->k - k0 < kb ? g->k - k0 : kb;
+        d.first = k0 == 0;
+        d.last = k0 + kb >= g->k;
+        for (int64_t i0 = io; i0 < iend; i0 += mc) {
+          int64_t i1 = i0 + mc < iend ? i0 + mc : iend;
+          if (few) FN(few_rows)(&w, &d, k0, kc, i0, i1, j0, j1);
+          else FN(rows)(&w, &d, k0, kc, i0, i1, j0, j1, i0 == io);
+          if (d.last && g->hook)
+            g->hook(g->hook_ctx, (T *)c + i0 * g->crs + j0 * g->ccs, g->crs, g->ccs, i0, j0, i1 - i0, j1 - j0);
+        }
+      }
+    }
+}

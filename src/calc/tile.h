@@ -1,0 +1,88 @@
+/* tile.h - the few vector words that the register-tile kernels (gemm, conv, rnn, attention) are written in.
+ *
+ * VF and VD are vectors of VFL floats and VDL doubles. A fused multiply-add is explicit (vf_fma); where the instruction set
+ * has none it is a multiply and an add. Included by *.isa.c files only.
+ */
+#ifndef SNK_TILE_H
+#define SNK_TILE_H
+#include <stdint.h>
+#include <string.h>
+
+#define SNK_INLINE static inline __attribute__((always_inline, unused))
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+typedef __m512 VF;
+typedef __m512d VD;
+enum { VFL = 16, VDL = 8 };
+SNK_INLINE VF vf_load(const float *p) { return _mm512_loadu_ps(p); }
+SNK_INLINE void vf_store(float *p, VF v) { _mm512_storeu_ps(p, v); }
+SNK_INLINE VF vf_set1(float x) { return _mm512_set1_ps(x); }
+SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
+SNK_INLINE float vf_fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+SNK_INLINE VD vd_load(const double *p) { return _mm512_loadu_pd(p); }
+SNK_INLINE void vd_store(double *p, VD v) { _mm512_storeu_pd(p, v); }
+SNK_INLINE VD vd_set1(double x) { return _mm512_set1_pd(x); }
+SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return _mm512_fmadd_pd(a, b, c); }
+SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#elif defined(__AVX2__)
+#include <immintrin.h>
+typedef __m256 VF;
+typedef __m256d VD;
+enum { VFL = 8, VDL = 4 };
+SNK_INLINE VF vf_load(const float *p) { return _mm256_loadu_ps(p); }
+SNK_INLINE void vf_store(float *p, VF v) { _mm256_storeu_ps(p, v); }
+SNK_INLINE VF vf_set1(float x) { return _mm256_set1_ps(x); }
+SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
+SNK_INLINE float vf_fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+SNK_INLINE VD vd_load(const double *p) { return _mm256_loadu_pd(p); }
+SNK_INLINE void vd_store(double *p, VD v) { _mm256_storeu_pd(p, v); }
+SNK_INLINE VD vd_set1(double x) { return _mm256_set1_pd(x); }
+SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return _mm256_fmadd_pd(a, b, c); }
+SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+typedef float VF __attribute__((vector_size(16)));
+typedef double VD __attribute__((vector_size(16)));
+enum { VFL = 4, VDL = 2 };
+SNK_INLINE VF vf_load(const float *p) { VF v; memcpy(&v, p, sizeof v); return v; }
+SNK_INLINE void vf_store(float *p, VF v) { memcpy(p, &v, sizeof v); }
+SNK_INLINE VF vf_set1(float x) { return (VF){x, x, x, x}; }
+SNK_INLINE VD vd_load(const double *p) { VD v; memcpy(&v, p, sizeof v); return v; }
+SNK_INLINE void vd_store(double *p, VD v) { memcpy(p, &v, sizeof v); }
+SNK_INLINE VD vd_set1(double x) { return (VD){x, x}; }
+#if defined(__aarch64__)
+#include <arm_neon.h>
+SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return (VF)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return (VD)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+SNK_INLINE float vf_fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return a * b + c; }
+SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return a * b + c; }
+SNK_INLINE float vf_fma1(float a, float b, float c) { return a * b + c; }
+SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
+#endif
+#endif
+SNK_INLINE VF vf_zero(void) { return vf_set1(0.0f); }
+SNK_INLINE VD vd_zero(void) { return vd_set1(0.0); }
+/* x where x > 0 or x is NaN, else 0: relu. */
+SNK_INLINE VF vf_relu(VF x) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(_mm512_setzero_ps(), x);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(_mm256_setzero_ps(), x); /* the second operand is returned when either is NaN */
+#else
+  float t[VFL];
+  vf_store(t, x);
+  for (int i = 0; i < VFL; i++) t[i] = 0.0f > t[i] ? 0.0f : t[i];
+  return vf_load(t);
+#endif
+}
+SNK_INLINE VD vd_relu(VD x) {
+  double t[VDL];
+  vd_store(t, x);
+  for (int i = 0; i < VDL; i++) t[i] = 0.0 > t[i] ? 0.0 : t[i];
+  return vd_load(t);
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* gemm_test.c - matrix products against the plain loops, bit for bit, over random shapes, strides, finishes and thread counts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/random.h"
+#include "base/thread.h"
+#include "calc/gemm.h"
+
+static uint64_t state = 12345;
+static uint32_t draw(void) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(state >> 33);
+}
+static int64_t upto(int64_t n) { return 1 + (int64_t)(draw() % (uint32_t)n); }
+static double number(void) { return (double)draw() / 1073741824.0 - 1.0; }
+
+static void fill(void *p, int64_t n, bool f64) {
+  for (int64_t i = 0; i < n; i++)
+    if (f64) ((double *)p)[i] = number();
+    else ((float *)p)[i] = (float)number();
+}
+
+/* A hook that doubles: any change in who calls it for what would show. */
+typedef struct twice { bool f64; } twice;
+static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, int64_t j0, int64_t m, int64_t n) {
+  const twice *w = ctx;
+  (void)i0, (void)j0;
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++)
+      if (w->f64) ((double *)c)[i * rs + j * cs] *= 2;
+      else ((float *)c)[i * rs + j * cs] *= 2;
+}
+
+static int one(int round) {
+  static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
+  const int64_t *lim = limits[draw() % 4];
+  snk_gemm_args g = {.f64 = draw() % 3 == 0, .m = upto(lim[0]), .n = upto(lim[1]), .k = upto(lim[2])};
+  if (draw() % 50 == 0) g.k = 0;
+  if (draw() % 10 == 0) { int64_t t = g.m; g.m = g.n, g.n = t; }
+  size_t size = g.f64 ? 8 : 4;
+  int64_t pad = draw() % 3, kpad = g.k + pad, batch = draw() % 4 == 0 ? upto(3) : 1;
+  if (draw() % 2) g.ars = kpad, g.acs = 1; else g.ars = 1, g.acs = g.m + pad;
+  if (draw() % 2) g.brs = g.n + pad, g.bcs = 1; else g.brs = 1, g.bcs = kpad;
+  if (draw() % 5 == 0) g.ars *= 2, g.acs *= 2, g.brs *= 2, g.bcs *= 2;
+  if (draw() % 4) g.crs = g.n + pad, g.ccs = 1; else g.crs = 1, g.ccs = g.m + pad;
+  int64_t an = 2 * (g.m + 3) * (g.k + 3), bn = 2 * (g.n + 3) * (g.k + 3), cn = (g.m + 3) * (g.n + 3);
+  if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
+  g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0;
+  twice ctx = {g.f64};
+  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && draw() % 4 == 0;
+  void *a = malloc((size_t)(an * batch) * size), *b = malloc((size_t)(bn * batch) * size), *bias = malloc((size_t)(g.m + g.n) * size);
+  void *c0 = malloc((size_t)(cn * batch) * size), *c1 = malloc((size_t)(cn * batch) * size), *want = malloc((size_t)(cn * batch) * size);
+  fill(a, an * batch, g.f64), fill(b, bn * batch, g.f64), fill(bias, g.m + g.n, g.f64), fill(c0, cn * batch, g.f64);
+  g.a = a, g.b = b, g.bias = bias;
+  memcpy(want, c0, (size_t)(cn * batch) * size);
+  g.c = want;
+  snk_gemm_plain(&g);
+  if (hook)
+    for (int64_t q = 0; q < batch; q++) double_it(&ctx, (char *)want + (size_t)(q * cn) * size, g.crs, g.ccs, 0, 0, g.m, g.n);
+  void *packed = NULL;
+  if (prepack) {
+    packed = malloc(snk_gemm_packed_bytes(g.f64, g.n, g.k) + 64);
+    snk_gemm_pack_b(g.f64, g.n, g.k, b, g.brs, g.bcs, packed);
+    g.packed = packed, g.b = NULL;
+  }
+  if (hook) g.hook = double_it, g.hook_ctx = &ctx;
+  int bad = 0;
+  g.c = c1;
+  for (int threads = 1; threads <= 4 && !bad; threads++) {
+    sn_threads_set(threads);
+    memcpy(c1, c0, (size_t)(cn * batch) * size);
+    snk_gemm_run(&g);
+    if (memcmp(c1, want, (size_t)(cn * batch) * size) != 0) {
+      printf("gemm %d: f64 %d, %ld x %ld x %ld, batch %ld, strides %ld,%ld %ld,%ld %ld,%ld, bias %d, act %d, accumulate %d, hook %d, packed %d, threads %d\n",
+             round, g.f64, (long)g.m, (long)g.n, (long)g.k, (long)batch, (long)g.ars, (long)g.acs, (long)g.brs, (long)g.bcs, (long)g.crs,
+             (long)g.ccs, g.bias_kind, g.act, g.accumulate, hook, prepack, threads);
+      bad = 1;
+    }
+  }
+  free(a), free(b), free(bias), free(c0), free(c1), free(want), free(packed);
+  return bad;
+}
+
+int main(void) {
+  if (sn_scratch_reserve(SNK_GEMM_SCRATCH) < 0) return 1;
+  int bad = 0;
+  for (int i = 0; i < 600 && bad < 5; i++) bad += one(i);
+  printf("%s gemm_test\n", bad ? "FAIL" : "ok");
+  return bad != 0;
+}
