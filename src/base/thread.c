@@ -43,6 +43,7 @@ static _Thread_local bool inside;      /* in a job: nested calls run themselves 
 static char *scratch_of[SN_MAX_THREADS];
 static size_t scratch_size[SN_MAX_THREADS];
 static _Atomic size_t scratch_ready;   /* every worker in use has this much */
+static _Atomic size_t scratch_need;    /* the most that was ever reserved */
 static _Thread_local char *own_scratch; /* a caller that did not get the pool */
 static _Thread_local size_t own_size;
 
@@ -91,8 +92,8 @@ int sn_threads(void) {
 int sn_threads_set(int n) {
   if (n < 0 || n > SN_MAX_THREADS) return sn_fail("threads: %d given, 1 to %d are possible (0 for this machine's default)", n, SN_MAX_THREADS);
   atomic_store(&wanted, n ? n : sn_threads_available());
-  atomic_store(&scratch_ready, 0); /* perhaps more workers: look again */
-  return 0;
+  atomic_store(&scratch_ready, 0); /* perhaps more workers: what was reserved holds for them too */
+  return sn_scratch_reserve(atomic_load(&scratch_need));
 }
 
 /* ---- workers */
@@ -205,6 +206,8 @@ static int enlarge(char **p, size_t *size, size_t bytes) {
 }
 
 int sn_scratch_reserve(size_t bytes) {
+  size_t need = atomic_load(&scratch_need);
+  while (need < bytes && !atomic_compare_exchange_weak(&scratch_need, &need, bytes)) {}
   if (enlarge(&own_scratch, &own_size, bytes) < 0) return -1;
   const int threads = sn_threads();
   if (threads == 1 || atomic_load_explicit(&scratch_ready, memory_order_acquire) >= bytes) return 0;

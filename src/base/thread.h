@@ -25,7 +25,7 @@ int sn_threads_set(int n);     /* 1..SN_MAX_THREADS, 0 = the default for this ma
 int sn_threads_available(void);/* cores by affinity and quota */
 
 /* Scratch memory per thread, for packing buffers and the like. Reserve before the job (may fail: -1), fetch inside
- * it by the worker number. It grows only; steady state allocates nothing. Contents do not survive between jobs. */
+ * it by the worker number; a later sn_threads_set keeps the promise for its workers. It grows only; steady state allocates nothing. Contents do not survive between jobs. */
 int sn_scratch_reserve(size_t bytes);
 void *sn_scratch(int worker);
 

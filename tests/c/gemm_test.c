@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "calc/gemm.h"
+#include "check.h"
 
 static uint64_t state = 12345;
 static uint32_t draw(void) {
@@ -82,9 +83,12 @@ static int one(int round) {
 }
 
 int main(void) {
-  if (sn_scratch_reserve(SNK_GEMM_SCRATCH) < 0) return 1;
+  CHECK(sn_scratch_reserve(SNK_GEMM_SCRATCH) == 0);
   int bad = 0;
-  for (int i = 0; i < 600 && bad < 5; i++) bad += one(i);
-  printf("%s gemm_test\n", bad ? "FAIL" : "ok");
-  return bad != 0;
+  for (int i = 0; i < 600 && bad < 5; i++) {
+    const int wrong = one(i);
+    CHECK(wrong == 0);
+    bad += wrong;
+  }
+  return CHECK_DONE();
 }
