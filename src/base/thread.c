@@ -221,6 +221,8 @@ int sn_scratch_reserve(size_t bytes) {
   return rc;
 }
 
+size_t sn_scratch_most(void) { return atomic_load(&scratch_need); }
+
 void *sn_scratch(int worker) { return worker == 0 ? own_scratch : scratch_of[worker]; }
 
 /* ---- threads and locks for the rest */

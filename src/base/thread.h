@@ -27,6 +27,7 @@ int sn_threads_available(void);/* cores by affinity and quota */
 /* Scratch memory per thread, for packing buffers and the like. Reserve before the job (may fail: -1), fetch inside
  * it by the worker number; a later sn_threads_set keeps the promise for its workers. It grows only; steady state allocates nothing. Contents do not survive between jobs. */
 int sn_scratch_reserve(size_t bytes);
+size_t sn_scratch_most(void);    /* the most that was ever reserved: what a replay on another thread reserves again */
 void *sn_scratch(int worker);
 
 /* Simple things built on pthreads for the rest (feed, slugnet.c). */

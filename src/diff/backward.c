@@ -67,7 +67,11 @@ static int accumulate(walk *w, snt_tensor **slot, snt_tensor *g, bool leaf) {
 }
 
 static int deliver_leaf(walk *w, snt_tensor *leaf, snt_tensor *g) {
-  if (w->nx == 0) return accumulate(w, &leaf->meta->grad, g, true);
+  if (w->nx == 0) {
+    sno_recorder *r = sno_mode_now()->recorder;
+    if (r) r->leaf(r, leaf);
+    return accumulate(w, &leaf->meta->grad, g, true);
+  }
   for (int i = 0; i < w->nx; i++)
     if (w->xs[i] == leaf) return accumulate(w, &w->found[i], g, false);
   return 0;

@@ -111,7 +111,7 @@ static int invoke_half_write(const sno_op *op, int nin, snt_tensor **in, int nli
 
 /* ---- running */
 
-static bool wants_flush(const sno_call *c) {
+bool sno_call_flushes(const sno_call *c) {
   if (!sno_mode_now()->flush) return false;
   for (int i = 0; i < c->nin; i++)
     if (c->in[i]) {
@@ -150,20 +150,25 @@ fail:
   return -1;
 }
 
-static void mark_written(sno_call *c) {
+bool sno_writes_input(const sno_call *c, int i) {
   const uint32_t mask = c->op->writes ? c->op->writes : 1;
   int n, at = 0, arg = 0;
   const sno_arg *a = sno_args(c->op, &n);
-  for (int i = 0; i < n; i++) {
-    if (a[i].kind != SNO_TENSOR && a[i].kind != SNO_TENSORS) continue;
-    int len = a[i].kind == SNO_TENSORS ? c->nlist : 1;
-    for (int k = 0; k < len; k++, at++)
-      if ((mask >> arg & 1) && at < c->nin && c->in[at]) {
-        c->in[at]->storage->version++;
-        c->in[at]->storage->writer = c->op->name;
-      }
+  for (int k = 0; k < n; k++) {
+    if (a[k].kind != SNO_TENSOR && a[k].kind != SNO_TENSORS) continue;
+    at += a[k].kind == SNO_TENSORS ? c->nlist : 1;
+    if (i < at) return mask >> arg & 1;
     arg++;
   }
+  return false;
+}
+
+static void mark_written(sno_call *c) {
+  for (int i = 0; i < c->nin; i++)
+    if (c->in[i] && sno_writes_input(c, i)) {
+      c->in[i]->storage->version++;
+      c->in[i]->storage->writer = c->op->name;
+    }
 }
 
 static int check_writable(const sno_call *c) {
@@ -196,7 +201,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
     rng->position += c->rng_blocks;
   }
   if (op->forward && !(op->flags & SNO_VIEW)) {
-    const sn_fpmode saved = sn_fp_enter(wants_flush(c) ? SN_FP_FLUSH : SN_FP_EXACT);
+    const sn_fpmode saved = sn_fp_enter(sno_call_flushes(c) ? SN_FP_FLUSH : SN_FP_EXACT);
     op->forward(c);
     sn_fp_leave(saved);
   }

@@ -76,7 +76,9 @@ enum {
   SNO_HIDDEN = 128,      /* not shown to Lua as a function (backward kernels, dispatch helpers) */
   SNO_METHOD_ONLY = 256, /* a method of tensors, no sn.function */
   SNO_FUNC_ONLY = 512,   /* sn.function, no method */
-  SNO_LISTS = 1024       /* several lists of equal length (optimizer updates) */
+  SNO_LISTS = 1024,      /* several lists of equal length (optimizer updates) */
+  SNO_VALUES = 2048,     /* infer looks at values (labels, indices): a program runs it again at each replay */
+  SNO_DYNAMIC = 4096     /* the result's shape depends on values (nonzero): cannot be recorded */
 };
 
 struct sno_op;
@@ -151,6 +153,7 @@ typedef struct sno_recorder {      /* exec's side of a call */
   void (*host)(struct sno_recorder *r, sno_foreign *f, void (*run)(sno_foreign *));
   void (*depends)(struct sno_recorder *r, sno_foreign *owner, const bool *flag);
   void (*grad_set)(struct sno_recorder *r, snt_tensor *leaf);    /* .grad was set or cleared by hand */
+  void (*leaf)(struct sno_recorder *r, snt_tensor *leaf);        /* a gradient is about to reach this leaf */
   void (*stop)(struct sno_recorder *r, const char *why);         /* a number was read out, an operation written in Lua ran, ...: recording ends */
 } sno_recorder;
 typedef struct sno_mode {
@@ -177,6 +180,9 @@ void sno_depends(sno_foreign *owner, const bool *flag);
 /* Replace input i by itself converted to dtype t, through the `to` operation (taped and recorded like any other). */
 int sno_cast_input(sno_call *c, int i, sn_dtype t);
 void sno_want(sno_call *c, int k, sn_dtype t, int ndim, const int64_t *shape); /* fills want[k] */
+
+bool sno_call_flushes(const sno_call *c);      /* does this call run with denormals flushed? */
+bool sno_writes_input(const sno_call *c, int i); /* does a SNO_WRITES call write in[i]? */
 
 /* ---- scopes: results of operations live until the innermost scope of this thread closes */
 size_t sno_scope_open(void);

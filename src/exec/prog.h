@@ -1,0 +1,35 @@
+/* prog.h - a program: a tape with memory and prebuilt calls. Private to exec. */
+#ifndef SNP_PROG_H
+#define SNP_PROG_H
+#include "exec/record.h"
+
+typedef struct snp_exec {
+  sno_call call;             /* forward sees this */
+  const snp_step *step;
+  uint64_t ns;               /* time spent, when profiling */
+} snp_exec;
+
+typedef struct snp_prog {
+  snp_tape *tape;            /* owned, after the passes */
+  snp_exec *exec;
+  int nexec;
+  snt_storage *shell;        /* by slot: what the operands' storage pointers point at; data is set at each replay */
+  snt_tensor *view;          /* by ref */
+  snt_tensor **operand;      /* by ref: &view[i], or NULL where absent */
+  char *block;
+  size_t bytes;
+  char **constant;           /* by slot: the working copy of a constant that is written, else NULL */
+  snt_storage **real;        /* by slot: the present memory of an OUTPUT */
+  snt_tensor **res;          /* by result: the tensor last given out for an OUTPUT */
+  snt_tensor **grad;         /* by leaf: likewise */
+  bool *fixed;               /* by argument: both recordings had the same storage, so only that is known to be right */
+  bool timing;
+  uint64_t runs;
+} snp_prog;
+
+snp_prog *snp_build(snp_tape *t, const snp_tape *before);  /* takes over t also on failure; NULL after sn_fail */
+void snp_prog_free(snp_prog *p);
+bool snp_fits(const snp_prog *p, snt_tensor *const *args); /* flags, gradients and fixed arguments are as recorded */
+int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res);
+
+#endif

@@ -1,0 +1,84 @@
+/* record.h - what a recording holds: slots, steps, leaves. Private to exec. */
+#ifndef SNP_RECORD_H
+#define SNP_RECORD_H
+#include "exec/program.h"
+
+/* An operand: a view of a slot. */
+typedef struct snp_ref {
+  int slot;                /* -1: absent */
+  uint8_t dtype, ndim;
+  int64_t shape[SNT_MAXDIM], stride[SNT_MAXDIM], offset;
+} snp_ref;
+
+typedef struct snp_step {
+  const sno_op *op;        /* NULL: a host step */
+  int nin, nout, nlist, nattr;
+  int in, out;             /* where its operands start in snp_tape.ref: outputs follow inputs */
+  int attr;                /* likewise in snp_tape.attr */
+  size_t scratch;
+  uint64_t rng_blocks;
+  bool flush;
+  bool dead;               /* removed by a pass */
+  sno_foreign *host;       /* retained */
+  void (*run)(sno_foreign *);
+} snp_step;
+
+typedef struct snp_slot {
+  uint64_t id;             /* of the storage */
+  snp_kind kind;
+  size_t bytes;
+  int arg;                 /* ARG: which argument */
+  snt_storage *storage;    /* BOUND: retained */
+  char *data;              /* CONST: a copy (sn_malloc'd) */
+  bool written;            /* by an operation in place */
+} snp_slot;
+
+/* A tensor that had or got a gradient. */
+enum { SNP_GRAD_NONE, SNP_GRAD_HAS, SNP_GRAD_ANY };
+typedef struct snp_leaf {
+  snt_tensor *t;           /* retained */
+  int entry;               /* what it had when the call began; ANY: it was set before it was looked at */
+  int slot;                /* of its gradient at entry where that was used, else -1 */
+  bool has;                /* at the end */
+  snp_ref grad;            /* at the end: slot -1 when it had none or was left alone */
+} snp_leaf;
+
+typedef struct snp_flag { sno_foreign *owner; const bool *at; bool value; } snp_flag;
+
+typedef struct snp_tape {
+  snp_step *step; int nstep, room_step;
+  snp_ref *ref; int nref, room_ref;
+  sno_val *attr; int nattr, room_attr;
+  snp_slot *slot; int nslot, room_slot;
+  snp_leaf *leaf; int nleaf, room_leaf;
+  snp_flag *flag; int nflag, room_flag;
+  snp_ref *res; int nres;
+  snt_storage **seen_res;
+  char *reskey; size_t nreskey;
+  int *hash; int nhash;    /* storage id to slot */
+  int nargs;
+  int64_t *arg_offset;     /* of each argument when recorded */
+  uint64_t start_id;
+} snp_tape;
+
+/* ---- record.c */
+typedef struct snp_listener {
+  sno_recorder base;       /* first */
+  snp_tape *tape;
+  bool failed;             /* memory ran out: this recording is worth nothing */
+  char why[160];           /* stopped for good: "" if not */
+} snp_listener;
+int snp_listen(snp_listener *l, int nargs, snt_tensor *const *args); /* -1 after sn_fail */
+int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *reskey, size_t nreskey);
+void snp_tape_free(snp_tape *t);
+bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n);
+int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
+
+/* ---- passes (passes.c, chain.c) and plan.c */
+int snp_pass_dead(snp_tape *t);
+int snp_pass_cse(snp_tape *t);
+bool snp_val_equal(const sno_val *a, const sno_val *b);
+/* Offsets of INTERNAL slots and scratch in one block by lifetime. offset: nslot + nstep entries (scratch after slots), -1 for none. */
+int snp_plan(const snp_tape *t, int64_t *offset, size_t *block);
+
+#endif
