@@ -1,0 +1,187 @@
+-- data.lua - data sets and what one does to them before training: readers, splits, scaling, batches.
+-- Readers give nil, message when a file is missing or damaged; a wrong call raises. Classes count from 1.
+local core = require "slugnet.core"
+local check = require "slugnet.check"
+check.own()
+local kind = check.kind
+
+local M = {}
+
+-- A permutation of 1..n that is a function of (seed, epoch) alone: every epoch has its own stretch of the generator's counter.
+function M.permutation(n, seed, epoch)
+  local g = core.Generator(seed)
+  g:load_state { seed = seed, position = epoch << 40 }
+  return core.randperm(n, { generator = g })
+end
+
+-- sn.data.idx(path): the tensor in an IDX file (.gz or plain), or nil, message.
+function M.idx(path) return core.read_idx(path) end
+
+-- sn.data.csv(path or {text=…}, options): numbers as a tensor, the header, the words of the label column; or nil, "file:line: …".
+function M.csv(path, options) return core.read_csv(path, options) end
+
+local function samples(where, X, y)
+  X = check.tensor(where, "X", X)
+  if X:dim() == 0 or X:size(1) == 0 then check.fail("%s: X is empty", where) end
+  if y ~= nil then
+    y = check.tensor(where, "y", y)
+    if y:dim() == 0 or y:size(1) ~= X:size(1) then
+      check.fail("%s: X has %d samples, y has %s", where, X:size(1), y:dim() == 0 and "none" or y:size(1))
+    end
+  end
+  return X, y
+end
+
+-- sn.data.split(X, y, {test=0.2, seed=1, shuffle=true}) -> Xtrain, ytrain, Xtest, ytest
+function M.split(X, y, options)
+  local o = check.options("data.split", options, { test = kind.fraction, seed = kind.integer, shuffle = kind.flag })
+  X, y = samples("data.split", X, y)
+  local n = X:size(1)
+  local ntest = math.floor(n * (o.test or 0.2) + 0.5)
+  if ntest < 1 or ntest >= n then
+    check.fail("data.split: test = %g of %d samples leaves %d to train and %d to test; both want one at least", o.test or 0.2, n, n - ntest, ntest)
+  end
+  local order = o.shuffle == false and core.arange(1, n + 1) or M.permutation(n, o.seed or 0, 0)
+  local train, test = order:narrow(1, 1, n - ntest), order:narrow(1, n - ntest + 1, ntest)
+  return X:index_select(1, train), y and y:index_select(1, train), X:index_select(1, test), y and y:index_select(1, test)
+end
+
+-- Mean 0 and deviation 1 for every column: Z, stats = standardize(Xtrain); Ztest = standardize(Xtest, stats).
+-- A column that never changes is only centred.
+function M.standardize(X, stats)
+  X = samples("data.standardize", X)
+  local _ <close> = core.no_grad()
+  if not (X.dtype == "float32" or X.dtype == "float64") then X = X:to("float32") end
+  if not stats then
+    local mean = X:mean(1)
+    local std = X:sub(mean):square():mean(1):sqrt()
+    stats = { mean = mean, std = core.where(std:gt(0), std, core.ones_like(std)) }
+  elseif type(stats) ~= "table" or not (stats.mean and stats.std) then
+    check.fail("data.standardize: stats wants to be what standardize gave for the training data, got %s", check.show(stats))
+  end
+  return X:sub(stats.mean):div(stats.std), stats
+end
+
+-- Rows with one 1 each: sn.data.one_hot(labels, C).
+function M.one_hot(y, C)
+  y = check.tensor("data.one_hot", "labels", y)
+  if y:dim() ~= 1 then check.fail("data.one_hot: labels have the shape %s; want class numbers (n)", check.shape(y.shape)) end
+  if y:numel() == 0 then check.fail("data.one_hot: no labels") end
+  C = C or math.tointeger(y:max():item())
+  return core.one_hot(check.classes("data.one_hot", y, C), C):to("float32")
+end
+
+-- for xb, yb, i in sn.data.batches(X, y, {batch_size=32, shuffle=true, seed=1, epoch=1, drop_last=false}) do … end
+function M.batches(X, y, options)
+  local o = check.options("data.batches", options,
+    { batch_size = kind.count, shuffle = kind.flag, seed = kind.integer, epoch = kind.integer, drop_last = kind.flag })
+  X, y = samples("data.batches", X, y)
+  local n, size = X:size(1), o.batch_size or 32
+  local order = o.shuffle ~= false and M.permutation(n, o.seed or 0, o.epoch or 1) or nil
+  local i, last = 0, o.drop_last and n // size or (n + size - 1) // size
+  return function()
+    i = i + 1
+    if i > last then return nil end
+    local from = (i - 1) * size + 1
+    local k = math.min(size, n - from + 1)
+    if not order then return X:narrow(1, from, k), y and y:narrow(1, from, k), i end
+    local at = order:narrow(1, from, k)
+    return X:index_select(1, at), y and y:index_select(1, at), i
+  end
+end
+
+-- Numbers and classes of an embedded table whose last column is a class from 0.
+local function embedded(name, columns)
+  local t, msg = core.read_csv({ text = core.embedded(name) }, { header = false })
+  if not t then error(("the embedded data '%s' is damaged: %s"):format(name, msg)) end
+  return t:narrow(2, 1, columns):contiguous(), t:select(2, columns + 1):to("int64"):add(1)
+end
+
+local function names(from, to)
+  local l = {}
+  for i = from, to do l[#l + 1] = tostring(i) end
+  return l
+end
+
+-- The 1,797 digits of 8x8 pixels, scaled to 0..1: X (n x 1 x 8 x 8, or n x 64 with {flat=true}), y (1..10), classes ("0".."9").
+function M.digits(options)
+  local o = check.options("data.digits", options, { flat = kind.flag })
+  local X, y = embedded("digits", 64)
+  X = X:div(16)
+  return o.flat and X or X:reshape(X:size(1), 1, 8, 8), y, names(0, 9)
+end
+
+-- The 150 irises: X (150 x 4, centimetres), y (1..3), classes.
+function M.iris()
+  local X, y = embedded("iris", 4)
+  return X, y, { "setosa", "versicolor", "virginica" }
+end
+
+-- A pair of IDX files as images scaled to 0..1 and classes from 1.
+local function images(dir, part, flat)
+  local function read(what)
+    local base = ("%s/%s-%s"):format(dir, part, what)
+    local why
+    for _, end_ in ipairs { ".gz", "" } do
+      local f = io.open(base .. end_, "rb")
+      if f then
+        f:close()
+        return core.read_idx(base .. end_)
+      end
+      why = ("%s.gz: there is no such file"):format(base)
+    end
+    return nil, why
+  end
+  local x, msg = read("images-idx3-ubyte")
+  if not x then return nil, msg end
+  local l
+  l, msg = read("labels-idx1-ubyte")
+  if not l then return nil, msg end
+  if x:dim() ~= 3 or l:dim() ~= 1 or x:size(1) ~= l:size(1) then
+    return nil, ("%s: images are %s, labels %s; they do not belong together"):format(dir, check.shape(x.shape), check.shape(l.shape))
+  end
+  local n, h, w = x:size(1), x:size(2), x:size(3)
+  x = x:to("float32"):mul_(1 / 255)
+  l = l:to("int64"):add_(1)
+  if l:max():item() > 10 then return nil, ("%s: a label is above 9"):format(dir) end
+  return { X = flat and x:reshape(n, h * w) or x:reshape(n, 1, h, w), y = l }
+end
+
+local function both(dir, flat, classes)
+  local train, msg = images(dir, "train", flat)
+  if not train then return nil, msg end
+  local test
+  test, msg = images(dir, "t10k", flat)
+  if not test then return nil, msg end
+  return train, test, classes
+end
+
+local function folder(where, dir, options)
+  if type(dir) == "table" then dir, options = nil, dir end
+  if dir ~= nil and type(dir) ~= "string" then check.fail("%s: the folder is %s; it wants to be a string", where, check.show(dir)) end
+  local o = check.options(where, options, { flat = kind.flag })
+  return dir and #dir > 1 and dir:gsub("/+$", "") or dir, o.flat
+end
+
+-- train, test, classes = sn.data.mnist(dir, {flat=true}): train.X, train.y; images n x 1 x 28 x 28 (or n x 784) in 0..1, labels 1..10.
+function M.mnist(dir, options)
+  local path, flat = folder("data.mnist", dir, options)
+  if not path then check.fail("data.mnist: wants the folder that holds train-images-idx3-ubyte.gz and its three companions") end
+  local train, test, classes = both(path, flat, names(0, 9))
+  if not train then return nil, test .. " (data.mnist wants a folder with the four files of MNIST)" end
+  return train, test, classes
+end
+
+local clothes = { "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot" }
+
+-- The same for Fashion-MNIST; without a folder, where Debian's package puts it.
+function M.fashion_mnist(dir, options)
+  local path, flat = folder("data.fashion_mnist", dir, options)
+  local train, test, classes = both(path or "/usr/share/datasets/fashion-mnist", flat, { table.unpack(clothes) })
+  if not train then
+    return nil, test .. (path and "" or "; Debian has the data: apt-get install dataset-fashion-mnist")
+  end
+  return train, test, classes
+end
+
+return M

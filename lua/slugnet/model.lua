@@ -1,0 +1,544 @@
+-- model.lua - sn.Model: layers, a loss and an optimizer under one roof, with the names of the original. The work is done by operations;
+-- here is the order in which they are called. The training loop is fit.lua.
+local core = require "slugnet.core"
+local check = require "slugnet.check"
+local progress = require "slugnet.progress"
+local metrics = require "slugnet.metrics"
+check.own()
+local kind = check.kind
+
+local Model = {}
+Model.__index = Model
+
+local OPTIONS = {
+  lr = kind.positive, n_epoch = kind.count, batch_size = kind.count, layers = kind.list, optimizer = kind.any, loss = kind.any,
+  validation_split = function(v) if v ~= false then return kind.fraction(v) end end, metrics = kind.list,
+  progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
+  log_interval = kind.count, seed = kind.integer,
+}
+
+-- ---- objects: given as such, or by the name of their class
+
+local function family_of(v)
+  if type(v) ~= "userdata" and type(v) ~= "table" or core.is_tensor(v) then return nil end
+  local ok, f = pcall(function() return v.family end)
+  return ok and f or nil
+end
+
+local words = { loss = "a loss such as sn.SoftmaxCategoricalCrossEntropy()", optimizer = "an optimizer such as sn.RMSProp{lr=0.001}", layer = "a layer such as sn.Dense{10}" }
+
+local function object(where, v, family)
+  if type(v) == "string" then
+    local plain, names = v:lower():gsub("_", ""), {}
+    for _, c in ipairs(core.classes()) do
+      if c.family == family then
+        if c.name:lower() == plain then return core[c.name] {} end
+        names[#names + 1] = c.name
+      end
+    end
+    check.fail("%s: unknown %s '%s'%s", where, family, v, check.hint(v, names))
+  end
+  if family_of(v) ~= family then
+    local got = family_of(v) and "a " .. family_of(v) or check.show(v)
+    if type(v) == "function" then got = "a function; a class is called to make an object" end
+    check.fail("%s is %s; it wants to be %s", where, got, words[family])
+  end
+  return v
+end
+
+local function place(i, layer)
+  local ok, name = pcall(function() return layer.name end)
+  local _, what = pcall(function() return layer:describe() end)
+  return ("layer %d%s (%s)"):format(i, ok and type(name) == "string" and (" '%s'"):format(name) or "", tostring(what))
+end
+
+-- ---- making one
+
+local function new(_, options)
+  if options == nil then options = {} end
+  if type(options) == "table" and not core.is_tensor(options) and #options > 0 then
+    check.fail("Model: layers go into layers = { … }; %d entries have no name", #options)
+  end
+  local o = check.options("Model", options, OPTIONS)
+  local self = setmetatable({
+    layers = {}, lr = o.lr, n_epoch = o.n_epoch or 10, batch_size = o.batch_size or 32, validation_split = o.validation_split or nil,
+    progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0,
+  }, Model)
+  if o.progress == nil then self.progress = true end
+  for i, layer in ipairs(o.layers or {}) do
+    self.layers[i] = object(("Model: layers[%d]"):format(i), layer, "layer")
+  end
+  if o.loss ~= nil then self.loss = object("Model: loss", o.loss, "loss") end
+  self.optimizer = object("Model: optimizer", o.optimizer == nil and "RMSProp" or o.optimizer, "optimizer")
+  self:_rate(o.optimizer ~= nil)
+  if self.metrics then self:_check_metrics() end
+  return self
+end
+
+-- lr may be given to the model or to its optimizer. What the constructor was not told is the class's default.
+function Model:_rate(given)
+  local lr, opt = self.lr, self.optimizer
+  if lr == nil then
+    self.lr = opt.lr
+    return
+  end
+  if given and opt.lr ~= lr then
+    local ok, plain = pcall(function() return core[opt.class] {}.lr end)
+    if not ok or plain ~= opt.lr then
+      check.fail("Model: lr is %g, its optimizer's lr is %g; give one of them", lr, opt.lr)
+    end
+  end
+  opt.lr = lr
+end
+
+local known = { loss = true, accuracy = true, mse = true, mae = true, r2 = true, precision = true, recall = true, f1 = true }
+
+function Model:_check_metrics()
+  for i, m in ipairs(self.metrics) do
+    if type(m) == "table" then
+      if type(m.name) ~= "string" or type(m.fn) ~= "function" then check.fail("Model: metrics[%d] wants {name = \"…\", fn = function(pred, y) … end}", i) end
+    elseif not known[m] then
+      local names = {}
+      for n in pairs(known) do names[#names + 1] = n end
+      table.sort(names)
+      if type(m) ~= "string" then check.fail("Model: metrics[%d] is %s; want the name of a metric", i, check.show(m)) end
+      check.fail("Model: unknown metric '%s'%s", m, check.hint(m, names))
+    end
+  end
+end
+
+function Model:add_layer(layer)
+  object("add_layer: the layer", layer, "layer")
+  self.layers[#self.layers + 1] = layer
+  if self.compiled then self.compiled, self.network = false, nil end
+  return self
+end
+
+-- ---- random numbers: those of a model with a seed are its own, whatever the script draws beside it
+
+local guard = { __close = function(g)
+  g.model.rng = core.rng_state()
+  core.set_rng_state(g.outer)
+end }
+
+function Model:_rng()
+  local outer = core.rng_state()
+  if not self.rng then
+    if self.seed == nil then
+      self.seed = math.tointeger(core.randint(1, 1 << 31, { size = 1 }):item())
+      outer = core.rng_state()
+    end
+    core.manual_seed(self.seed)
+  else
+    core.set_rng_state(self.rng)
+  end
+  return setmetatable({ model = self, outer = outer }, guard)
+end
+
+-- ---- compile: shapes, weights, loss, optimizer
+
+local function declared(layer)
+  if layer.inshape then return layer.inshape end
+  local ok, config = pcall(function() return layer:config() end)
+  if not ok or type(config) ~= "table" then return nil end
+  local s = config.args and config.args.inshape
+  if type(s) == "number" then s = { s } end
+  if s then return s end
+  if config.class == "Sequential" then
+    local first = layer:children()[1]
+    return first and declared(first)
+  end
+end
+
+-- The last activation decides the usual loss.
+local function usual_loss(network)
+  for _, pair in ipairs { { "Softmax", "SoftmaxCategoricalCrossEntropy" }, { "Sigmoid", "BinaryCrossEntropy" } } do
+    if network:has_head(pair[1]) then return core[pair[2]]() end
+  end
+  return (core.MSE or core.MeanSquaredError)()
+end
+
+local class_losses = { SoftmaxCategoricalCrossEntropy = true, CrossEntropy = true, NLL = true, CrossEntropyLoss = true, NLLLoss = true }
+local binary_losses = { BinaryCrossEntropy = true, BCEWithLogits = true, BCE = true, BinaryCrossEntropyWithLogits = true }
+
+-- Builds every layer for samples of shape `inshape` (needed if the first layer does not say its own). Done once; fit does it by itself.
+function Model:compile(inshape)
+  if self.compiled then return self end
+  if #self.layers == 0 then check.fail("compile: the model has no layers; add one with model:add_layer(sn.Dense{…})") end
+  if type(inshape) == "number" then inshape = { inshape } end
+  local shape = declared(self.layers[1]) or inshape
+  if not shape then
+    check.fail("%s: its input shape is not known; give the first layer inshape = …, or call fit", place(1, self.layers[1]))
+  end
+  local _ <close> = self:_rng()
+  local network = core.Sequential {}
+  for i, layer in ipairs(self.layers) do
+    local ok, out = pcall(layer.build, layer, shape)
+    if not ok then
+      check.fail("%s: %s%s", place(i, layer), check.bare(out),
+        i > 1 and (", from %s (%s)"):format(place(i - 1, self.layers[i - 1]):gsub(" %(.*", ""), check.shape(shape)) or
+        (" (samples are %s)"):format(check.shape(shape)))
+    end
+    shape = out
+    network:add(layer)
+    if i == 1 then self.inshape = layer.inshape or declared(layer) or inshape end
+  end
+  network:build(self.inshape)
+  self.network, self.outshape = network, shape
+  if not self.loss then self.loss = usual_loss(network) end
+  local class = self.loss.class
+  local outputs = 1
+  for _, d in ipairs(shape) do outputs = outputs * d end
+  self.outputs = outputs
+  self.task = class_losses[class] and #shape == 1 and "class" or binary_losses[class] and "binary" or class_losses[class] and "classes" or "value"
+  if self.task == "class" and outputs == 1 then
+    check.fail("%s: one output cannot tell classes apart with %s; want %s outputs, or sn.Sigmoid() with sn.BinaryCrossEntropy()",
+      place(#self.layers, self.layers[#self.layers]), class, "2 or more")
+  end
+  local head = self.loss:head()
+  self.head = head and network:has_head(head) and head or nil
+  self.logit_output = self.head ~= nil or class:find("Logits") ~= nil
+  if not self.metrics then
+    self.metrics = self.task == "value" and { "loss" } or { "loss", "accuracy" }
+  end
+  for _, m in ipairs(self.metrics) do
+    if self.task == "value" and m == "accuracy" then
+      check.fail("Model: accuracy wants classes, the loss %s has none; metrics = {\"loss\", \"mae\", \"r2\"} would do", class)
+    end
+  end
+  self:_bind()
+  self.compiled = true
+  return self
+end
+
+-- Gives the optimizer the parameters, unless it has them already.
+function Model:_bind()
+  local opt, params = self.optimizer, self.network:parameters()
+  local held = opt:parameters()
+  if #held == 0 then
+    if #params > 0 then opt:add(params) end
+    return
+  end
+  local mine = {}
+  for _, p in ipairs(params) do mine[p] = true end
+  for _, p in ipairs(held) do
+    if mine[p] then return end
+  end
+  check.fail("Model: its optimizer already moves the parameters of something else; give every model an optimizer of its own")
+end
+
+-- ---- inputs
+
+local floats = { float32 = true, float64 = true }
+
+-- What the input batch is converted to: the parameters' dtype, unless the first layer takes whole numbers.
+function Model:_convert(X)
+  local first = self.layers[1]
+  if first.class == "Embedding" or (first.class == "Sequential" and first:children()[1] and first:children()[1].class == "Embedding") then return nil end
+  local p = self.network:parameters()[1]
+  local want = p and p.dtype or (floats[X.dtype] and X.dtype or "float32")
+  return X.dtype ~= want and want or nil
+end
+
+local function tail(shape)
+  local s = {}
+  for i = 2, #shape do s[i - 1] = shape[i] end
+  return s
+end
+
+-- X as a tensor whose first dimension is the samples; true if it was one sample.
+function Model:_input(where, X)
+  X = check.tensor(where, "X", X)
+  if not self.compiled then
+    local first = declared(self.layers[1] or {})
+    self:compile(first or (X:dim() > 1 and tail(X.shape)) or nil)
+  end
+  local want = self.inshape
+  local single = X:dim() == #want and check.shape(X.shape) == check.shape(want)
+  if single and not (#want == 0) then return X:unsqueeze(1), true end
+  if X:dim() ~= #want + 1 or check.shape(tail(X.shape)) ~= check.shape(want) then
+    local all = 1
+    for _, d in ipairs(want) do all = all * d end
+    local advice = ""
+    if X:dim() > 0 and X:size(1) > 0 and X:numel() == X:size(1) * all then
+      local s = {}
+      for i, d in ipairs(want) do s[i] = tostring(d) end
+      advice = ("; X:reshape(%d, %s) would fit"):format(X:size(1), table.concat(s, ", "))
+    end
+    check.fail("%s: X is %s, the model wants n x %s%s", where, check.shape(X.shape), check.shape(want), advice)
+  end
+  if X:size(1) == 0 then check.fail("%s: X is empty", where) end
+  return X, false
+end
+
+-- Targets in the form the loss takes, checked whole before the first batch.
+function Model:_target(where, y, n)
+  y = check.tensor(where, "y", y)
+  if y:dim() == 0 then check.fail("%s: y is one number; it wants one entry per sample", where) end
+  if y:size(1) ~= n then check.fail("%s: X has %d samples, y has %d", where, n, y:size(1)) end
+  if self.task == "class" then
+    local args = self.loss:config().args or {}
+    local hard = check.classes(where, y, self.outputs, args.ignore_index)
+    if hard then return hard end
+    return y:to("float32")
+  end
+  if self.task == "classes" then return floats[y.dtype] and y:to("int64") or y end
+  local p = self.network:parameters()[1]
+  local dtype = p and p.dtype or "float32"
+  if self.task == "binary" then check.values(where, y, 0, 1) else check.values(where, y) end
+  if y.dtype ~= dtype then y = y:to(dtype) end
+  local want = { n }
+  for i, d in ipairs(self.outshape) do want[i + 1] = d end
+  if check.shape(y.shape) ~= check.shape(want) then
+    if y:numel() ~= n * self.outputs then
+      check.fail("%s: y is %s, the model gives %s", where, check.shape(y.shape), check.shape(want))
+    end
+    y = y:reshape(want)
+  end
+  return y
+end
+
+-- ---- forward
+
+-- The loss of a batch, and the output it was computed from (before the last activation where the loss takes that).
+function Model:_loss(x, y)
+  local head = self.head
+  if head then
+    local out = self.network:forward_logits(x, head)
+    return self.loss:from_logits(out, y), out
+  end
+  local out = self.network(x)
+  return self.loss(out, y), out
+end
+
+-- Right ones among n samples, as a share.
+local function accuracy(self, out, y)
+  if self.task == "class" then
+    local truth = y:dim() == 2 and y:argmax(2) or y
+    return out:argmax(2):eq(truth):sum():item() / y:size(1)
+  elseif self.task == "classes" then
+    return out:argmax(2):eq(y):sum():item() / y:numel()
+  end
+  return out:gt(self.logit_output and 0 or 0.5):eq(y:gt(0.5)):sum():item() / y:numel()
+end
+
+-- What the last activation makes of the output that _loss gave.
+function Model:_activated(out)
+  if not self.head then return out end
+  return self.head == "Softmax" and out:softmax(-1) or out:sigmoid()
+end
+
+-- Values of all metrics for one batch, added into sums with the batch's weight.
+function Model:_measure(sums, loss, out, y)
+  local n = y:size(1)
+  local shown
+  for _, m in ipairs(self.metrics) do
+    local name, v = m, nil
+    if m == "loss" then v = loss
+    elseif m == "accuracy" then v = accuracy(self, out, y)
+    else
+      local _ <close> = core.no_grad()
+      shown = shown or self:_activated(out:detach())
+      if type(m) == "table" then
+        name, v = m.name, m.fn(shown, y)
+        if core.is_tensor(v) then v = v:item() end
+        if type(v) ~= "number" then check.fail("Model: metric '%s' gave %s; it wants to give a number", name, check.show(v)) end
+      else
+        v = metrics[m](shown, y)
+      end
+    end
+    sums[name] = (sums[name] or 0.0) + v * n
+  end
+  sums.n = (sums.n or 0) + n
+end
+
+function Model:_names()
+  local l = {}
+  for i, m in ipairs(self.metrics) do l[i] = type(m) == "table" and m.name or m end
+  return l
+end
+
+function Model:_means(sums)
+  local t = {}
+  for _, name in ipairs(self:_names()) do
+    if sums[name] then t[name] = sums[name] / sums.n end
+  end
+  return t
+end
+
+-- Metrics over checked data, without gradients and without dropout.
+function Model:_evaluate(X, y)
+  local _ <close> = core.no_grad()
+  local net, sums = self.network, {}
+  local was = net.training
+  net:eval()
+  local n, size, dtype = X:size(1), math.max(self.batch_size, 256), self:_convert(X)
+  for from = 1, n, size do
+    local k = math.min(size, n - from + 1)
+    local xb, yb = X:narrow(1, from, k), y:narrow(1, from, k)
+    if dtype then xb = xb:to(dtype) end
+    local loss, out = self:_loss(xb, yb)
+    self:_measure(sums, loss:item(), out, yb)
+  end
+  if was then net:train() end
+  return self:_means(sums)
+end
+
+-- Loss and metrics by name: model:evaluate(X, y).accuracy
+function Model:evaluate(X, y)
+  X = self:_input("evaluate", X)
+  return self:_evaluate(X, self:_target("evaluate", y, X:size(1)))
+end
+
+-- The network's output: a batch in, a batch out; one sample in, one out.
+function Model:transform(X)
+  local x, single = self:_input("transform", X)
+  local _ <close> = core.no_grad()
+  local net = self.network
+  local was = net.training
+  net:eval()
+  local n, size, dtype, parts = x:size(1), math.max(self.batch_size, 256), self:_convert(x), {}
+  for from = 1, n, size do
+    local xb = x:narrow(1, from, math.min(size, n - from + 1))
+    if dtype then xb = xb:to(dtype) end
+    parts[#parts + 1] = net(xb)
+  end
+  if was then net:train() end
+  local out = #parts == 1 and parts[1] or core.cat(parts, 1)
+  return single and out:select(1, 1) or out
+end
+
+-- Classes: numbers from 1, or 0 and 1 where the model has one output per question. Without classes, the values.
+function Model:predict(X)
+  local out = self:transform(X)
+  if self.task == "value" then return out end
+  local single = out:dim() == #self.outshape
+  if self.task == "binary" then
+    local raw = self.logit_output and not self.head
+    local c = out:gt(raw and 0 or 0.5):to("int64")
+    if self.outputs == 1 then
+      if single then return c:reshape(1):item() end
+      return c:reshape(c:size(1))
+    end
+    return c
+  end
+  if single then return out:argmax(1):item() end
+  return out:argmax(2)
+end
+
+-- The output of a batch, tracked for backpropagation unless train is false.
+function Model:feedforward(X, train)
+  local x, single = self:_input("feedforward", X)
+  if train == false then return self:transform(X) end
+  local dtype = self:_convert(x)
+  if dtype then x = x:to(dtype) end
+  local _ <close> = self:_rng()
+  self.network:train()
+  local out = self.network(x)
+  self.fed = out
+  return single and out:select(1, 1) or out
+end
+
+-- From the gradient of the loss with respect to the last feedforward's output to the .grad of every parameter.
+function Model:backpropagation(grad)
+  local out = self.fed
+  if not out then check.fail("backpropagation: nothing was fed forward; call model:feedforward(X, true) before") end
+  grad = check.tensor("backpropagation", "the gradient", grad)
+  if grad.dtype ~= out.dtype then grad = grad:to(out.dtype) end
+  if grad:dim() == out:dim() - 1 and out:size(1) == 1 then grad = grad:unsqueeze(1) end
+  if check.shape(grad.shape) ~= check.shape(out.shape) then
+    check.fail("backpropagation: the gradient is %s, the output was %s", check.shape(grad.shape), check.shape(out.shape))
+  end
+  self.fed = nil
+  out:backward(grad)
+  local grads = {}
+  for i, p in ipairs(self.network:parameters()) do grads[i] = p.grad or false end
+  return grads
+end
+
+function Model:fit(X, y, options) return require("slugnet.fit")(self, X, y, options) end
+
+-- Every trained tensor, in order.
+function Model:parameters()
+  if not self.compiled then self:compile() end
+  return self.network:parameters()
+end
+
+-- A table of the layers; printed and given as a string.
+function Model:summary()
+  if not self.compiled then self:compile() end
+  local rows, shape = { { "", "input", check.shape(self.inshape), "" } }, nil
+  for i, l in ipairs(self.layers) do
+    shape = l.outshape or shape
+    rows[#rows + 1] = { tostring(i), (l.name and l.name ~= l.class and l.name .. ": " or "") .. l:describe(), shape and check.shape(shape) or "", tostring((l:count())) }
+  end
+  local params, all = self.network:count()
+  local text = progress.grid({ "#", "layer", "output", "parameters" }, rows) ..
+    ("\n%d parameters%s, %s, %s with lr %g"):format(params, all and all > params and (" and %d numbers kept beside them"):format(all - params) or "",
+      self.loss.class, self.optimizer.class, self.optimizer.lr)
+  progress.print(text)
+  return text
+end
+
+-- ---- files
+
+local SAVED = { "n_epoch", "batch_size", "validation_split", "log_interval", "seed", "epochs_done" }
+
+-- Weights and config in one file: true, or nil, message.
+function Model:save(path)
+  if type(path) ~= "string" then check.fail("save: path is %s; it wants to be a string", check.show(path)) end
+  if not self.compiled then self:compile() end
+  local config = { format = "slugnet model", version = 1, layers = {}, inshape = self.inshape, lr = ("%a"):format(self.optimizer.lr), options = {}, metrics = {} }
+  local ok, msg = pcall(function()
+    for i, l in ipairs(self.layers) do config.layers[i] = l:config() end
+    config.loss, config.optimizer = self.loss:config(), self.optimizer:config()
+  end)
+  if not ok then return nil, "save: " .. check.bare(msg) end
+  for _, k in ipairs(SAVED) do config.options[k] = self[k] end
+  for _, m in ipairs(self.metrics) do
+    if type(m) == "string" then config.metrics[#config.metrics + 1] = m end
+  end
+  return core.write_safetensors(path, self.network:state(), { slugnet = core.json_encode(config) })
+end
+
+-- A Model if the file has a config, else a table of tensors and the file's metadata; nil, message when it cannot be read.
+local function load(path)
+  if type(path) ~= "string" then check.fail("load: path is %s; it wants to be a string", check.show(path)) end
+  local tensors, meta = core.read_safetensors(path)
+  if not tensors then return nil, meta end
+  if not (meta and meta.slugnet) then
+    if meta and meta.format == "slugnet checkpoint" then
+      return nil, ("%s: this is a checkpoint of a training run; give it to fit (checkpoint = …, resume = true) or to sn.restore"):format(path)
+    end
+    return tensors, meta
+  end
+  local config, why = core.json_decode(meta.slugnet)
+  if type(config) ~= "table" then return nil, ("%s: its config cannot be read: %s"):format(path, tostring(why)) end
+  if config.format ~= "slugnet model" or config.version ~= 1 or type(config.layers) ~= "table" then
+    return nil, ("%s: its config is none of a model this slugnet can read"):format(path)
+  end
+  local ok, model = pcall(function()
+    local layers = {}
+    for i, c in ipairs(config.layers) do layers[i] = core.from_config(c) end
+    local o = config.options or {}
+    local m = new(nil, { layers = layers, loss = core.from_config(config.loss), optimizer = core.from_config(config.optimizer), n_epoch = o.n_epoch,
+      batch_size = o.batch_size, validation_split = o.validation_split, log_interval = o.log_interval, seed = o.seed,
+      metrics = config.metrics and #config.metrics > 0 and config.metrics or nil })
+    m.epochs_done = o.epochs_done or 0
+    m:compile(config.inshape)
+    m.network:load_state(tensors)
+    local lr = tonumber(config.lr)
+    if lr then m.lr, m.optimizer.lr = lr, lr end
+    return m
+  end)
+  if not ok then return nil, ("%s: %s"):format(path, check.bare(model)) end
+  model.network:eval()
+  return model
+end
+
+setmetatable(Model, { __call = new })
+Model.__name = "Model"
+Model.__tostring = function(self) return ("Model of %d layers%s"):format(#self.layers, self.compiled and (", %s -> %s"):format(check.shape(self.inshape), check.shape(self.outshape)) or "") end
+-- A field that does not exist is nil, as in any table; a method that does not exist is an error of Lua's own.
+
+return { Model = Model, load = load }
