@@ -68,6 +68,7 @@ static int accumulate(walk *w, snt_tensor **slot, snt_tensor *g, bool leaf) {
 
 static int deliver_leaf(walk *w, snt_tensor *leaf, snt_tensor *g) {
   if (w->nx == 0) {
+    sno_effect();
     sno_recorder *r = sno_mode_now()->recorder;
     if (r) r->leaf(r, leaf);
     return accumulate(w, &leaf->meta->grad, g, true);
@@ -156,6 +157,7 @@ static int step(walk *w, sno_node *n) {
   if (tmp != few) sn_free(tmp);
   if (rc == 0 && !w->retain) {
     n->freed = true;
+    sno_effect();
     sno_node_drop_saved(n);
   }
   return rc;

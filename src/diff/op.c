@@ -199,6 +199,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
     if (rng != &sno_mode_now()->rng) sno_stop_recording("a generator of its own was given to a random operation");
     c->rng = *rng;
     rng->position += c->rng_blocks;
+    sno_effect();
   }
   if (op->forward && !(op->flags & SNO_VIEW)) {
     const sn_fpmode saved = sn_fp_enter(sno_call_flushes(c) ? SN_FP_FLUSH : SN_FP_EXACT);
@@ -207,7 +208,10 @@ static int run_call(sno_call *c, sn_rng *rng) {
   }
   if (c->scratch) sn_release(c->scratch, c->scratch_bytes);
   c->scratch = NULL;
-  if (op->flags & SNO_WRITES) mark_written(c);
+  if (op->flags & SNO_WRITES) {
+    mark_written(c);
+    sno_effect();
+  }
   if (taped && sno_tape_called(c) < 0) goto fail;
   sno_recorder *r = sno_mode_now()->recorder;
   if (r) r->called(r, c);

@@ -176,6 +176,11 @@ void sno_host(sno_foreign *f, void (*run)(sno_foreign *));
  * `owner` is kept alive by the recording. */
 void sno_depends(sno_foreign *owner, const bool *flag);
 
+/* Counts, per thread, what cannot be undone: writes, random positions taken, host steps, gradients handed out. A caller that runs out of
+ * memory may try once more only if the count has not moved. */
+void sno_effect(void);
+uint64_t sno_effects(void);
+
 /* ---- for infer */
 /* Replace input i by itself converted to dtype t, through the `to` operation (taped and recorded like any other). */
 int sno_cast_input(sno_call *c, int i, sn_dtype t);

@@ -19,8 +19,13 @@ void sno_stop_recording(const char *why) {
   if (r) r->stop(r, why);
 }
 
+static _Thread_local uint64_t effects;
+void sno_effect(void) { effects++; }
+uint64_t sno_effects(void) { return effects; }
+
 void sno_host(sno_foreign *f, void (*run)(sno_foreign *)) {
   run(f);
+  sno_effect();
   sno_recorder *r = sno_mode_now()->recorder;
   if (r) r->host(r, f, run);
 }

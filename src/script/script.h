@@ -24,7 +24,10 @@ typedef struct snl_state {
   uint64_t bytes_seen;         /* of sn_mem_bytes when the collector last ran for us */
   size_t live_then;            /* bytes alive just after that */
   unsigned boxes;              /* tensors boxed since then */
-  bool raised;                 /* the pending message came out of a Lua error: it has its position already */
+  bool raised;                 /* a message came out of a Lua error: it has its position already (run.c) */
+  snt_tensor *pending[SNO_MAXOUT]; /* results on their way into boxes, when there were more than was known before */
+  int npending;
+  char home[256];              /* where slugnet's own Lua files are: their lines are not the script's */
 } snl_state;
 snl_state *snl_of(lua_State *L);          /* of this Lua; never NULL once the module is loaded */
 lua_State *snl_now(void);                 /* the lua_State (coroutine) inside whose snl_run this thread is; NULL outside: for callbacks */
@@ -80,8 +83,9 @@ typedef struct snl_args {
   sn_rng *rng;                 /* generator= */
   bool requires_grad;          /* requires_grad= of operations that make tensors */
 } snl_args;
-/* Read the values at first..last (positional, then perhaps one table of options). who, extra, extra_names, ctx are set before, the
- * rest is zero. Index values get base 1; dimensions and positions become 0-based (negative ones stay); numbers become weak tensors.
+/* First of all, instead of an initialiser (the arrays are large and stay as they are); extra, extra_names and ctx may be set after it. */
+void snl_args_init(snl_args *a, const char *who);
+/* Read the values at first..last (positional, then perhaps one table of options). Index values get base 1; dimensions and positions become 0-based (negative ones stay); numbers become weak tensors.
  * -1 after sn_fail. snl_args_done must follow in both cases. */
 int snl_args_read(lua_State *L, snl_args *a, const sno_arg *arg, int narg, int first, int last);
 /* The same from one table that has both: entries from+1, from+2, ... positional, string keys options (constructors). */
