@@ -29,9 +29,9 @@ SHELLOBJ := $(call obj,$(SHELLC)) $(if $(SHELLC),$(BUILD)/obj/gen/embed.o)
 DOCSRC := $(wildcard src/*/*.c src/*/*.def lua/slugnet/*.lua)
 CTESTS := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/*_test.c))
 
-PRODUCTS := $(BUILD)/lib/libslugnet.a
+PRODUCTS := $(BUILD)/lib/libslugnet.a $(if $(SCRIPT),$(BUILD)/lib/slugnet/core.so)
 ifneq ($(SHELLC),)
-PRODUCTS += $(BUILD)/lib/slugnet/core.so $(BUILD)/bin/slugnet $(BUILD)/lib/libslugnet.so
+PRODUCTS += $(BUILD)/bin/slugnet $(BUILD)/lib/libslugnet.so
 endif
 
 all: $(PRODUCTS) ## build the program, the Lua module and the library into build/

@@ -1,0 +1,34 @@
+-- init.lua - what `require "slugnet"` gives: the core's functions and classes in one flat table, and submodules that load when first used.
+local core = require "slugnet.core"
+local name, path = ...
+
+-- Errors name the user's line, not one of ours.
+if type(path) == "string" and path:match("init%.lua$") then core.set_home((path:gsub("init%.lua$", ""))) end
+
+local submodules = { data = true, metrics = true, schedule = true, init = true, io = true, callbacks = true, plot = true }
+-- Names that live in a submodule.
+local from = { Model = "model", load = "model", layer = "model", checkpoint = "model" }
+
+local function submodule(what)
+  local full = "slugnet." .. what
+  local ok, m = pcall(require, full)
+  if ok then return m end
+  if tostring(m):find("module '" .. full .. "' not found", 1, true) then return nil end
+  error(m, 0)
+end
+
+local sn = setmetatable(core, {
+  __index = function(t, key)
+    local v
+    if submodules[key] then
+      v = submodule(key)
+    elseif from[key] then
+      local m = submodule(from[key])
+      v = m and m[key]
+    end
+    if v ~= nil then rawset(t, key, v) end
+    return v
+  end,
+})
+package.loaded[name or "slugnet"] = sn
+return sn

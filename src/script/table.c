@@ -1,0 +1,165 @@
+/* table.c - the descriptors themselves as Lua tables: sn.ops(), sn.classes(), sn.help(name). */
+#include <stdio.h>
+#include <string.h>
+#include "nn/nn.h"
+#include "script/gen.h"
+#include "script/tensor.h"
+
+extern const snn_class *const snn_classes[] __attribute__((weak));
+
+static const char *const kind_names[] = {
+  [SNO_TENSOR] = "tensor", [SNO_TENSORS] = "tensors", [SNO_INT] = "int",     [SNO_NUM] = "num",     [SNO_BOOL] = "bool",
+  [SNO_STR] = "str",       [SNO_DIM] = "dim",         [SNO_DIMS] = "dims",   [SNO_INTS] = "ints",   [SNO_INT2] = "int2",
+  [SNO_DTYPE] = "dtype",   [SNO_POS] = "pos",         [SNO_BASE] = "base",   [SNO_SLICES] = "slices", [SNO_FOREIGN] = "foreign"};
+
+static const char *find_doc(const char *name) {
+  for (const sn_doc *d = sn_docs; d->name; d++)
+    if (strcmp(d->name, name) == 0) return d->text;
+  return NULL;
+}
+
+static void set_string(lua_State *L, const char *key, const char *v) {
+  if (v == NULL) return;
+  lua_pushstring(L, v);
+  lua_setfield(L, -2, key);
+}
+
+static void set_bool(lua_State *L, const char *key, bool v) {
+  lua_pushboolean(L, v);
+  lua_setfield(L, -2, key);
+}
+
+static void push_args(lua_State *L, const sno_arg *a, int n) {
+  lua_createtable(L, n, 0);
+  for (int i = 0, at = 0; i < n; i++) {
+    if (a[i].kind == SNO_BASE) continue; /* never a user's */
+    lua_createtable(L, 0, 5);
+    set_string(L, "name", a[i].name);
+    set_string(L, "kind", kind_names[a[i].kind]);
+    set_bool(L, "optional", a[i].optional);
+    if (a[i].has_default) {
+      snl_push_val(L, &a[i], &a[i].value);
+      lua_setfield(L, -2, "default");
+    }
+    if (a[i].words) {
+      lua_newtable(L);
+      for (int k = 0; a[i].words[k]; k++) {
+        lua_pushstring(L, a[i].words[k]);
+        lua_rawseti(L, -2, k + 1);
+      }
+      lua_setfield(L, -2, "words");
+    }
+    lua_rawseti(L, -2, ++at);
+  }
+}
+
+static void push_flags(lua_State *L, const sno_op *op) {
+  static const struct { uint32_t bit; const char *name; } flags[] = {
+    {SNO_RANDOM, "random"}, {SNO_WRITES, "writes"}, {SNO_VIEW, "view"},               {SNO_NODIFF, "nodiff"},       {SNO_ONCE, "once"},   {SNO_CONTIG, "contig"},
+    {SNO_HALF, "half"},     {SNO_HIDDEN, "hidden"}, {SNO_METHOD_ONLY, "method_only"}, {SNO_FUNC_ONLY, "func_only"}, {SNO_LISTS, "lists"}};
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+    if (op->flags & flags[i].bit) set_bool(L, flags[i].name, true);
+}
+
+static void push_op(lua_State *L, const sno_op *op) {
+  int n;
+  const sno_arg *a = sno_args(op, &n);
+  lua_createtable(L, 0, 10);
+  set_string(L, "name", op->name);
+  push_args(L, a, n);
+  lua_setfield(L, -2, "args");
+  push_flags(L, op);
+  lua_setfield(L, -2, "flags");
+  set_string(L, "samples", op->samples);
+  set_string(L, "wrong", op->wrong);
+  set_string(L, "doc", find_doc(op->name));
+  set_bool(L, "differentiable", !(op->flags & SNO_NODIFF));
+  set_bool(L, "has_backward", op->backward != NULL);
+  lua_pushinteger(L, op->nout);
+  lua_setfield(L, -2, "nout");
+}
+
+/*** ops()
+ * A list of all operations: tables of name, args, flags, samples, wrong, doc, differentiable.
+ */
+static int ops(lua_State *L) {
+  lua_newtable(L);
+  int k = 0;
+  for (const sno_op *const *op = sno_ops; *op; op++) {
+    push_op(L, *op);
+    lua_rawseti(L, -2, ++k);
+  }
+  return 1;
+}
+
+/*** classes()
+ * A list of all classes: tables of name, family, args, doc.
+ */
+static int classes(lua_State *L) {
+  static const char *const families[] = {"layer", "loss", "optimizer", "init"};
+  lua_newtable(L);
+  if (snn_classes == NULL) return 1;
+  for (int k = 0; snn_classes[k]; k++) {
+    const snn_class *c = snn_classes[k];
+    int n = 0;
+    const sno_arg *a = sno_parse_args(c->args ? c->args : "", &n);
+    lua_createtable(L, 0, 5);
+    set_string(L, "name", c->name);
+    set_string(L, "family", families[c->family]);
+    push_args(L, a, n);
+    lua_setfield(L, -2, "args");
+    set_bool(L, "children", c->children);
+    set_string(L, "doc", find_doc(c->name));
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+/*** help(name)
+ * The documentation of a function, method or class as a string; nil and a message where there is none.
+ */
+static int help(lua_State *L) {
+  const char *names[2048], *name = luaL_checkstring(L, 1), *doc = find_doc(name);
+  if (doc == NULL) { /* name_ is name in place */
+    char base[128];
+    const size_t n = strlen(name);
+    if (n > 1 && n < sizeof base && name[n - 1] == '_') {
+      memcpy(base, name, n - 1);
+      base[n - 1] = 0;
+      doc = find_doc(base);
+      if (doc) {
+        lua_pushfstring(L, "%s is %s in place, for methods only.\n\n%s", name, base, doc);
+        return 1;
+      }
+    }
+  }
+  if (doc) {
+    lua_pushstring(L, doc);
+    return 1;
+  }
+  int n = 0;
+  for (const sn_doc *d = sn_docs; d->name && n < 2047; d++) names[n++] = d->name;
+  names[n] = NULL;
+  const char *near = snl_nearest(name, names);
+  lua_pushnil(L);
+  if (near) lua_pushfstring(L, "there is no help on '%s'; did you mean '%s'?", name, near);
+  else lua_pushfstring(L, "there is no help on '%s'", name);
+  return 2;
+}
+
+/* documented(): every name that has documentation */
+static int documented(lua_State *L) {
+  lua_newtable(L);
+  int k = 0;
+  for (const sn_doc *d = sn_docs; d->name; d++) {
+    lua_pushstring(L, d->name);
+    lua_rawseti(L, -2, ++k);
+  }
+  return 1;
+}
+
+void snl_open_table(lua_State *L) {
+  static const luaL_Reg functions[] = {{"ops", ops}, {"classes", classes}, {"help", help}, {"documented", documented}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}
