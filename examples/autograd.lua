@@ -28,19 +28,20 @@ print("gradient of sum(v * tanh(v)) is right:", sn.gradcheck(function(t) return 
 
 -- A derivative of a derivative: d²/dx² x³ = 6x.
 local z = sn.tensor({ 2.0 }, { dtype = "float64" }):requires_grad_()
-local first = sn.grad(z:pow(3):sum(), { z }, { create_graph = true })
-first = sn.is_tensor(first) and first or first[1]
-local second = sn.grad(first:sum(), { z })
-second = sn.is_tensor(second) and second or second[1]
-print(("x = 2: first derivative of x^3 %g, second %g"):format(first:sum():item(), second:sum():item()))
+local first = sn.grad(z:pow(3):sum(), z, { create_graph = true })
+local second = sn.grad(first:sum(), z)
+print(("x = 2: first derivative of x^3 %g, second %g"):format(first:item(), second:item()))
 
 -- An operation in Lua: forward computes, backward gives the gradient of every input.
 local cube = sn.func {
   name = "cube",
   forward = function(ctx, a)
-    ctx.a = a
+    ctx:save(a)
     return a * a * a
   end,
-  backward = function(ctx, g) return g * ctx.a * ctx.a * 3 end,
+  backward = function(ctx, g)
+    local a = ctx:saved()
+    return g * a * a * 3
+  end,
 }
 print("cube is right:", sn.gradcheck(function(t) return cube(t):sum() end, { v }))

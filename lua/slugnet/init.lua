@@ -5,9 +5,14 @@ local name, path = ...
 -- Errors name the user's line, not one of ours.
 if type(path) == "string" and path:match("init%.lua$") then core.set_home((path:gsub("init%.lua$", ""))) end
 
-local submodules = { data = true, metrics = true, schedule = true, init = true, io = true, callbacks = true, plot = true }
+local submodules = {
+  data = "data", metrics = "metrics", schedule = "schedule", init = "inits", io = "io", callbacks = "callbacks", plot = "plot",
+}
 -- Names that live in a submodule.
-local from = { Model = "model", load = "model", layer = "model", checkpoint = "model" }
+local from = {
+  Model = "model", load = "model", checkpoint = "model", restore = "model",
+  EarlyStopping = "callbacks", Checkpoint = "callbacks", CSVLogger = "callbacks", LRSchedule = "callbacks",
+}
 
 local function submodule(what)
   local full = "slugnet." .. what
@@ -21,7 +26,7 @@ local sn = setmetatable(core, {
   __index = function(t, key)
     local v
     if submodules[key] then
-      v = submodule(key)
+      v = submodule(submodules[key])
     elseif from[key] then
       local m = submodule(from[key])
       v = m and m[key]
