@@ -9,17 +9,24 @@ local own = {}
 function M.own() own[debug.getinfo(2, "S").source] = true end
 M.own()
 
--- Raise a message with the script's line in front.
-function M.fail(fmt, ...)
+-- The message with the script's line in front.
+local function placed(fmt, ...)
   local msg = select("#", ...) > 0 and fmt:format(...) or fmt
-  for level = 2, 200 do
+  for level = 3, 200 do
     local i = debug.getinfo(level, "Sl")
     if not i then break end
     if i.what ~= "C" and i.currentline > 0 and not own[i.source] then
-      error(("%s:%d: %s"):format(i.short_src, i.currentline, msg), 0)
+      return ("%s:%d: %s"):format(i.short_src, i.currentline, msg)
     end
   end
-  error(msg, 0)
+  return msg
+end
+
+function M.fail(fmt, ...) error(placed(fmt, ...), 0) end
+
+function M.notice(fmt, ...)
+  local msg = placed(fmt, ...)
+  core.notice(msg)
 end
 
 -- A message caught by pcall, without the place it was raised at (it gets a new one).

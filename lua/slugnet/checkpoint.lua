@@ -102,7 +102,7 @@ function M.read(path)
   local was = core.json_decode(meta.build or "{}") or {}
   for k, v in pairs(build()) do
     if was[k] ~= nil and was[k] ~= v then
-      core.notice(("%s was made with %s %s, this is %s: results may differ in the last bits"):format(path, k, tostring(was[k]), tostring(v)))
+      check.notice("%s was made with %s %s, this is %s: results may differ in the last bits", path, k, tostring(was[k]), tostring(v))
     end
   end
   return decode(body, tensors)

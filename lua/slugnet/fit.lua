@@ -104,7 +104,7 @@ function Run:restore(tree)
   for i, saved in ipairs(tree.callbacks or {}) do
     local c = self.callbacks[i]
     if not c or (c.name or "callback") ~= saved.name then
-      core.notice(("fit: the checkpoint has a callback '%s' in place %d, this run has not; its state is left out"):format(saved.name, i))
+      check.notice("fit: the checkpoint has a callback '%s' in place %d, this run has not; its state is left out", saved.name, i)
     elseif saved.state and type(c.load_state) == "function" then
       c:load_state(saved.state)
     end
@@ -163,7 +163,7 @@ function Run:pass(epoch)
     local value = loss:item()
     if value ~= value and not self.warned then
       self.warned = true
-      core.notice(("fit: the loss is nan at epoch %d, batch %d; a smaller lr, clip_norm = 1 or a look at X for nan may help"):format(epoch, b))
+      check.notice("fit: the loss is nan at epoch %d, batch %d; a smaller lr, clip_norm = 1 or a look at X for nan may help", epoch, b)
     end
     model:_measure(sums, value, out, yb)
     self.batch_done = b

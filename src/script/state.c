@@ -1,7 +1,10 @@
 /* state.c - what belongs to one Lua or to the machine: random numbers, threads, memory, information, notices, interrupts. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/cpu.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -250,13 +253,41 @@ static int clock_now(lua_State *L) {
   return 1;
 }
 
+/*** isatty(fd)
+ * Whether the file descriptor (0 input, 1 output, 2 errors) is a terminal.
+ */
+static int is_terminal(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/*** mkdir(path)
+ * Makes a folder and those above it. True, also if it is there; nil and a message if it cannot be made.
+ */
+static int make_folder(lua_State *L) {
+  size_t n;
+  const char *path = luaL_checklstring(L, 1, &n);
+  char *part = lua_newuserdatauv(L, n + 1, 0);
+  memcpy(part, path, n + 1);
+  for (size_t i = 1; i <= n; i++) {
+    if (part[i] != '/' && part[i] != 0) continue;
+    part[i] = 0;
+    if (mkdir(part, 0777) != 0 && errno != EEXIST) return luaL_fileresult(L, 0, part);
+    part[i] = i < n ? '/' : 0;
+  }
+  struct stat s;
+  if (stat(path, &s) == 0 && !S_ISDIR(s.st_mode)) errno = ENOTDIR;
+  else errno = 0;
+  return luaL_fileresult(L, errno == 0, path);
+}
+
 void snl_open_state(lua_State *L) {
   static const luaL_Reg generator[] = {{"manual_seed", generator_seed}, {"state", generator_state},   {"load_state", generator_load},
                                        {"clone", generator_clone},      {"random", generator_random}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
     {"Generator", new_generator}, {"manual_seed", manual_seed}, {"rng_state", rng_state}, {"set_rng_state", set_rng_state}, {"threads", threads},
     {"info", info}, {"flush_denormals", flush_denormals}, {"memory", memory}, {"reset_peak", reset_peak}, {"trim", trim}, {"fail_after", fail_after},
-    {"interrupted", interrupted}, {"clock", clock_now}, {NULL, NULL}};
+    {"interrupted", interrupted}, {"clock", clock_now}, {"isatty", is_terminal}, {"mkdir", make_folder}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_newtable(L);
   lua_pushcclosure(L, notice, 1);
