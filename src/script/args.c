@@ -40,7 +40,7 @@ static const char *escape(const char *s, char *buf, size_t n) {
   return buf;
 }
 
-static const char *describe(lua_State *L, int i, char *buf, size_t n) {
+const char *snl_describe(lua_State *L, int i, char *buf, size_t n) {
   char text[64];
   const snl_box *b = snl_test_box(L, i);
   if (b) {
@@ -61,7 +61,7 @@ static const char *describe(lua_State *L, int i, char *buf, size_t n) {
 
 static int wrong(lua_State *L, int i, const char *who, const char *arg, const char *wanted) {
   char buf[160];
-  return sn_fail("%s: argument '%s' must be %s, got %s", who, arg, wanted, describe(L, i, buf, sizeof buf));
+  return sn_fail("%s: argument '%s' must be %s, got %s", who, arg, wanted, snl_describe(L, i, buf, sizeof buf));
 }
 
 int snl_distance(const char *a, const char *b) {
@@ -89,15 +89,14 @@ int snl_distance(const char *a, const char *b) {
 const char *snl_nearest(const char *word, const char *const *names) {
   const char *best = NULL;
   const size_t len = strlen(word);
-  int limit = len < 3 ? 1 : len < 6 ? 2 : 3;
+  int limit = len < 5 ? 1 : len < 8 ? 2 : 3; /* more would be guessing */
   for (; *names; names++) {
     const int d = snl_distance(word, *names);
-    if (d < limit || (best == NULL && d == limit && (size_t)d < len)) {
+    if (d < limit || (best == NULL && d == limit)) {
       best = *names;
       limit = d;
     }
   }
-  if (best == NULL && len >= 3) return NULL;
   return best;
 }
 
@@ -160,7 +159,7 @@ static int get_ints(lua_State *L, int i, const sno_arg *arg, const char *who, sn
       const bool ok = whole(L, -1, &x);
       if (!ok) {
         char buf[160];
-        sn_fail("%s: entry %d of '%s' must be an integer, got %s", who, (int)k, arg->name, describe(L, -1, buf, sizeof buf));
+        sn_fail("%s: entry %d of '%s' must be an integer, got %s", who, (int)k, arg->name, snl_describe(L, -1, buf, sizeof buf));
       }
       lua_pop(L, 1);
       if (!ok) return -1;
@@ -292,7 +291,7 @@ int snl_get_tensors(lua_State *L, int i, const char *who, const char *arg, int m
     lua_rawgeti(L, i, (lua_Integer)k);
     to[k - 1] = snl_test_tensor(L, -1);
     char buf[160];
-    if (to[k - 1] == NULL) sn_fail("%s: entry %d of '%s' must be a tensor, got %s", who, (int)k, arg, describe(L, -1, buf, sizeof buf));
+    if (to[k - 1] == NULL) sn_fail("%s: entry %d of '%s' must be a tensor, got %s", who, (int)k, arg, snl_describe(L, -1, buf, sizeof buf));
     lua_pop(L, 1);
     if (to[k - 1] == NULL) return -1;
   }

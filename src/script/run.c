@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "script/script.h"
 
-#define DEBT_BYTES ((size_t)16 << 20) /* allocated between two collections, at least; or half of what lives */
-#define DEBT_BOXES 4096u              /* small tensors cost more than their bytes */
+#define DEBT_BYTES ((size_t)16 << 20) /* allocated between two collections, at least */
+#define DEBT_BOXES 1024u              /* small tensors cost more than their bytes */
 
 static const char raised_key; /* the registry's place for an error value on its way through C */
 static _Thread_local lua_State *now;
@@ -107,11 +107,20 @@ int snl_pcall(lua_State *L, int nargs, int nresults) {
 
 /* ---- the collector: Lua sees a few bytes where we hold many */
 
+/* A collection costs what Lua holds, so it pays only after a share of that, or of what our tensors hold, was allocated anew. */
+static void set_debt(lua_State *L, snl_state *st, size_t live) {
+  const size_t heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
+  size_t bytes = DEBT_BYTES;
+  if (bytes < live / 2) bytes = live / 2;
+  if (bytes < heap) bytes = heap;
+  st->debt_bytes = bytes;
+  st->debt_boxes = heap >> 10 > DEBT_BOXES ? (unsigned)(heap >> 10) : DEBT_BOXES;
+}
+
 void snl_collect(lua_State *L, bool fully) {
   snl_state *st = snl_of(L);
   if (!fully) {
-    const size_t limit = st->live_then / 2 > DEBT_BYTES ? st->live_then / 2 : DEBT_BYTES;
-    if (sn_mem_bytes() - st->bytes_seen < limit && st->boxes < DEBT_BOXES) return;
+    if (sn_mem_bytes() - st->bytes_seen < st->debt_bytes && st->boxes < st->debt_boxes) return;
     if (!lua_gc(L, LUA_GCISRUNNING)) return; /* the script stopped it; it knows why */
   }
   lua_gc(L, LUA_GCCOLLECT);
@@ -122,8 +131,8 @@ void snl_collect(lua_State *L, bool fully) {
   sn_mem_stats s;
   sn_mem_stat(&s);
   st->bytes_seen = s.bytes;
-  st->live_then = s.live;
   st->boxes = 0;
+  set_debt(L, st, s.live);
 }
 
 /* ---- running */
@@ -239,6 +248,8 @@ static void make_state(lua_State *L) {
   memset(st, 0, sizeof *st);
   st->mode = sno_mode_default;
   st->bytes_seen = sn_mem_bytes();
+  st->debt_bytes = DEBT_BYTES;
+  st->debt_boxes = DEBT_BOXES;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, free_state);
   lua_setfield(L, -2, "__gc");

@@ -22,8 +22,8 @@ typedef struct snl_state {
   const void *tensor_mt;       /* address of the metatable of tensors: the type check */
   const void *generator_mt;
   uint64_t bytes_seen;         /* of sn_mem_bytes when the collector last ran for us */
-  size_t live_then;            /* bytes alive just after that */
-  unsigned boxes;              /* tensors boxed since then */
+  uint64_t debt_bytes;         /* how many more before it runs again */
+  unsigned boxes, debt_boxes;  /* tensors boxed since then, and how many before it runs again */
   bool raised;                 /* a message came out of a Lua error: it has its position already (run.c) */
   snt_tensor *pending[SNO_MAXOUT]; /* results on their way into boxes, when there were more than was known before */
   int npending;
@@ -97,6 +97,8 @@ int snl_get_val(lua_State *L, int i, const sno_arg *arg, const char *who, sno_va
 void snl_push_val(lua_State *L, const sno_arg *arg, const sno_val *v);
 /* A plain table (no metatable) with at least one string key. */
 bool snl_is_options(lua_State *L, int i);
+/* "the number 1.5", "a float32 tensor of shape 2x3", ...: the value at i, for messages; into buf, which is returned. */
+const char *snl_describe(lua_State *L, int i, char *buf, size_t n);
 /* The nearest of `names` (NULL-terminated) to `word`, or NULL if none is near: for "did you mean". */
 const char *snl_nearest(const char *word, const char *const *names);
 int snl_distance(const char *a, const char *b);   /* edit distance, case ignored, `_` free */
