@@ -89,6 +89,9 @@ int snl_distance(const char *a, const char *b) {
 const char *snl_nearest(const char *word, const char *const *names) {
   const char *best = NULL;
   const size_t len = strlen(word);
+  for (const char *const *n = names; len > 2 && *n; n++) /* "retain" for "retain_graph" */
+    if (strncmp(*n, word, len) == 0 && (best == NULL || strlen(*n) < strlen(best))) best = *n;
+  if (best) return best;
   int limit = len < 5 ? 1 : len < 8 ? 2 : 3; /* more would be guessing */
   for (; *names; names++) {
     const int d = snl_distance(word, *names);

@@ -1,0 +1,213 @@
+-- tensor_spec.lua - tensors from Lua: making them, their fields, reading them out, dtypes, closing, memory.
+local sn = require "slugnet"
+
+local function fails(fn, ...)
+  local ok, message = pcall(fn)
+  assert.is_false(ok)
+  for _, words in ipairs { ... } do
+    assert(tostring(message):find(words, 1, true), ("'%s' is not in '%s'"):format(words, message))
+  end
+end
+
+describe("sn.tensor", function()
+  it("reads nested tables", function()
+    local x = sn.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+    assert.are.same({ 2, 3 }, x.shape)
+    assert.are.equal("float32", x.dtype)
+    assert.are.same({ { 1, 2, 3 }, { 4, 5, 6 } }, x:totable())
+    assert.are.same({ { { { 7 } } } }, sn.tensor({ { { { 7 } } } }):totable())
+  end)
+  it("reads single values and copies tensors", function()
+    assert.are.equal(0, sn.tensor(3):dim())
+    assert.are.equal(3, sn.tensor(3):item())
+    assert.are.equal(true, sn.tensor(true):item())
+    local x = sn.tensor { 1, 2 }
+    local y = sn.tensor(x)
+    y[1] = 9
+    assert.are.equal(1, x[1])
+  end)
+  it("chooses the dtype", function()
+    assert.are.equal("float32", sn.tensor({ 1, 2 }).dtype)
+    assert.are.equal("bool", sn.tensor({ true, false }).dtype)
+    for _, t in ipairs { "float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8", "bool" } do
+      assert.are.equal(t, sn.tensor({ 1, 0 }, { dtype = t }).dtype)
+    end
+    assert.are.equal(math.maxinteger, sn.tensor({ math.maxinteger }, { dtype = "int64" })[1])
+    assert.are.equal("integer", math.type(sn.tensor({ 1 }, { dtype = "int64" })[1]))
+    assert.are.equal("float", math.type(sn.tensor({ 1 })[1]))
+  end)
+  it("takes empty tables", function()
+    assert.are.same({ 0 }, sn.tensor({}).shape)
+    assert.are.same({ 2, 0 }, sn.tensor({ {}, {} }).shape)
+  end)
+  it("names the place of a fault", function()
+    fails(function() return sn.tensor { { 1, 2 }, { 3 } } end, "[2]", "1 entries", "2 were expected")
+    fails(function() return sn.tensor { { 1, 2 }, 3 } end, "[2]", "number")
+    fails(function() return sn.tensor { { 1, 2 }, { 3, "x" } } end, "[2][2]", "string")
+    fails(function() return sn.tensor { { 1, 2 }, { 3, true } } end, "[2][2]", "boolean")
+    fails(function() return sn.tensor { { 1 }, { { 2 } } } end, "[2][1]", "table")
+    fails(function() return sn.tensor { sn.tensor { 1 }, sn.tensor { 2 } } end, "stack")
+    fails(function() return sn.tensor { a = 1 } end, "named")
+    fails(function() return sn.tensor "x" end, "string")
+    fails(function() return sn.tensor(1, 2, 3) end, "too many")
+    fails(function() return sn.tensor({ 1 }, { dtype = "float23" }) end, "float23", "did you mean 'float32'")
+    fails(function() return sn.tensor({ 1 }, { dtyp = "float32" }) end, "dtyp", "did you mean 'dtype'")
+    fails(function() return sn.tensor { { { { { { { { { 1 } } } } } } } } } end, "8")
+  end)
+end)
+
+describe("a tensor", function()
+  local x = sn.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+  it("tells its size", function()
+    assert.are.same({ 2, 3 }, x:size())
+    assert.are.equal(2, x:size(1))
+    assert.are.equal(3, x:size(-1))
+    assert.are.equal(2, x:dim())
+    assert.are.equal(6, x:numel())
+    assert.are.equal(2, #x)
+    fails(function() return x:size(3) end, "dimension 3")
+    fails(function() return #sn.tensor(1) end, "no length")
+  end)
+  it("gives numbers", function()
+    assert.are.equal(5, sn.tensor({ 5 }):item())
+    fails(function() return x:item() end, "6 elements")
+    assert.are.equal(8, #sn.tensor({ 1, 2 }):bytes())
+  end)
+  it("is equal by identity and compared by methods", function()
+    local y = sn.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+    assert.is_true(x == x)
+    assert.is_false(x == y)
+    assert.is_true(x:equal(y))
+    assert.is_false(x:equal(sn.tensor { 1 }))
+    assert.is_true(x:allclose(y + 1e-7))
+    local same, where = x:allclose(y + 1)
+    assert.is_false(same)
+    assert.is_string(where)
+    fails(function() return x < y end, "x:lt(y)")
+    fails(function() return x <= y end, "x:le(y)")
+    fails(function() return x > 1 end, "x:gt")
+  end)
+  it("prints", function()
+    local text = tostring(x)
+    assert(text:find("float32 2x3", 1, true))
+    assert(text:find("1", 1, true))
+  end)
+  it("is recognised", function()
+    assert.is_true(sn.is_tensor(x))
+    assert.is_false(sn.is_tensor {})
+    assert.is_false(sn.is_tensor(nil))
+    assert.is_false(sn.is_tensor(io.stdout))
+  end)
+  it("can be closed", function()
+    local kept
+    do
+      local t <close> = sn.tensor { 1, 2 }
+      kept = t
+    end
+    fails(function() return kept + 1 end, "closed")
+    fails(function() return kept:size() end, "closed")
+    fails(function() return kept[1] end, "closed")
+    fails(function() return kept.shape end, "closed")
+    assert(tostring(kept):find("closed", 1, true))
+    kept:close()
+  end)
+end)
+
+describe("arithmetic", function()
+  it("goes by operators with broadcasting", function()
+    local a, b = sn.tensor { { 1, 2 }, { 3, 4 } }, sn.tensor { 10, 20 }
+    assert.are.same({ { 11, 22 }, { 13, 24 } }, (a + b):totable())
+    assert.are.same({ { -9, -18 }, { -7, -16 } }, (a - b):totable())
+    assert.are.same({ { 10, 40 }, { 30, 80 } }, (a * b):totable())
+    assert.are.same({ 0.5, 0.25 }, (5 / b):totable())
+    assert.are.same({ 3, 6 }, (b // 3):totable())
+    assert.are.same({ 1, 2 }, (b % 3):totable())
+    assert.are.same({ 100, 400 }, (b ^ 2):totable())
+    assert.are.same({ -10, -20 }, (-b):totable())
+  end)
+  it("promotes", function()
+    local function t(dtype) return sn.tensor({ 1, 2 }, { dtype = dtype }) end
+    assert.are.equal("float64", (t "float32" + t "float64").dtype)
+    assert.are.equal("float32", (t "float32" + t "int64").dtype)
+    assert.are.equal("int64", (t "int64" + 1).dtype)
+    assert.are.equal("float32", (t "int64" + 1.5).dtype)
+    assert.are.equal("float32", (t "float32" + 1).dtype)
+    assert.are.equal("float64", (t "float64" * 1.5).dtype)
+    assert.are.equal("int64", (t "bool" + 1).dtype)
+    assert.are.equal("float32", (t "int64" / t "int64").dtype)
+    assert.are.equal("float16", (t "float16" * 2.5).dtype)
+    assert.are.equal("int32", (t "uint8" + t "int32").dtype)
+    assert.are.equal("bool", t("int64"):eq(1).dtype)
+  end)
+  it("writes in place", function()
+    local a = sn.tensor { 1, 2 }
+    assert.is_true(a == a:add_(1))
+    assert.are.same({ 2, 3 }, a:totable())
+    fails(function() return sn.tensor({ 1, 2 }, { dtype = "int64" }):add_(0.5) end, "float32", "int64")
+  end)
+end)
+
+describe("methods and functions", function()
+  it("are the same", function()
+    local x = sn.tensor { -1, 2 }
+    assert.is_true(sn.relu(x):equal(x:relu()))
+    assert.is_true(sn.add(x, 1):equal(x:add(1)))
+    assert.are.equal("float64", x:to("float64").dtype)
+    assert.are.equal("float64", x:double().dtype)
+  end)
+  it("take options by name", function()
+    local x = sn.tensor { -2, 2 }
+    assert.are.same({ -0.5, 2 }, x:leaky_relu({ negative_slope = 0.25 }):totable())
+    assert.are.same({ -0.5, 2 }, x:leaky_relu(0.25):totable())
+    fails(function() return x:leaky_relu { negative_slop = 0.25 } end, "negative_slop", "did you mean 'negative_slope'")
+    fails(function() return x:leaky_relu(0.25, { negative_slope = 1 }) end, "twice")
+    fails(function() return x:leaky_relu("a") end, "negative_slope", "number")
+    fails(function() return x:leaky_relu(1, 2, 3) end, "too many")
+  end)
+end)
+
+describe("memory", function()
+  local function resident()
+    for line in io.lines "/proc/self/status" do
+      local kb = line:match "VmRSS:%s*(%d+)"
+      if kb then return tonumber(kb) end
+    end
+  end
+  it("stays flat in a loop of dead tensors", function()
+    local function run(n)
+      for _ = 1, n do
+        local t = sn.tensor { 1, 2, 3, 4 }
+        t = (t * 2 + 1):exp()
+      end
+    end
+    run(2000)
+    local before = resident()
+    run(10000)
+    assert(resident() - before < 1000, "grew by " .. resident() - before .. " KB")
+  end)
+  it("is given back", function()
+    sn.trim()
+    local before = sn.memory().live
+    do
+      local t <close> = sn.tensor(1) * sn.tensor { 1, 2, 3 }
+      assert(sn.memory().live > before)
+    end
+    collectgarbage()
+    assert.are.equal(before, sn.memory().live)
+  end)
+  it("that cannot be had is an error, once", function()
+    local x = sn.tensor { 1, 2, 3 }
+    local seen = 0
+    for n = 0, 40 do
+      sn.fail_after(n)
+      local ok, message = pcall(function() return (x + 1) * x end)
+      sn.fail_after(-1)
+      if not ok then
+        seen = seen + 1
+        assert(message:find("memory", 1, true), message)
+      end
+    end
+    assert.are.equal(0, seen) -- every call is made once more after a full collection
+    assert.are.same({ 2, 6, 12 }, ((x + 1) * x):totable())
+  end)
+end)
