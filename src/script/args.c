@@ -283,7 +283,7 @@ static snt_tensor *weak(const slot *s, const snt_tensor *partner) {
 snt_tensor *snl_get_tensor(lua_State *L, int i, const char *who, const char *arg) {
   slot s = {0};
   if (tensor_of(L, i, who, arg, &s) < 0) return NULL;
-  return s.number ? weak(&s, NULL) : s.t;
+  return s.number ? weak(&s, NULL) : sno_own(snt_retain(s.t)); /* Lua run meanwhile may close the userdata */
 }
 
 int snl_get_tensors(lua_State *L, int i, const char *who, const char *arg, int max, snt_tensor **to) {

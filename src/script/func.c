@@ -194,6 +194,7 @@ static int call_func(lua_State *L) {
     k.result[i] = snl_test_tensor(L, first + i);
     if (k.result[i] == NULL) return snl_error(L, "func %s: result %d of forward is a %s, not a tensor", name, i + 1, luaL_typename(L, first + i));
   }
+  for (int i = 0; i < k.nin; i++) k.in[i] = snl_check_tensor(L, place[i]); /* forward may have closed it */
   if (k.tracked) {
     lua_createtable(L, 2, 0);
     lua_pushvalue(L, n + 1);

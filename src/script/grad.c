@@ -21,9 +21,17 @@ static bool flag(lua_State *L, int i, const char *name, bool usual) {
   return v;
 }
 
+/* Operations written in Lua run during the walk and may close userdata: what the walk was given stays until its scope closes. */
+static void hold(const walk *w) {
+  sno_own(snt_retain(w->root));
+  sno_own(snt_retain(w->seed));
+  for (int i = 0; i < w->n; i++) sno_own(snt_retain(w->xs[i]));
+}
+
 static int body_backward(lua_State *L, void *ctx, snt_tensor **out) {
   (void)L, (void)out;
   const walk *w = ctx;
+  hold(w);
   return sno_backward(w->root, w->seed, w->retain, w->create);
 }
 
@@ -50,6 +58,7 @@ static int backward(lua_State *L) {
 static int body_grad(lua_State *L, void *ctx, snt_tensor **out) {
   (void)L;
   const walk *w = ctx;
+  hold(w);
   if (sno_gradients(w->root, w->seed, w->n, w->xs, out, w->retain, w->create) < 0) return -1;
   for (int i = 0; i < w->n; i++)
     if (out[i] == NULL && !w->allow_unused) return sn_fail("grad: the result does not depend on tensor %d; allow_unused=true gives nil there", i + 1);

@@ -112,6 +112,7 @@ static bool check_input(lua_State *L, const check *c, int k) {
   snt_tensor *x = snl_test_tensor(L, -1);
   lua_pop(L, 1);
   if (x == NULL || !sn_is_float((sn_dtype)x->dtype)) return true;
+  snl_push_tensor(L, x); /* the function may close its arguments; this one stays */
   const snt_tensor *g = sno_grad_of(x);
   const int64_t m = snt_numel(x);
   for (int64_t i = 0; i < m; i++) {

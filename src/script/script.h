@@ -62,7 +62,8 @@ snl_box *snl_test_box(lua_State *L, int i);       /* NULL if it is no tensor; ne
 snt_tensor *snl_test_tensor(lua_State *L, int i); /* NULL if it is no tensor or closed; never raises */
 snt_tensor *snl_check_tensor(lua_State *L, int i);/* raises; not for bodies */
 snt_tensor *snl_opt_tensor(lua_State *L, int i);  /* NULL for none or nil; raises */
-/* For bodies: the tensor, or NULL after sn_fail("who: argument 'arg' must be a tensor, got ..."). A number gives a weak 0-d one (scope-owned). */
+/* For bodies: the tensor, or NULL after sn_fail("who: argument 'arg' must be a tensor, got ..."). A number gives a weak 0-d one. Scope-owned:
+ * it stays, whatever Lua code called by the body does. */
 snt_tensor *snl_get_tensor(lua_State *L, int i, const char *who, const char *arg);
 /* For bodies: a list of tensors from the table at i, at most `max`, into to; how many or -1 after sn_fail. */
 int snl_get_tensors(lua_State *L, int i, const char *who, const char *arg, int max, snt_tensor **to);
