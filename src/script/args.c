@@ -472,7 +472,8 @@ static int read_positional(reader *r, int first, int last) {
 
 /* ---- putting it together */
 
-static void start(reader *r, lua_State *L, snl_args *a, const sno_arg *arg, int narg) {
+static int start(reader *r, lua_State *L, snl_args *a, const sno_arg *arg, int narg) {
+  if (narg > MAXARG || !lua_checkstack(L, 8)) return sn_fail("%s: too many arguments", a->who);
   r->L = L;
   r->a = a;
   r->arg = arg;
@@ -484,12 +485,14 @@ static void start(reader *r, lua_State *L, snl_args *a, const sno_arg *arg, int 
     s->t = NULL;
     s->list = NULL;
     if (is_tensor_kind(arg[k].kind)) continue;
+    if (a->nval == SNL_VALS) return sn_fail("%s: too many arguments", a->who);
     sno_val *v = &a->val[a->nval++];
     v->kind = (uint8_t)arg[k].kind;
     v->absent = arg[k].kind != SNO_BASE;
     v->n = 0;
     v->i = 1;
   }
+  return 0;
 }
 
 static int gather(reader *r) {
@@ -542,15 +545,13 @@ void snl_args_init(snl_args *a, const char *who) {
 
 int snl_args_read(lua_State *L, snl_args *a, const sno_arg *arg, int narg, int first, int last) {
   reader r;
-  if (narg > MAXARG || !lua_checkstack(L, 8)) return sn_fail("%s: too many arguments", a->who);
-  start(&r, L, a, arg, narg);
+  if (start(&r, L, a, arg, narg) < 0) return -1;
   return finish(&r, read_positional(&r, first, last));
 }
 
 int snl_args_table(lua_State *L, snl_args *a, const sno_arg *arg, int narg, int table, int from) {
   reader r;
-  if (narg > MAXARG || !lua_checkstack(L, 8)) return sn_fail("%s: too many arguments", a->who);
-  start(&r, L, a, arg, narg);
+  if (start(&r, L, a, arg, narg) < 0) return -1;
   table = lua_absindex(L, table);
   const int n = (int)lua_rawlen(L, table);
   int k = 0, rc = 0;

@@ -32,7 +32,7 @@ static int find_shape(lua_State *L, plan *p) {
   while (lua_type(L, -1) == LUA_TTABLE) {
     if (p->ndim == SNT_MAXDIM) return sn_fail("tensor: tables are nested deeper than %d levels", SNT_MAXDIM);
     p->at[p->ndim] = 0;
-    if (snl_is_options(L, -1)) return sn_fail("tensor: the table at %s has named entries", p->ndim ? position(p, p->ndim, buf, sizeof buf) : "the top");
+    if (lua_rawlen(L, -1) < 1000 && snl_is_options(L, -1)) return sn_fail("tensor: the table at %s has named entries", p->ndim ? position(p, p->ndim, buf, sizeof buf) : "the top");
     p->shape[p->ndim++] = (int64_t)lua_rawlen(L, -1);
     if (p->shape[p->ndim - 1] == 0) break;
     lua_rawgeti(L, -1, 1);

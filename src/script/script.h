@@ -70,11 +70,12 @@ int snl_get_tensors(lua_State *L, int i, const char *who, const char *arg, int m
 
 /* ---- arguments by descriptor. All of it is for bodies: nothing raises. */
 #define SNL_FEW 16
+#define SNL_VALS (SNO_MAXATTR + 4)
 typedef struct snl_args {
   const char *who;             /* operation or class, for messages */
   snt_tensor *few[SNL_FEW], **in;
   int nin, nlist;              /* by argument, lists spliced in place; nlist -1: none */
-  sno_val val[SNO_MAXATTR + 4];/* everything that is no tensor, in order; absent where not given (defaults are the descriptor's) */
+  sno_val val[SNL_VALS];       /* everything that is no tensor, in order; absent where not given (defaults are the descriptor's) */
   int nval;
   int in0;                     /* stack index of the first tensor argument, 0 if it is not on the stack */
   /* An option that is no argument of the descriptor (name, generator, ...), its value at index `value`: 1 taken, 0 unknown, -1 after sn_fail. NULL: none */
