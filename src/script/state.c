@@ -220,9 +220,9 @@ static int trim(lua_State *L) {
   return 0;
 }
 
-/* fail_after(n): the (n+1)-th allocation from now on fails, once; negative or nothing switches it off. For tests. */
+/* fail_after(n): the n-th allocation from now on fails, once; 0 or nothing switches it off. For tests. */
 static int fail_after(lua_State *L) {
-  sn_mem_fail_after(luaL_optinteger(L, 1, -1));
+  sn_mem_fail_after(luaL_optinteger(L, 1, 0) - 1);
   return 0;
 }
 
