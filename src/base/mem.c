@@ -25,13 +25,17 @@ static size_t live, cached, peak;
 static _Atomic uint64_t allocs, bytes_ever;
 static _Atomic size_t small;
 static _Atomic int64_t fail_after = -1;
+static _Atomic bool fail_on;         /* not once, but from then on */
+static _Atomic uint64_t failed;      /* how often since it was asked for */
 
 /* True when this allocation is the one that was asked to fail. */
 static bool must_fail(void) {
   int64_t n = atomic_load_explicit(&fail_after, memory_order_relaxed);
   if (n < 0) return false;
-  n = atomic_fetch_sub(&fail_after, 1);
-  return n == 0;
+  if (n > 0 || !atomic_load(&fail_on)) n = atomic_fetch_sub(&fail_after, 1);
+  if (n != 0) return false;
+  atomic_fetch_add(&failed, 1);
+  return true;
 }
 
 /* Size class: 64, 80, 96, 112, 128, 160, ... */
@@ -168,7 +172,12 @@ void sn_mem_reset_peak(void) {
 }
 
 uint64_t sn_mem_bytes(void) { return atomic_load_explicit(&bytes_ever, memory_order_relaxed); }
-void sn_mem_fail_after(int64_t n) { atomic_store(&fail_after, n); }
+uint64_t sn_mem_fail_after(int64_t n, bool on) {
+  const uint64_t k = atomic_exchange(&failed, 0);
+  atomic_store(&fail_on, on);
+  atomic_store(&fail_after, n);
+  return k;
+}
 
 int sn_mul_sizes(const int64_t *f, int n, int64_t *out) {
   int64_t r = 1;

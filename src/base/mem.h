@@ -7,6 +7,7 @@
  */
 #ifndef SN_MEM_H
 #define SN_MEM_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,8 @@ void sn_mem_stat(sn_mem_stats *out);
 uint64_t sn_mem_bytes(void);             /* sn_mem_stats.bytes alone, cheap */
 void sn_mem_reset_peak(void);
 void sn_mem_trim(void);                 /* give cached blocks back to the system */
-void sn_mem_fail_after(int64_t n);      /* the (n+1)-th allocation from now on fails, once; n < 0 switches it off */
+/* The (n+1)-th allocation from now on fails, once, or with every later one; n < 0 switches it off. How many have failed since the last call. */
+uint64_t sn_mem_fail_after(int64_t n, bool on);
 /* Multiply sizes with overflow check: n factors into *out; -1 after sn_fail when it does not fit int64. */
 int sn_mul_sizes(const int64_t *factors, int n, int64_t *out);
 

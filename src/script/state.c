@@ -220,10 +220,12 @@ static int trim(lua_State *L) {
   return 0;
 }
 
-/* fail_after(n): the n-th allocation from now on fails, once; 0 or nothing switches it off. For tests. */
+/* fail_after(n, on): the n-th allocation from now on fails, once or with every later one; 0 or nothing switches it off. Gives how many have
+ * failed since the last call. For tests. */
 static int fail_after(lua_State *L) {
-  sn_mem_fail_after(luaL_optinteger(L, 1, 0) - 1);
-  return 0;
+  const lua_Integer n = luaL_optinteger(L, 1, 0);
+  lua_pushinteger(L, (lua_Integer)sn_mem_fail_after(n - 1, lua_toboolean(L, 2)));
+  return 1;
 }
 
 /* A notice that a script sees once for each of its lines; replace sn.notice to send them elsewhere. Upvalue: what was shown. */

@@ -27,7 +27,7 @@ static void test_memory(void) {
   sn_release(q, 1000);
   sn_mem_stat(&b);
   CHECK(a.live == b.live);
-  sn_mem_fail_after(0);
+  sn_mem_fail_after(0, false);
   CHECK(sn_alloc(64) == NULL && sn_error_code() == SN_ERROR_MEMORY);
   CHECK((p = sn_alloc(64)) != NULL); /* once */
   sn_release(p, 64);

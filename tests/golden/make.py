@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/golden.lua: what PyTorch 2.x computes for the cases below, in float64, forward and backward.
+
+Run by hand (pip install torch numpy; python3 tests/golden/make.py), never by the suite, which only reads the file.
+A case is a name, inputs, the expression in Lua and the same thing in PyTorch. Inputs are made by one formula that the Lua side has too:
+    value(i, seed) = ((37 i + 101 seed) mod 113 - 56) / 40,   i = 0, 1, ...
+so only results are stored: each output, and the gradient of every input of sum(w * output), w(i) = ((7 i) mod 11 - 5) / 5.
+Kinds: "f" that value; "p" |value| + 0.3; "u" a probability in (0.05, 0.95); "s" log-probabilities along dimension 2; ("i", C) whole numbers 0..C-1
+(classes: Lua gets 1 more); "k" kept statistics, no gradient; "v" the same, positive; "pos" rows of probabilities.
+"""
+import os
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(1)
+D = torch.float64
+
+
+def raw(n, seed):
+    return [((37 * i + 101 * seed) % 113 - 56) / 40 for i in range(n)]
+
+
+def make(kind, shape, seed):
+    n = 1
+    for d in shape:
+        n *= d
+    if isinstance(kind, tuple):
+        return torch.tensor([(i * 5 + seed) % kind[1] for i in range(n)], dtype=torch.int64).reshape(shape)
+    v = torch.tensor(raw(n, seed), dtype=D).reshape(shape)
+    if kind in ("p", "v"):
+        v = v.abs() + 0.3
+    if kind == "u":
+        v = 0.5 + v * 0.3
+    if kind == "pos":
+        v = torch.softmax(v, 1)
+    if kind == "s":
+        v = torch.log_softmax(v, 1)
+    if kind not in ("k", "v"):
+        v = v.detach().requires_grad_()
+    return v
+
+
+def weight(n):
+    return torch.tensor([((7 * i) % 11 - 5) / 5 for i in range(n)], dtype=D)
+
+
+CASES = []
+
+
+def case(name, inputs, lua, fn):
+    CASES.append((name, inputs, lua, fn))
+
+
+X = ("x", "f", (2, 4, 6, 5), 1)
+case("conv2d", [X, ("w", "f", (3, 4, 3, 3), 2), ("b", "f", (3,), 3)], "sn.conv2d(x, w, b)", lambda x, w, b: F.conv2d(x, w, b))
+case("conv2d stride padding", [X, ("w", "f", (3, 4, 3, 2), 2), ("b", "f", (3,), 3)], "sn.conv2d(x, w, b, {stride={2,1}, padding={1,2}})",
+     lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(1, 2)))
+case("conv2d dilation", [X, ("w", "f", (2, 4, 2, 2), 2)], "sn.conv2d(x, w, nil, {dilation={2,3}, padding=2})",
+     lambda x, w: F.conv2d(x, w, None, dilation=(2, 3), padding=2))
+case("conv2d groups", [X, ("w", "f", (4, 2, 3, 3), 2), ("b", "f", (4,), 3)], "sn.conv2d(x, w, b, {groups=2, padding=1})",
+     lambda x, w, b: F.conv2d(x, w, b, groups=2, padding=1))
+case("conv2d depthwise stride", [X, ("w", "f", (8, 1, 3, 3), 2)], "sn.conv2d(x, w, nil, {groups=4, stride=2, padding=1})",
+     lambda x, w: F.conv2d(x, w, None, groups=4, stride=2, padding=1))
+case("conv2d 1x1", [X, ("w", "f", (5, 4, 1, 1), 2), ("b", "f", (5,), 3)], "sn.conv2d(x, w, b)", lambda x, w, b: F.conv2d(x, w, b))
+P = ("x", "f", (2, 2, 5, 4), 4)
+case("max_pool2d", [P], "(sn.max_pool2d(x, 2))", lambda x: F.max_pool2d(x, 2))
+case("max_pool2d options", [P], "(sn.max_pool2d(x, {3,2}, {stride={2,1}, padding=1}))", lambda x: F.max_pool2d(x, (3, 2), stride=(2, 1), padding=1))
+case("avg_pool2d", [P], "sn.avg_pool2d(x, 2)", lambda x: F.avg_pool2d(x, 2))
+case("avg_pool2d options", [P], "sn.avg_pool2d(x, {3,2}, {stride={1,2}, padding=1})", lambda x: F.avg_pool2d(x, (3, 2), stride=(1, 2), padding=1))
+
+L = ("x", "f", (4, 5), 5)
+Y = ("y", ("i", 5), (4,), 2)
+case("cross_entropy", [L, Y], "sn.cross_entropy(x, y)", lambda x, y: F.cross_entropy(x, y))
+case("cross_entropy weight", [L, Y, ("w", "v", (5,), 6)], "sn.cross_entropy(x, y, {weight=w})", lambda x, y, w: F.cross_entropy(x, y, weight=w))
+case("cross_entropy smoothing", [L, Y], "sn.cross_entropy(x, y, {label_smoothing=0.1})", lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1))
+case("cross_entropy weight smoothing", [L, Y, ("w", "v", (5,), 6)], "sn.cross_entropy(x, y, {weight=w, label_smoothing=0.2})",
+     lambda x, y, w: F.cross_entropy(x, y, weight=w, label_smoothing=0.2))
+case("cross_entropy ignore", [L, Y], "sn.cross_entropy(x, y, {ignore_index=3})", lambda x, y: F.cross_entropy(x, y, ignore_index=2))
+case("cross_entropy sum", [L, Y], "sn.cross_entropy(x, y, {reduction='sum'})", lambda x, y: F.cross_entropy(x, y, reduction="sum"))
+case("nll_loss", [("x", "s", (4, 5), 5), Y], "sn.nll_loss(x, y)", lambda x, y: F.nll_loss(x, y))
+T = ("t", "f", (4, 5), 7)
+case("mse_loss", [L, T], "sn.mse_loss(x, t)", lambda x, t: F.mse_loss(x, t))
+case("l1_loss", [L, T], "sn.l1_loss(x, t)", lambda x, t: F.l1_loss(x, t))
+case("huber_loss", [L, T], "sn.huber_loss(x, t, {delta=0.7})", lambda x, t: F.huber_loss(x, t, delta=0.7))
+case("bce_with_logits", [L, ("t", "u", (4, 5), 7)], "sn.bce_with_logits(x, t)", lambda x, t: F.binary_cross_entropy_with_logits(x, t))
+case("bce", [("x", "u", (4, 5), 5), ("t", "u", (4, 5), 7)], "sn.bce(x, t)", lambda x, t: F.binary_cross_entropy(x, t))
+
+N = ("x", "f", (3, 2, 4, 3), 8)
+case("batch_norm train", [N, ("w", "f", (2,), 1), ("b", "f", (2,), 2)], "BATCH_NORM_TRAIN",
+     lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-5))
+case("batch_norm eval", [N, ("w", "f", (2,), 1), ("b", "f", (2,), 2), ("m", "k", (2,), 3), ("v", "v", (2,), 4)], "BATCH_NORM_EVAL",
+     lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b, training=False, eps=1e-5))
+case("layer_norm", [("x", "f", (3, 4, 5), 8), ("w", "f", (4, 5), 1), ("b", "f", (4, 5), 2)], "LAYER_NORM",
+     lambda x, w, b: F.layer_norm(x, (4, 5), w, b))
+
+E = ("x", "f", (3, 4), 9)
+for name in ("sigmoid", "softplus", "logsigmoid", "silu", "mish", "selu", "elu", "hardswish", "hardsigmoid", "hardtanh", "relu6", "softsign", "gelu", "erf", "tanh", "expm1"):
+    f = getattr(F, name, None) or getattr(torch, name)
+    case(name, [E], "sn.%s(x)" % name, (lambda f: lambda x: f(x))(f))
+case("gelu tanh", [E], "sn.gelu(x, {approximate='tanh'})", lambda x: F.gelu(x, approximate="tanh"))
+case("leaky_relu", [E], "sn.leaky_relu(x, 0.2)", lambda x: F.leaky_relu(x, 0.2))
+case("softmax", [E], "sn.softmax(x, 1)", lambda x: F.softmax(x, 0))
+case("log_softmax", [E], "sn.log_softmax(x, 2)", lambda x: F.log_softmax(x, 1))
+case("logsumexp", [E], "sn.logsumexp(x, 2)", lambda x: torch.logsumexp(x, 1))
+case("std var", [E], "sn.std(x, 2) + sn.var(x, 2)", lambda x: x.std(1) + x.var(1))
+case("var biased", [E], "sn.var(x, 1, {correction=0})", lambda x: x.var(0, correction=0))
+case("prod", [E], "sn.prod(x, 2)", lambda x: x.prod(1))
+case("cumsum", [E], "sn.cumsum(x, 2)", lambda x: x.cumsum(1))
+case("norm", [E], "sn.norm(x)", lambda x: x.norm())
+case("pow", [("x", "p", (3, 4), 9), ("e", "f", (4,), 2)], "x ^ e", lambda x, e: x**e)
+case("atan2", [E, ("z", "f", (3, 1), 4)], "sn.atan2(x, z)", lambda x, z: torch.atan2(x, z))
+case("remainder", [E, ("z", "p", (3, 1), 4)], "x % z", lambda x, z: torch.remainder(x, z))
+case("matmul broadcast", [("x", "f", (2, 1, 3, 4), 1), ("z", "f", (5, 4, 2), 2)], "x:matmul(z)", lambda x, z: x @ z)
+case("linear", [("x", "f", (2, 3, 4), 1), ("w", "f", (5, 4), 2), ("b", "f", (5,), 3)], "sn.linear(x, w, b)", lambda x, w, b: F.linear(x, w, b))
+case("embedding", [("i", ("i", 6), (3, 4), 1), ("w", "f", (6, 3), 2)], "sn.embedding(i, w)", lambda i, w: F.embedding(i, w))
+case("gather", [("x", "f", (4, 5), 1), ("i", ("i", 5), (4, 3), 2)], "x:gather(2, i)", lambda x, i: x.gather(1, i))
+case("pad", [("x", "f", (2, 3, 4), 1)], "PAD", lambda x: F.pad(x, (1, 2, 0, 1), value=0.5))
+
+
+def steps(cls, **options):
+    def run(w, v):
+        a, b = w.detach().clone().requires_grad_(), v.detach().clone().requires_grad_()
+        opt = cls([a, b], **options)
+        for k in range(5):
+            a.grad = torch.tensor(raw(a.numel(), 20 + k), dtype=D).reshape(a.shape)
+            b.grad = torch.tensor(raw(b.numel(), 30 + k), dtype=D).reshape(b.shape)
+            opt.step()
+        return torch.cat([a.detach().flatten(), b.detach().flatten()])
+    return run
+
+
+def optimizer(name, lua, cls, **options):
+    case("5 steps of " + name, [("w", "k", (3, 4), 1), ("v", "k", (5,), 2)], "STEPS " + lua, steps(cls, **options))
+
+
+optimizer("SGD", "sn.SGD(p, {lr=0.1})", torch.optim.SGD, lr=0.1)
+optimizer("SGD with momentum", "sn.SGD(p, {lr=0.1, momentum=0.9})", torch.optim.SGD, lr=0.1, momentum=0.9)
+optimizer("SGD with nesterov and weight decay", "sn.SGD(p, {lr=0.1, momentum=0.9, nesterov=true, weight_decay=0.01})", torch.optim.SGD,
+          lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)
+optimizer("RMSProp", "sn.RMSProp(p, {lr=0.01, rho=0.9, epsilon=1e-6})", torch.optim.RMSprop, lr=0.01, alpha=0.9, eps=1e-6)
+optimizer("Adam", "sn.Adam(p, {lr=0.01})", torch.optim.Adam, lr=0.01)
+optimizer("Adam with weight decay", "sn.Adam(p, {lr=0.01, weight_decay=0.1})", torch.optim.Adam, lr=0.01, weight_decay=0.1)
+optimizer("AdamW", "sn.AdamW(p, {lr=0.01, weight_decay=0.1})", torch.optim.AdamW, lr=0.01, weight_decay=0.1)
+
+# Forms that are longer in Lua.
+LUA = {
+    "BATCH_NORM_TRAIN": "sn.batch_norm(x, w, b, nil, nil, {training=true})",
+    "BATCH_NORM_EVAL": "sn.batch_norm(x, w, b, m, v, {training=false})",
+    "LAYER_NORM": "sn.layer_norm(x, w, b, {dims=2})",
+    "PAD": "sn.pad(x, {1,2,0,1}, {value=0.5})",
+}
+
+
+def numbers(t):
+    return "{" + ",".join("%.13g" % v for v in t.detach().to(D).flatten().tolist()) + "}"
+
+
+def main():
+    out = ["-- golden.lua - made by make.py from PyTorch %s; not edited by hand." % torch.__version__.split("+")[0], "return {"]
+    for name, inputs, lua, fn in CASES:
+        tensors = [make(kind, shape, seed) for _, kind, shape, seed in inputs]
+        y = fn(*tensors)
+        out.append("{name=%s, lua=%s," % (repr(name), '"%s"' % LUA.get(lua, lua)))
+        spec = []
+        for n, kind, shape, seed in inputs:
+            k = "i%d" % kind[1] if isinstance(kind, tuple) else kind
+            spec.append("{'%s','%s',%d,{%s}}" % (n, k, seed, ",".join(map(str, shape))))
+        out.append(" inputs={%s}," % ",".join(spec))
+        out.append(" shape={%s}, y=%s," % (",".join(map(str, y.shape)), numbers(y)))
+        if y.requires_grad:
+            loss = (y.flatten() * weight(y.numel())).sum()
+            want = [(n[0], t) for n, t in zip(inputs, tensors) if t.requires_grad]
+            grads = torch.autograd.grad(loss, [t for _, t in want], allow_unused=True)
+            g = ["%s=%s" % (n, numbers(g)) for (n, _), g in zip(want, grads) if g is not None]
+            out.append(" grads={%s}," % ", ".join(g))
+        out.append("},")
+    out.append("}")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden.lua")
+    with open(path, "w") as f:
+        f.write("\n".join(out) + "\n")
+    print(path, len(CASES), "cases")
+
+
+main()
