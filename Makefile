@@ -56,10 +56,11 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(SN_CFLAGS) $(CFLAGS) -c -o $@ $<
 
+# LuaRocks' -O2 must not make the kernels slower; any other level is what the user wants.
 define isa_rule
 $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(SN_CFLAGS) -O3 -DSNK_ISA=$(1) $$(ISA_$(1)) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
+	$$(CC) $$(SN_CFLAGS) -O3 -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
@@ -85,8 +86,11 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
 	@ASAN_OPTIONS=detect_leaks=0 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
-tsan: ## build with ThreadSanitizer into build-tsan/ and run the C tests
-	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" SHELLC= check
+tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" tsan-run
+tsan-run: all $(CTESTS)
+	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1 $(BUILD)/bin/slugnet tests/threads.lua)
+	@TSAN_OPTIONS=halt_on_error=1 C_ONLY=1 BUILD=$(BUILD) tests/run
 hard: ## build with NaN-filled memory into build-hard/ and run the suite
 	@$(MAKE) --no-print-directory BUILD=build-hard CFLAGS="-g -DSN_HARD" check
 clang: ## build with clang into build-clang/, warnings are errors
@@ -106,13 +110,21 @@ install: all ## install under PREFIX (/usr/local)
 	install -m 644 $(LUASRC) $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet/
 	install -m 644 $(BUILD)/lib/libslugnet.a $(BUILD)/lib/libslugnet.so $(DESTDIR)$(PREFIX)/lib/
 
+module: $(BUILD)/lib/slugnet/core.so
+install-rock: module
+	install -d $(ROCK_LIBDIR)/slugnet $(ROCK_LUADIR)/slugnet
+	install -m 755 $(BUILD)/lib/slugnet/core.so $(ROCK_LIBDIR)/slugnet/
+	install -m 644 $(LUASRC) $(ROCK_LUADIR)/slugnet/
+
+docs: all ## write docs/reference from the sources
+	$(BUILD)/bin/slugnet docs/reference.lua
 lint: ## luacheck over the Lua sources
-	luacheck -q lua examples tests
+	luacheck -q lua examples tests docs
 clean: ## remove everything built
 	rm -rf build build-*
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 -include $(wildcard $(patsubst %.o,%.d,$(LIBOBJ) $(SCRIPTOBJ) $(SHELLOBJ)))
-.PHONY: all test check demo asan tsan hard clang deps install lint clean help
+.PHONY: all test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
 .SECONDARY:

@@ -14,8 +14,7 @@ local no_expanded = { std = true, var_mean = true, std_mean = true }
 local undefined_values = { empty = true, empty_like = true, new_empty = true }
 local layouts = { "contiguous", "transposed", "sliced", "expanded" }
 
-local ops, by_name = core.ops(), {}
-for _, op in ipairs(ops) do by_name[op.name] = op end
+local ops = core.ops()
 local only = os.getenv("WALK_ONLY")
 if only then
   local keep = {}
@@ -379,8 +378,9 @@ describe("every operation", function()
   end)
 
   it("is counted", function()
-    print(("\nwalk: %d operations, %d hidden (%s); %d of %d differentiable ones checked over %d samples and %d elements, %d expanded, %d second derivatives, %d refusals, %d with zero sizes, %d on several threads (%d large)")
-      :format(counts.ops, #counts.hidden, table.concat(counts.hidden, " "), #counts.checked, counts.differentiable, counts.samples, counts.elements, counts.expanded,
+    local text = "\nwalk: %d operations, %d hidden (%s); %d of %d differentiable ones checked over %d samples and %d elements, %d expanded, "
+      .. "%d second derivatives, %d refusals, %d with zero sizes, %d on several threads (%d large)"
+    print(text:format(counts.ops, #counts.hidden, table.concat(counts.hidden, " "), #counts.checked, counts.differentiable, counts.samples, counts.elements, counts.expanded,
         counts.second, counts.refusals, counts.zero, counts.threads, counts.large))
     if only then return end
     assert.is_true(counts.ops > 150)

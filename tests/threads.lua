@@ -1,0 +1,30 @@
+-- threads.lua - trains small networks on four threads, large enough that the work is shared out; what `make tsan` watches for data races.
+local sn = require "slugnet"
+sn.threads(4)
+sn.manual_seed(1)
+
+local function train(net, X, y, opt, steps)
+  for _ = 1, steps do
+    opt:zero_grad()
+    local loss = sn.cross_entropy(net(X), y)
+    loss:backward()
+    opt:step()
+  end
+  return sn.cross_entropy(net(X), y):item()
+end
+
+local dense = sn.Sequential(sn.Dense { 300, inshape = 300, activation = sn.ReLU() }, sn.Dropout(0.2), sn.Dense { 10 })
+print("dense", train(dense, sn.randn(256, 300), sn.randint(1, 11, 256), sn.Adam(dense:parameters(), { lr = 0.01, clip_norm = 1 }), 5))
+
+local conv = sn.Sequential(sn.Conv2d { 8, 3, padding = 1, inshape = { 3, 24, 24 } }, sn.BatchNorm2d {}, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Flatten(), sn.Dense { 5 })
+print("conv", train(conv, sn.randn(16, 3, 24, 24), sn.randint(1, 6, 16), sn.SGD(conv:parameters(), { lr = 0.01, momentum = 0.9 }), 3))
+
+-- Elementwise work, reductions, sorting, random numbers, indexing, in sizes that are shared out; other numbers of threads in between.
+for _, n in ipairs { 2, 4, 3 } do
+  sn.threads(n)
+  local x = sn.randn(600, 500)
+  local s = x:tanh():sum() + x:max() + x:sort(2):mean() + x:softmax(2):std() + x:cumsum(1):mean()
+  local i = sn.randint(1, 601, 5000)
+  s = s + x:index_select(1, i):sum() + sn.rand(600, 500):matmul(x:t()):mean()
+  print("mixed", n, s:item() == s:item())
+end
