@@ -1,0 +1,77 @@
+/* softmax_rows.h - body of softmax.isa.c for one number type: T, its vector V with L lanes, mask VM, words W(f), names N(name). */
+
+static void N(row)(const T *x, T *y, int64_t n, bool log) {
+  const int64_t body = n / L * L, rest = n - body;
+  V m = W(splat)((T)-INFINITY);
+  for (int64_t i = 0; i < body; i += L) m = W(max)(m, W(load)(x + i));
+  if (rest) m = W(max)(m, W(load_fill)(x + body, rest, (T)-INFINITY));
+  const V top = W(splat)(W(top)(m)); /* no exponent is above 0 */
+  V s = W(splat)(0);
+  for (int64_t i = 0; i < body; i += L) {
+    const V e = W(exp)(W(load)(x + i) - top);
+    s += e;
+    if (!log) W(store)(y + i, e);
+  }
+  if (rest) {
+    const V e = W(exp)(W(load_part)(x + body, rest) - top);
+    s += W(keep)(W(first)(rest), e);
+    if (!log) W(store_part)(y + body, e, rest);
+  }
+  const V sum = W(splat)(W(total)(s)), logsum = log ? W(log)(sum) : sum;
+  for (int64_t i = 0; i < n; i += L) {
+    const int64_t k = n - i;
+    W(set)(y + i, log ? (W(get)(x + i, k) - top) - logsum : W(get)(y + i, k) / sum, k);
+  }
+}
+
+/* k columns side by side, each in its own lane. */
+static void N(columns)(const T *x, T *y, int64_t n, int64_t step, int64_t k, bool log) {
+  V top = W(splat)((T)-INFINITY), s = W(splat)(0);
+  for (int64_t i = 0; i < n; i++) top = W(max)(top, W(get)(x + i * step, k));
+  for (int64_t i = 0; i < n; i++) {
+    const V e = W(exp)(W(get)(x + i * step, k) - top);
+    s += e;
+    if (!log) W(set)(y + i * step, e, k);
+  }
+  const V logsum = log ? W(log)(s) : s;
+  for (int64_t i = 0; i < n; i++)
+    W(set)(y + i * step, log ? (W(get)(x + i * step, k) - top) - logsum : W(get)(y + i * step, k) / s, k);
+}
+
+/* Gradient of a row: y (g - sum g y), or g - exp(y) sum g. */
+static void N(row_back)(const T *y, const T *g, T *gx, int64_t n, bool log) {
+  V s = W(splat)(0);
+  for (int64_t i = 0; i < n; i += L) {
+    const int64_t k = n - i;
+    const V t = log ? W(get)(g + i, k) : W(get)(g + i, k) * W(get)(y + i, k);
+    s += k >= L ? t : W(keep)(W(first)(k), t);
+  }
+  const V sum = W(splat)(W(total)(s));
+  for (int64_t i = 0; i < n; i += L) {
+    const int64_t k = n - i;
+    const V u = W(get)(y + i, k), v = W(get)(g + i, k);
+    W(set)(gx + i, log ? v - W(exp)(u) * sum : u * (v - sum), k);
+  }
+}
+
+static void N(columns_back)(const T *y, const T *g, T *gx, int64_t n, int64_t step, int64_t k, bool log) {
+  V s = W(splat)(0);
+  for (int64_t i = 0; i < n; i++) s += log ? W(get)(g + i * step, k) : W(get)(g + i * step, k) * W(get)(y + i * step, k);
+  for (int64_t i = 0; i < n; i++) {
+    const V u = W(get)(y + i * step, k), v = W(get)(g + i * step, k);
+    W(set)(gx + i * step, log ? v - W(exp)(u) * s : u * (v - s), k);
+  }
+}
+
+static void N(units)(const snk_softmax_args *a, int64_t begin, int64_t end) {
+  const T *x = a->x, *g = a->g;
+  T *y = a->y;
+  const int64_t n = a->n, blocks = a->inner == 1 ? 1 : (a->inner + L - 1) / L;
+  for (int64_t u = begin; u < end; u++) {
+    const int64_t j = u % blocks * L, at = u / blocks * n * a->inner + j, k = a->inner - j < L ? a->inner - j : L;
+    if (a->inner == 1 && !a->backward) N(row)(x + at, y + at, n, a->log);
+    else if (a->inner == 1) N(row_back)(x + at, g + at, y + at, n, a->log);
+    else if (!a->backward) N(columns)(x + at, y + at, n, a->inner, k, a->log);
+    else N(columns_back)(x + at, g + at, y + at, n, a->inner, k, a->log);
+  }
+}
