@@ -1,0 +1,110 @@
+/* random.isa.c - random floats: Philox on vectors of counters, one block per lane. */
+#include "calc/random.h"
+#include "calc/vmath.h"
+
+/* The 64-bit products of all lanes with one number, as high and low halves. */
+INL void multiply(vu32 a, uint32_t m, vu32 *hi, vu32 *lo) {
+#if defined(__AVX512F__)
+  const __m512i k = _mm512_set1_epi32((int)m), even = _mm512_mul_epu32((__m512i)a, k), odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), k);
+  *lo = (vu32)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+  *hi = (vu32)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+#elif defined(__AVX2__)
+  const __m256i k = _mm256_set1_epi32((int)m), even = _mm256_mul_epu32((__m256i)a, k), odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), k);
+  *lo = (vu32)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+  *hi = (vu32)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+#else
+  for (int l = 0; l < VF; l++) {
+    const uint64_t p = (uint64_t)a[l] * m;
+    (*hi)[l] = (uint32_t)(p >> 32);
+    (*lo)[l] = (uint32_t)p;
+  }
+#endif
+}
+
+/* Blocks block .. block + VF - 1: word w of them in c[w]. The same numbers as sn_philox. */
+INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32), low[VF], high[VF];
+  for (int l = 0; l < VF; l++) {
+    const uint64_t p = block + (uint64_t)l;
+    low[l] = (uint32_t)p;
+    high[l] = (uint32_t)(p >> 32);
+  }
+  memcpy(&c[0], low, sizeof low);
+  memcpy(&c[1], high, sizeof high);
+  c[2] = c[3] = (vu32){0};
+  for (int r = 0; r < 10; r++) {
+    vu32 h0, l0, h1, l1;
+    multiply(c[0], 0xD2511F53u, &h0, &l0);
+    multiply(c[2], 0xCD9E8D57u, &h1, &l1);
+    c[0] = h1 ^ c[1] ^ k0;
+    c[2] = h0 ^ c[3] ^ k1;
+    c[1] = l1;
+    c[3] = l0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+}
+
+/* Words of one block stand behind one another in the result. */
+INL void put(float *y, int64_t n, const vf z[4]) {
+  float t[4][VF];
+  for (int w = 0; w < 4; w++) vf_store(t[w], z[w]);
+  if (n >= 4 * VF) {
+    for (int l = 0; l < VF; l++)
+      for (int w = 0; w < 4; w++) y[4 * l + w] = t[w][l];
+  } else {
+    for (int64_t i = 0; i < n; i++) y[i] = t[i % 4][i / 4];
+  }
+}
+
+INL vf unit(vu32 w) { return __builtin_convertvector((vfm)(w >> 8), vf) * VFK(0x1p-24); }
+
+static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi) {
+  const vf low = vf_splat(lo), high = vf_splat(hi), span = high - low;
+  for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
+    vu32 c[4];
+    vf z[4];
+    philox(seed, block, c);
+    for (int w = 0; w < 4; w++) {
+      const vf v = low + unit(c[w]) * span;
+      z[w] = vf_where((vfm)(v < high), v, low); /* rounding up may reach hi, which is excluded */
+    }
+    put(y + i, n - i, z);
+  }
+}
+
+/* Sine and cosine of v turns, 0 <= v < 1: 2 ulp. */
+INL void sincos_turns(vf v, vf *sine, vf *cosine) {
+  const vf t = v * VFK(4), q = vf_round(t), a = (t - q) * VFK(1.57079632679489662), z = a * a;
+  const vfm k = __builtin_convertvector(q, vfm);
+  vf s = vf_fma(z, VFK(-1.9515295891e-4), VFK(8.3321608736e-3));
+  s = vf_fma(s, z, VFK(-1.6666654611e-1));
+  s = vf_fma(s * z, a, a);
+  vf c = vf_fma(z, VFK(2.443315711809948e-5), VFK(-1.388731625493765e-3));
+  c = vf_fma(c, z, VFK(4.166664568298827e-2));
+  c = vf_fma(c * z, z, vf_fma(z, VFK(-0.5), VFK(1)));
+  const vfm odd = -(k & 1);
+  const vf ss = vf_where(odd, c, s), cc = vf_where(odd, s, c);
+  *sine = (vf)((vfm)ss ^ ((k & 2) << 30));
+  *cosine = (vf)((vfm)cc ^ (((k + 1) & 2) << 30));
+}
+
+/* Box and Muller: words 0 and 1 make elements 0 and 1 of a block, words 2 and 3 the others. */
+static void normal(uint64_t seed, uint64_t block, int64_t n, float *y, float mean, float std) {
+  const vf m = vf_splat(mean), s = vf_splat(std);
+  for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
+    vu32 c[4];
+    vf z[4];
+    philox(seed, block, c);
+    for (int w = 0; w < 4; w += 2) {
+      const vf r = vf_sqrt(VFK(-2) * vf_log(unit(c[w]) + VFK(0x1p-25)));
+      vf sine, cosine;
+      sincos_turns(unit(c[w + 1]), &sine, &cosine);
+      z[w] = m + s * (r * cosine);
+      z[w + 1] = m + s * (r * sine);
+    }
+    put(y + i, n - i, z);
+  }
+}
+
+const snk_random SNK_FN(snk_random) = {uniform, normal};
