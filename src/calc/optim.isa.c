@@ -1,0 +1,62 @@
+/* optim.isa.c - parameter updates as vector code: one pass over a parameter, its gradient and its state. */
+#include "calc/optim.h"
+#include "calc/tail.h"
+
+typedef float vhalf __attribute__((vector_size(SNK_BYTES / 2)));
+
+static double squares_f32(const void *x, int64_t n) {
+  const float *p = x;
+  vd s[2] = {vd_splat(0), vd_splat(0)};
+  int64_t i = 0;
+  for (; i + 2 * VD <= n; i += 2 * VD) {
+    vhalf a, b;
+    memcpy(&a, p + i, sizeof a);
+    memcpy(&b, p + i + VD, sizeof b);
+    const vd u = __builtin_convertvector(a, vd), v = __builtin_convertvector(b, vd);
+    s[0] += u * u;
+    s[1] += v * v;
+  }
+  double rest = 0;
+  for (; i < n; i++) rest += (double)p[i] * (double)p[i];
+  return vd_total(s[0] + s[1]) + rest;
+}
+
+static double squares_f64(const void *x, int64_t n) {
+  const double *p = x;
+  vd s[2] = {vd_splat(0), vd_splat(0)};
+  int64_t i = 0;
+  for (; i + 2 * VD <= n; i += 2 * VD) {
+    const vd u = vd_load(p + i), v = vd_load(p + i + VD);
+    s[0] += u * u;
+    s[1] += v * v;
+  }
+  double rest = 0;
+  for (; i < n; i++) rest += p[i] * p[i];
+  return vd_total(s[0] + s[1]) + rest;
+}
+
+#define T float
+#define V vf
+#define VM vfm
+#define L VF
+#define W(f) vf_##f
+#define N(name) name##_f32
+#include "calc/optim_rows.h"
+#undef T
+#undef V
+#undef VM
+#undef L
+#undef W
+#undef N
+#define T double
+#define V vd
+#define VM vdm
+#define L VD
+#define W(f) vd_##f
+#define N(name) name##_f64
+#include "calc/optim_rows.h"
+
+const snk_optim SNK_FN(snk_optim) = {
+    {sgd_f32, momentum_f32, rmsprop_f32, adam_f32, clip_value_f32, scale_f32, squares_f32},
+    {sgd_f64, momentum_f64, rmsprop_f64, adam_f64, clip_value_f64, scale_f64, squares_f64},
+};
