@@ -1,0 +1,34 @@
+/* reduce.h - many numbers to one, in an order fixed by their count alone.
+ *
+ * A reduction is cut into blocks of SNK_BLOCK consecutive numbers. Inside a block number i goes to lane i % SNK_LANES; the lanes are then
+ * folded by halves. So the result does not depend on strides, threads or the instruction set, and rounding errors grow as in a pairwise sum
+ * (Higham, The accuracy of floating point summation, SIAM J. Sci. Comput. 14, 1993). Blocks are combined by snk_fold, neighbours first.
+ */
+#ifndef SNK_REDUCE_H
+#define SNK_REDUCE_H
+#include <stdint.h>
+#include "calc/isa.h"
+
+enum { SNK_SUM, SNK_PROD, SNK_MAX, SNK_MIN, SNK_SUMSQ, SNK_SUMABS, SNK_MAXABS, SNK_REDUCTIONS };
+#define SNK_BLOCK 1024
+#define SNK_REDUCE_LANES 32
+#define SNK_TILE_BYTES 64 /* columns reduced side by side */
+
+typedef struct snk_reduce {
+  /* n <= SNK_BLOCK consecutive numbers */
+  float (*row_f32)(int which, int64_t n, const float *x);
+  double (*row_f64)(int which, int64_t n, const double *x);
+  /* Columns side by side (width <= 16 floats or 8 doubles): numbers first..first+n-1 of a block, `step` elements apart, into the lanes at acc;
+   * cols_begin clears the lanes, cols_end folds them into out. acc: SNK_REDUCE_LANES * SNK_TILE_BYTES bytes, aligned to 64. */
+  void (*cols_begin)(int which, int f64, void *acc);
+  void (*cols_f32)(int which, int64_t first, int64_t n, const float *x, int64_t step, int width, void *acc);
+  void (*cols_f64)(int which, int64_t first, int64_t n, const double *x, int64_t step, int width, void *acc);
+  void (*cols_end)(int which, int f64, void *acc, int width, void *out);
+  double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
+} snk_reduce;
+SNK_TABLE(reduce)
+
+int64_t snk_reduce_int(int which, int64_t n, const int64_t *x, int64_t start); /* wraps; start: what came before, or snk_reduce_int_empty */
+int64_t snk_reduce_int_empty(int which);
+
+#endif

@@ -1,0 +1,54 @@
+/* reduce.isa.c - reductions as vector code: rows of one block, and columns side by side. */
+#include "calc/reduce.h"
+#include "calc/vec.h"
+
+#define T float
+#define V vf
+#define VM vfm
+#define L VF
+#define W(f) vf_##f
+#define N(name) name##_f32
+#include "calc/reduce_rows.h"
+#undef T
+#undef V
+#undef VM
+#undef L
+#undef W
+#undef N
+#define T double
+#define V vd
+#define VM vdm
+#define L VD
+#define W(f) vd_##f
+#define N(name) name##_f64
+#include "calc/reduce_rows.h"
+
+static void cols_begin(int which, int f64, void *acc) {
+  if (f64) {
+    double *a = acc;
+    for (int i = 0; i < SNK_REDUCE_LANES * SNK_TILE_BYTES / 8; i++) a[i] = empty_f64(which);
+  } else {
+    float *a = acc;
+    for (int i = 0; i < SNK_REDUCE_LANES * SNK_TILE_BYTES / 4; i++) a[i] = empty_f32(which);
+  }
+}
+
+static void cols_end(int which, int f64, void *acc, int width, void *out) {
+  if (f64) cols_finish_f64(which, acc, width, out);
+  else cols_finish_f32(which, acc, width, out);
+}
+
+/* Parts are kept as doubles; those of float32 are joined with float's rounding. */
+static double fold(int which, int64_t n, double *part, int f64) {
+  if (n == 0) return f64 ? empty_f64(which) : (double)empty_f32(which);
+  while (n > 1) {
+    int64_t k = 0;
+    for (int64_t i = 0; i + 1 < n; i += 2, k++)
+      part[k] = f64 ? join1_f64(which, part[i], part[i + 1]) : (double)join1_f32(which, (float)part[i], (float)part[i + 1]);
+    if (n & 1) part[k++] = part[n - 1];
+    n = k;
+  }
+  return part[0];
+}
+
+const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, cols_begin, cols_f32, cols_f64, cols_end, fold};

@@ -1,0 +1,20 @@
+/* reduce.h - a reduction planned: which dimensions of a tensor go and which stay. */
+#ifndef SNO_REDUCE_H
+#define SNO_REDUCE_H
+#include "calc/reduce.h"
+#include "diff/op.h"
+
+/* Dimensions that lie behind one another are merged; strides count elements. Logical order throughout. */
+typedef struct sno_axes { int n; int64_t count, shape[SNT_MAXDIM], stride[SNT_MAXDIM]; } sno_axes;
+
+void sno_axes_take(sno_axes *a, const snt_tensor *x, unsigned mask);  /* the dimensions whose bits are set */
+int64_t sno_axes_offset(const sno_axes *a, int64_t i);                /* of logical index i */
+/* n numbers of x from logical index `from` along `a`, starting at element offset `base`, as type t (float32, float64, int64), one behind another:
+ * in place where they lie so, else gathered into buf. */
+const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf);
+
+/* Scratch and forward of a reduction of c->in[0] over `mask` into the contiguous c->out[0]; `divide`: of every result. */
+size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask);
+void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide);
+
+#endif

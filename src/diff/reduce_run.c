@@ -1,0 +1,176 @@
+/* reduce_run.c - how a reduction is carried out: rows or columns, cut into blocks, shared out over threads. */
+#include <string.h>
+#include "base/thread.h"
+#include "calc/cast.h"
+#include "diff/reduce.h"
+
+#define GRAIN 32768
+#define COLS_F32 (SNK_TILE_BYTES / 4)
+
+void sno_axes_take(sno_axes *a, const snt_tensor *x, unsigned mask) {
+  a->n = 0;
+  a->count = 1;
+  for (int i = 0; i < x->ndim; i++) {
+    if (!(mask >> i & 1)) continue;
+    a->count *= x->shape[i];
+    if (x->shape[i] == 1) continue;
+    if (a->n && a->stride[a->n - 1] == x->stride[i] * x->shape[i]) {
+      a->shape[a->n - 1] *= x->shape[i];
+      a->stride[a->n - 1] = x->stride[i];
+    } else {
+      a->shape[a->n] = x->shape[i];
+      a->stride[a->n++] = x->stride[i];
+    }
+  }
+  if (a->n == 0) {
+    a->n = 1;
+    a->shape[0] = a->count;
+    a->stride[0] = 1;
+  }
+}
+
+int64_t sno_axes_offset(const sno_axes *a, int64_t i) {
+  if (a->n == 1) return i * a->stride[0];
+  int64_t off = 0;
+  for (int d = a->n - 1; d >= 0; d--) {
+    off += i % a->shape[d] * a->stride[d];
+    i /= a->shape[d];
+  }
+  return off;
+}
+
+const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf) {
+  const sn_dtype have = (sn_dtype)x->dtype;
+  const int64_t size = (int64_t)sn_size_of(have), to = (int64_t)sn_size_of(t), step = a->stride[a->n - 1], inner = a->shape[a->n - 1];
+  const char *p = (const char *)snt_data(x) + base * size;
+  if (have == t && step == 1 && (a->n == 1 || from % inner + n <= inner)) return p + sno_axes_offset(a, from) * size;
+  char *q = buf;
+  while (n > 0) {
+    const int64_t left = inner - from % inner, k = left < n ? left : n;
+    snk_cast_row(k, q, to, t, p + sno_axes_offset(a, from) * size, step * size, have);
+    q += k * to;
+    from += k;
+    n -= k;
+  }
+  return buf;
+}
+
+typedef struct plan {
+  const snt_tensor *x;
+  snt_tensor *y;
+  int which, f64;
+  sno_axes gone, kept;
+  int64_t blocks, tiles, inner, lines; /* tiles of columns along the innermost kept dimension, `lines` of them */
+  double divide, *part;
+} plan;
+
+static void store(const plan *p, int64_t at, double v) {
+  if (p->divide != 1) v = p->f64 ? v / p->divide : (double)((float)v / (float)p->divide);
+  sn_store_double((char *)snt_data(p->y) + at * (p->f64 ? 8 : 4), p->f64 ? SN_F64 : SN_F32, v);
+}
+
+static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const plan *p = ctx;
+  const snk_reduce *k = snk_reduce_now();
+  double buf[SNK_BLOCK];
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t o = q / p->blocks, b = q % p->blocks, from = b * SNK_BLOCK;
+    const int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
+    const void *x = sno_axes_gather(&p->gone, p->x, sno_axes_offset(&p->kept, o), from, n, p->f64 ? SN_F64 : SN_F32, buf);
+    const double v = p->f64 ? k->row_f64(p->which, n, x) : (double)k->row_f32(p->which, n, x);
+    if (p->blocks == 1) store(p, o, v);
+    else p->part[q] = v;
+  }
+}
+
+static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const plan *p = ctx;
+  const snk_reduce *k = snk_reduce_now();
+  const int per = p->f64 ? COLS_F32 / 2 : COLS_F32;
+  const int64_t size = p->f64 ? 8 : 4, step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
+  _Alignas(64) char acc[SNK_REDUCE_LANES * SNK_TILE_BYTES], out[SNK_TILE_BYTES];
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t b = q % p->blocks, tile = q / p->blocks % p->tiles, line = q / p->blocks / p->tiles;
+    const int64_t col = tile * per, o = line * p->inner + col;
+    const int width = p->inner - col < per ? (int)(p->inner - col) : per;
+    const char *x = (const char *)snt_data(p->x) + sno_axes_offset(&p->kept, o) * size;
+    int64_t from = b * SNK_BLOCK, at = 0;
+    int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
+    k->cols_begin(p->which, p->f64, acc);
+    while (n > 0) {
+      const int64_t left = run - from % run, m = left < n ? left : n;
+      const char *row = x + sno_axes_offset(&p->gone, from) * size;
+      if (p->f64) k->cols_f64(p->which, at, m, (const double *)(const void *)row, step, width, acc);
+      else k->cols_f32(p->which, at, m, (const float *)(const void *)row, step, width, acc);
+      from += m;
+      at += m;
+      n -= m;
+    }
+    k->cols_end(p->which, p->f64, acc, width, out);
+    for (int c = 0; c < width; c++) {
+      const double v = sn_load_double(out + c * size, p->f64 ? SN_F64 : SN_F32);
+      if (p->blocks == 1) store(p, o + c, v);
+      else p->part[(o + c) * p->blocks + b] = v;
+    }
+  }
+}
+
+static void combine(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const plan *p = ctx;
+  for (int64_t o = begin; o < end; o++) store(p, o, snk_reduce_now()->fold(p->which, p->blocks, p->part + o * p->blocks, p->f64));
+}
+
+static void ints(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const plan *p = ctx;
+  int64_t buf[SNK_BLOCK];
+  const sn_dtype t = (sn_dtype)p->y->dtype;
+  for (int64_t o = begin; o < end; o++) {
+    const int64_t base = sno_axes_offset(&p->kept, o);
+    int64_t r = snk_reduce_int_empty(p->which);
+    for (int64_t from = 0; from < p->gone.count; from += SNK_BLOCK) {
+      const int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
+      r = snk_reduce_int(p->which, n, sno_axes_gather(&p->gone, p->x, base, from, n, SN_I64, buf), r);
+    }
+    sn_store_int((char *)snt_data(p->y) + o * (int64_t)sn_size_of(t), t, r);
+  }
+}
+
+static int64_t count_blocks(int64_t n) { return n > 0 ? (n + SNK_BLOCK - 1) / SNK_BLOCK : 1; }
+
+size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask) {
+  if (!sn_is_float((sn_dtype)x->dtype)) return 0;
+  int64_t gone = 1, kept = 1;
+  for (int i = 0; i < x->ndim; i++) {
+    if (mask >> i & 1) gone *= x->shape[i];
+    else kept *= x->shape[i];
+  }
+  const int64_t blocks = count_blocks(gone);
+  return blocks > 1 ? (size_t)(blocks * kept) * sizeof(double) : 0;
+}
+
+void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
+  plan p = {.x = c->in[0], .y = c->out[0], .which = which, .f64 = c->out[0]->dtype == SN_F64, .divide = divide, .part = c->scratch};
+  sno_axes_take(&p.gone, p.x, mask);
+  sno_axes_take(&p.kept, p.x, ~mask);
+  if (p.kept.count == 0) return;
+  const int64_t n = p.gone.count, small = n < SNK_BLOCK ? (n > 0 ? n : 1) : SNK_BLOCK;
+  if (!sn_is_float((sn_dtype)p.y->dtype)) {
+    sn_parallel(p.kept.count, 1 + GRAIN / (n + 1), ints, &p);
+    return;
+  }
+  p.blocks = count_blocks(n);
+  p.inner = p.kept.shape[p.kept.n - 1];
+  if (p.kept.stride[p.kept.n - 1] == 1 && p.gone.stride[p.gone.n - 1] != 1 && p.inner >= 4 && n > 1 && sn_is_float((sn_dtype)p.x->dtype)) {
+    const int per = p.f64 ? COLS_F32 / 2 : COLS_F32;
+    p.tiles = (p.inner + per - 1) / per;
+    p.lines = p.kept.count / p.inner;
+    sn_parallel(p.lines * p.tiles * p.blocks, 1 + GRAIN / (small * per), columns, &p);
+  } else {
+    sn_parallel(p.kept.count * p.blocks, 1 + GRAIN / small, rows, &p);
+  }
+  if (p.blocks > 1) sn_parallel(p.kept.count, 1 + GRAIN / p.blocks, combine, &p);
+}
