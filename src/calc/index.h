@@ -1,0 +1,35 @@
+/* index.h - rows and elements by position: gathering, and writing back with a fixed order where several go to one place. */
+#ifndef SNK_INDEX_H
+#define SNK_INDEX_H
+#include <stdbool.h>
+#include "base/dtype.h"
+
+/* A contiguous table seen as outer x size x inner, and rows of it chosen by n indices (counting from `base`, checked before):
+ * rows is outer x n x inner, contiguous. */
+typedef struct snk_rows {
+  char *table, *rows;
+  const int64_t *index;
+  int64_t outer, size, n, inner; /* inner in elements */
+  int64_t base;
+  sn_dtype dtype;
+  bool zero;                     /* snk_rows_add, _put: the table is cleared first */
+  bool skips;                    /* snk_rows_add: indices equal to `skip` add nothing */
+  int64_t skip;
+} snk_rows;
+void snk_rows_get(const snk_rows *r);  /* rows <- table */
+void snk_rows_put(const snk_rows *r);  /* table <- rows; of several the last wins */
+void snk_rows_add(const snk_rows *r);  /* table += rows, in the order of the indices; parallel over the table's rows. No bool */
+
+/* Elements along one dimension: `index` (contiguous) has shape; table and value are strided (in elements) and have as many dimensions. */
+typedef enum { SNK_GET, SNK_PUT, SNK_ADD, SNK_LAST } snk_way; /* value <- table; table <- value; table += value; see below */
+typedef struct snk_lines {
+  int ndim, dim;
+  int64_t shape[8], table_stride[8], value_stride[8];
+  char *table, *value;
+  const int64_t *index;
+  int64_t base;
+  sn_dtype dtype;
+  /* SNK_LAST: the table is int64 scratch, the value bytes: 1 where no later element of the line has the same index */
+} snk_lines;
+void snk_lines_run(const snk_lines *l, snk_way way); /* within a line in order; parallel over lines */
+#endif
