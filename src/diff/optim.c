@@ -136,7 +136,7 @@ static void forward_adam(sno_call *c) {
  * Adam, and with `decoupled` AdamW, whose weight decay shrinks the parameter instead of joining the gradient. `lr` holds the rate and the step
  * t, counted from 1.
  * @math m \leftarrow \beta_1 m + (1-\beta_1) g, \quad v \leftarrow \beta_2 v + (1-\beta_2) g^2, \quad
- * p \leftarrow p - \frac{\eta}{1-\beta_1^t} \frac{m}{\sqrt{v / (1-\beta_2^t)} + \epsilon}
+ *   p \leftarrow p - \frac{\eta}{1-\beta_1^t} \frac{m}{\sqrt{v / (1-\beta_2^t)} + \epsilon}
  * @source Kingma, Ba: Adam, ICLR 2015; Loshchilov, Hutter: Decoupled weight decay regularization, ICLR 2019
  */
 const sno_op sno_op_adam_ = {
