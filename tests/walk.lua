@@ -304,7 +304,7 @@ function M.objective(outs)
     local y = outs[k]
     if M.is_float(y) and y.requires_grad then
       local w = core.tensor(M.weights(y:numel(), k), { dtype = y.dtype })
-      if y:dim() ~= 1 then w = w:reshape(table.unpack(y:size())) end
+      if y:dim() ~= 1 then w = w:reshape(y:size()) end
       local part = (y * w):sum()
       loss = loss and loss + part or part
     end

@@ -15,6 +15,18 @@ local undefined_values = { empty = true, empty_like = true, new_empty = true }
 local layouts = { "contiguous", "transposed", "sliced", "expanded" }
 
 local ops = core.ops()
+-- exp_ is exp in place: it has exp's documentation and is tried with exp's first sample, the one that does not grow.
+do
+  local by_name = {}
+  for _, op in ipairs(ops) do by_name[op.name] = op end
+  for _, op in ipairs(ops) do
+    local base = op.flags.writes and by_name[op.name:match("^(.*)_$") or ""]
+    if base and not op.samples then
+      op.doc, op.wrong = op.doc or base.doc, base.wrong
+      op.samples = walk.split(base.samples, ";")[1]
+    end
+  end
+end
 local only = os.getenv("WALK_ONLY")
 if only then
   local keep = {}

@@ -54,7 +54,7 @@ const sno_op sno_op_full = {.name = "full", .args = "size:ints value:num dtype:d
  * @math y \in \mathbb{R}^n
  */
 const sno_op sno_op_empty = {.name = "empty", .args = "size:ints dtype:dtype=float32", .flags = SNO_NODIFF | SNO_FUNC_ONLY, .nout = 1, .infer = infer_sizes,
-  .samples = "", .wrong = "-1 => negative"};
+  .samples = "2, 3", .wrong = "-1 => negative"};
 
 static int infer_like(sno_call *c) {
   const sno_val *t = &c->attr[sno_nattr(c->op) - 1];
@@ -86,7 +86,7 @@ const sno_op sno_op_full_like = {.name = "full_like", .args = "x value:num dtype
  * @math y \in \mathbb{R}^n
  */
 const sno_op sno_op_empty_like = {.name = "empty_like", .args = "x dtype:dtype?", .flags = SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_like,
-  .samples = "", .wrong = "\"a\" => tensor"};
+  .samples = "f(2,3)", .wrong = "\"a\" => tensor"};
 
 /* ---- the identity */
 

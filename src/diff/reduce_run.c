@@ -40,6 +40,7 @@ int64_t sno_axes_offset(const sno_axes *a, int64_t i) {
 }
 
 const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf) {
+  if (n <= 0) return buf;
   const sn_dtype have = (sn_dtype)x->dtype;
   const int64_t size = (int64_t)sn_size_of(have), to = (int64_t)sn_size_of(t), step = a->stride[a->n - 1], inner = a->shape[a->n - 1];
   const char *p = (const char *)snt_data(x) + base * size;

@@ -123,7 +123,7 @@ static int infer_view(sno_call *c) {
  * @grad \bar x = \mathrm{reshape}(\bar y)
  */
 const sno_op sno_op_view = {.name = "view", .args = "x size:ints", .flags = SNO_VIEW | SNO_METHOD_ONLY, .nout = 1, .infer = infer_view, .backward = back_shape,
-  .samples = "", .wrong = "f(2,3), 4, 2 => 6 elements; f(2,3):t(), 6 => reshape"};
+  .samples = "sn.add(f(2,6), 0), 3, 4; sn.add(f(2,6), 0), {-1}", .wrong = "f(2,3), 4, 2 => 6 elements; f(2,3):t(), 6 => reshape"};
 
 static int infer_flatten(sno_call *c) {
   const snt_tensor *x = c->in[0];

@@ -288,6 +288,7 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
 
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   if (sn_scratch_reserve(sn_scratch_most()) < 0 || bind(p, args) < 0) return -1;
+  sno_effect(); /* from here on it cannot be tried once more */
   const int rc = run_steps(p);
   mark_written(p, args);
   p->runs++;
