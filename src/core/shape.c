@@ -83,13 +83,15 @@ const char *snt_shape_str(int ndim, const int64_t *shape, char *buf, size_t n) {
 
 int snt_broadcast(int na, const int64_t *a, int nb, const int64_t *b, int64_t *out, const char *who) {
   const int n = na > nb ? na : nb;
+  int64_t both[SNT_MAXDIM]; /* out may be a or b */
   for (int i = 0; i < n; i++) {
     const int64_t x = i < n - na ? 1 : a[i - (n - na)], y = i < n - nb ? 1 : b[i - (n - nb)];
     if (x != y && x != 1 && y != 1)
       return sn_fail("%s: shapes %s and %s do not go together: dimension %d is %lld against %lld (equal, or one of them 1, would do)", who,
                      snt_shape_str(na, a, (char[96]){0}, 96), snt_shape_str(nb, b, (char[96]){0}, 96), i + 1, (long long)x, (long long)y);
-    out[i] = x == 1 ? y : x;
+    both[i] = x == 1 ? y : x;
   }
+  memcpy(out, both, (size_t)n * sizeof *out);
   return n;
 }
 

@@ -1,0 +1,214 @@
+-- compile_spec.lua - programs: replay gives the bits that eager calls give, over every descriptor's samples, over random graphs and over what
+-- a training step does; signatures; what makes a function stay eager; the passes one by one.
+local core = require "slugnet.core"
+local walk = dofile("tests/walk.lua")
+
+local function same(a, b, what)
+  assert(a.n == b.n, what .. ": another number of results")
+  for i = 1, a.n do
+    if core.is_tensor(a[i]) then assert(walk.same(a[i], b[i]), what .. ": result " .. i .. " differs") else assert.equal(a[i], b[i]) end
+  end
+end
+
+local quiet = { __close = function(q) core.notice = q.before end }
+local function silence(list)
+  local q = setmetatable({ before = core.notice }, quiet)
+  core.notice = function(m) list[#list + 1] = m end
+  return q
+end
+
+local undefined_values = { empty = true, empty_like = true }
+
+describe("a compiled function", function()
+  it("replays every operation's samples with the bits of the eager call, forward and backward", function()
+    local problems, programs, tried = {}, 0, 0
+    local notices = {}
+    local _ <close> = silence(notices)
+    for _, op in ipairs(core.ops()) do
+      for k, text in ipairs(walk.split(op.samples or "", ";")) do
+        if not op.flags.hidden and not undefined_values[op.name] then
+          local function results(compiled)
+            local args, leaves = walk.evaluate(op, k, text, { dtype = "float32", grad = not op.flags.nodiff and not op.flags.writes })
+            local passed, at = {}, {}
+            for i = 1, args.n do
+              if core.is_tensor(args[i]) then
+                passed[#passed + 1] = args[i].is_leaf and args[i] or args[i]:detach()
+                at[#passed] = i
+              end
+            end
+            local function body(...)
+              local a = table.pack(table.unpack(args, 1, args.n))
+              for j, i in ipairs(at) do a[i] = (select(j, ...)) end
+              for _, l in ipairs(leaves) do l.tensor.grad = nil end
+              local outs = walk.call(op, a)
+              local loss = not op.flags.nodiff and walk.objective(outs)
+              if loss then loss:backward() end
+              for i = 1, outs.n do outs[i] = outs[i]:detach() end
+              return table.unpack(outs, 1, outs.n)
+            end
+            local fn = compiled and core.compile(body) or body
+            local out
+            for _ = 1, compiled and 4 or 1 do
+              core.manual_seed(5) -- walk.call does so too, but only while Lua runs
+              out = table.pack(fn(table.unpack(passed)))
+            end
+            for _, l in ipairs(leaves) do
+              if l.tensor.grad then
+                out.n = out.n + 1
+                out[out.n] = l.tensor.grad
+              end
+            end
+            if compiled and fn:count().replayed > 0 then programs = programs + 1 end
+            return out
+          end
+          if not op.flags.writes then
+            tried = tried + 1
+            local ok, msg = pcall(function() same(results(false), results(true), "the replay") end)
+            if not ok then problems[#problems + 1] = ("%s(%s): %s"):format(op.name, text, tostring(msg)) end
+          end
+        end
+      end
+    end
+    if #problems > 0 then error(#problems .. " differ:\n  " .. table.concat(problems, "\n  "), 0) end
+    assert.is_true(programs > tried * 0.7, ("only %d of %d samples became programs"):format(programs, tried))
+  end)
+
+  it("trains as eager code does, with every pass and without any", function()
+    local function train(compiled, steps)
+      core.manual_seed(3)
+      local w1, w2 = core.randn(20, 12):mul(0.3):requires_grad_(), core.randn(12, 4):mul(0.3):requires_grad_()
+      local x, y = core.rand(16, 20), core.rand(16, 4)
+      local function step(a, b)
+        w1.grad, w2.grad = nil, nil
+        local h = a:matmul(w1):relu():dropout(0.25)
+        local l = (h:matmul(w2):sigmoid() - b):square():mean() + (w1 * w1):sum() * 1e-3
+        l:backward()
+        local _ <close> = core.no_grad()
+        w1:sub_(w1.grad * 0.1)
+        w2:sub_(w2.grad * 0.1)
+        return l:detach()
+      end
+      local fn = compiled and core.compile(step) or step
+      local losses = {}
+      for i = 1, steps do losses[i] = fn(x, y):item() end
+      return losses, w1, w2, compiled and fn:count()
+    end
+    if not core.dropout then return pending("dropout is missing") end
+    local a, a1, a2 = train(false, 12)
+    local b, b1, b2, count = train(true, 12)
+    assert.same(a, b)
+    assert.is_true(walk.same(a1, b1) and walk.same(a2, b2))
+    assert.equal(10, count.replayed)
+    for _, name in ipairs(core.passes()) do core.passes(name, false) end
+    local c, c1 = train(true, 12)
+    for _, name in ipairs(core.passes()) do core.passes(name, true) end
+    assert.same(a, c)
+    assert.is_true(walk.same(a1, c1))
+  end)
+
+  it("gives equal bits for random graphs, with every pass and with each one switched off", function()
+    local r = 12345
+    local function rand(n)
+      r = (r * 1103515245 + 12345) & 0x7fffffff
+      return (r >> 8) % n + 1
+    end
+    local unary = { "relu", "tanh", "sigmoid", "exp", "neg", "square", "abs", "gelu" }
+    local binary = { "add", "sub", "mul", "maximum" }
+    local function graph(seed)
+      r = seed * 7919 + 17
+      local plan = {}
+      for i = 1, 6 + rand(10) do
+        local k = rand(10)
+        if k <= 4 then plan[i] = { "u", unary[rand(#unary)], rand(1000) }
+        elseif k <= 8 then plan[i] = { "b", binary[rand(#binary)], rand(1000), rand(1000) }
+        elseif k == 9 then plan[i] = { "m", rand(1000) }
+        else plan[i] = { "s", rand(2), rand(1000) } end
+      end
+      return function(x, w)
+        w.grad = nil
+        local v = { x, w }
+        for _, p in ipairs(plan) do
+          local function pick(n) return v[n % #v + 1] end
+          if p[1] == "u" then v[#v + 1] = pick(p[3])[p[2]](pick(p[3]):tanh())
+          elseif p[1] == "b" then v[#v + 1] = pick(p[3])[p[2]](pick(p[3]), pick(p[4])):tanh()
+          elseif p[1] == "m" then v[#v + 1] = pick(p[2]):matmul(w:t()):mul(0.1)
+          else v[#v + 1] = pick(p[3]) - pick(p[3]):mean(p[2], { keepdim = true }) end
+        end
+        local loss = (v[#v] + v[#v - 1] * 0.5):mean() + (w * w):sum() * 0.01
+        loss:backward()
+        return loss:detach(), v[#v]:detach()
+      end
+    end
+    local n = tonumber(os.getenv("GRAPHS")) or 300
+    local names = core.passes()
+    for seed = 1, n do
+      core.manual_seed(seed)
+      local x, w = core.randn(5, 5), core.randn(5, 5):requires_grad_()
+      local fn = graph(seed)
+      local eager = table.pack(fn(x, w))
+      local ge = w.grad:clone()
+      local off = names[seed % (#names + 1)]
+      if off then core.passes(off, false) end
+      local c = core.compile(fn)
+      local got
+      for _ = 1, 3 do got = table.pack(c(x, w)) end
+      if off then core.passes(off, true) end
+      assert.equal(1, c:count().replayed, c:reason())
+      same(eager, got, "graph " .. seed)
+      assert.is_true(walk.same(ge, w.grad), "graph " .. seed .. ": gradient differs")
+    end
+  end)
+
+  it("is recorded anew for other shapes, plain values and modes", function()
+    local c = core.compile(function(x, k) return x * k end)
+    for _ = 1, 3 do
+      assert.same({ 2, 4 }, c(core.tensor { 1, 2 }, 2):totable())
+      assert.same({ 3, 6 }, c(core.tensor { 1, 2 }, 3):totable())
+      assert.same({ 3, 6, 9 }, c(core.tensor { 1, 2, 3 }, 3):totable())
+    end
+    assert.equal(3, c:count().programs)
+    local f = core.compile(function(x) return x:mul(2), "two", nil, x:add(1) end)
+    for _ = 1, 4 do
+      local out = table.pack(f(core.tensor { 1 }))
+      assert.same({ 4, 2, "two", 2 }, { out.n, out[1]:item(), out[2], out[4]:item() })
+      assert.is_nil(out[3])
+    end
+  end)
+
+  it("stays eager, with one notice, where a replay could be wrong", function()
+    local notices = {}
+    local _ <close> = silence(notices)
+    local a = core.compile(function(x) return x:mul(x:sum():item()) end)
+    for i = 1, 5 do assert.equal(i * i, a(core.tensor { i }):item()) end
+    assert.equal(1, #notices)
+    assert.truthy(notices[1]:find("stays eager: a number was read out of a tensor", 1, true), notices[1])
+    local n = 0
+    local b = core.compile(function(x) n = n + 1 return x * n end)
+    for i = 1, 20 do assert.equal(i, b(core.tensor { 1 }):item()) end
+    assert.truthy(b:reason():find("differ in a constant", 1, true), b:reason())
+    assert.equal(2, #notices)
+    local c = core.compile(function(t) return t[1] end)
+    for i = 1, 3 do assert.equal(i, c({ core.tensor { i } }):item()) end
+    assert.truthy(notices[3]:find("it is given a table", 1, true), notices[3])
+    local d = core.compile(function() error("a mistake") end)
+    for _ = 1, 3 do assert.is_false((pcall(d))) end
+  end)
+
+  it("follows captured tensors, loaded weights and results that are still held", function()
+    local w = core.tensor { 1, 2 }
+    local c = core.compile(function(x) return x + w end)
+    local kept = {}
+    for i = 1, 6 do kept[i] = c(core.tensor { i, i }) end
+    for i = 1, 6 do assert.same({ i + 1, i + 2 }, kept[i]:totable()) end
+    w:copy_(core.tensor { 10, 20 })
+    assert.same({ 11, 21 }, c(core.tensor { 1, 1 }):totable())
+  end)
+
+  it("tells what it does", function()
+    local c = core.compile(function(x) return x:relu():sum() end)
+    assert.is_false((pcall(c.explain, c)))
+    for _ = 1, 3 do c(core.tensor { 1, -2 }) end
+    assert.truthy(c:explain():find("relu", 1, true))
+    assert.is_nil(c:reason())
+  end)
+end)
