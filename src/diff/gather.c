@@ -9,8 +9,7 @@
 /* The index has x's dimensions and, but for `dim`, does not reach over them. */
 static int check_cover(sno_call *c, const snt_tensor *x, int i) {
   const char *name = c->op->name;
-  if (x->ndim == 0) return sn_fail("%s: wants a tensor of at least one dimension", name);
-  if (sno_fix_dim(c, 0, x->ndim, x) < 0) return -1;
+  if (sno_real_dim(c, 0, x) < 0) return -1;
   const int dim = (int)c->attr[0].i;
   const snt_tensor *index = c->in[i];
   if (index->ndim != x->ndim)

@@ -11,12 +11,9 @@
 
 /* ---- shared */
 
-int sno_fix_dim(sno_call *c, int k, int ndim, const snt_tensor *x) {
-  const int64_t given = c->attr[k].i, dim = given < 0 ? given + ndim : given;
-  if (dim < 0 || dim >= ndim)
-    return sn_fail("%s: dimension %lld does not exist, there are %d (shape %s)", c->op->name, (long long)(given < 0 ? given : given + 1), ndim, SNT_SHAPE(x));
-  c->attr[k].i = dim;
-  return 0;
+int sno_real_dim(sno_call *c, int k, const snt_tensor *x) {
+  if (x->ndim == 0) return sn_fail("%s: wants a tensor of at least one dimension", c->op->name);
+  return sno_fix_dim(c, k, x, x->ndim);
 }
 
 int sno_contiguous_input(sno_call *c, int i) {
@@ -75,7 +72,7 @@ static sno_val pos_val(int64_t pos) { return (sno_val){.kind = SNO_POS, .i = pos
 
 static int infer_narrow(sno_call *c) {
   const snt_tensor *x = c->in[0];
-  if (sno_fix_dim(c, 0, x->ndim, x) < 0) return -1;
+  if (sno_real_dim(c, 0, x) < 0) return -1;
   const int dim = (int)c->attr[0].i;
   const int64_t size = x->shape[dim], given = c->attr[1].i, start = given < 0 ? given + size : given, length = c->attr[2].i, step = c->attr[3].i;
   if (step < 1) return sn_fail("narrow: a step is 1 or more, got %lld; flip() turns a dimension round", (long long)step);
@@ -141,7 +138,7 @@ snt_tensor *sno_grow(snt_tensor *g, const sno_out *spec) {
 
 static int infer_select(sno_call *c) {
   const snt_tensor *x = c->in[0];
-  if (sno_fix_dim(c, 0, x->ndim, x) < 0) return -1;
+  if (sno_real_dim(c, 0, x) < 0) return -1;
   const int dim = (int)c->attr[0].i;
   const int64_t given = c->attr[1].i, at = given < 0 ? given + x->shape[dim] : given;
   if (at < 0 || at >= x->shape[dim])
@@ -193,7 +190,7 @@ static int want_rows(sno_call *c, const snt_tensor *x, int dim, const snt_tensor
 }
 
 static int infer_index_select(sno_call *c) {
-  if (sno_fix_dim(c, 0, c->in[0]->ndim, c->in[0]) < 0 || sno_check_index(c, 1, c->attr[1].i, c->in[0], (int)c->attr[0].i) < 0) return -1;
+  if (sno_real_dim(c, 0, c->in[0]) < 0 || sno_check_index(c, 1, c->attr[1].i, c->in[0], (int)c->attr[0].i) < 0) return -1;
   return sno_contiguous_input(c, 0) < 0 ? -1 : want_rows(c, c->in[0], (int)c->attr[0].i, c->in[1]);
 }
 
@@ -307,7 +304,7 @@ const sno_op sno_op_embedding = {
 static int infer_index_write(sno_call *c) {
   const char *name = c->op->name;
   snt_tensor *x = c->in[0], *s = c->in[2];
-  if (sno_fix_dim(c, 0, x->ndim, x) < 0) return -1;
+  if (sno_real_dim(c, 0, x) < 0) return -1;
   const int dim = (int)c->attr[0].i;
   if (c->in[1]->ndim != 1) return sn_fail("%s: the index is a 1-d tensor, got %s", name, SNT_SHAPE(c->in[1]));
   if (sno_check_index(c, 1, c->attr[1].i, x, dim) < 0) return -1;
@@ -430,7 +427,7 @@ const sno_op sno_op_index_copy_ = {
 
 static int infer_index_fill(sno_call *c) {
   const snt_tensor *x = c->in[0];
-  if (sno_fix_dim(c, 0, x->ndim, x) < 0) return -1;
+  if (sno_real_dim(c, 0, x) < 0) return -1;
   if (c->in[1]->ndim != 1) return sn_fail("%s: the index is a 1-d tensor, got %s", c->op->name, SNT_SHAPE(c->in[1]));
   if (sno_check_index(c, 1, c->attr[2].i, x, (int)c->attr[0].i) < 0) return -1;
   if (!(c->op->flags & SNO_WRITES)) sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);

@@ -1,10 +1,10 @@
 /* index.h - what operations that read positions and dimensions share. */
 #ifndef SNO_INDEX_H
 #define SNO_INDEX_H
-#include "diff/op.h"
+#include "diff/dims.h"
 
-/* Attribute `k` is a dimension of an `ndim`-dimensional x: made non-negative in place; -1 after sn_fail. */
-int sno_fix_dim(sno_call *c, int k, int ndim, const snt_tensor *x);
+/* sno_fix_dim for operations that have nothing to do on a 0-d tensor. */
+int sno_real_dim(sno_call *c, int k, const snt_tensor *x);
 /* Input i holds positions: made int64 and contiguous; -1 after sn_fail if it is no integer tensor. */
 int sno_index_input(sno_call *c, int i);
 /* The same, and all of them are in base .. base + size - 1, the positions of dimension `dim` of x (counting from 0). */

@@ -9,8 +9,6 @@
 
 #define GRAIN 32768
 
-extern const sno_op sno_op_expand;
-
 static int mask_input(sno_call *c, int i) {
   const sn_dtype t = (sn_dtype)c->in[i]->dtype;
   if (t != SN_BOOL && t != SN_U8) return sn_fail("%s: the mask is %s, it must be bool; x:ne(0) makes one", c->op->name, sn_dtypes[t].name);
