@@ -11,8 +11,9 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "script/tensor.h"
+#include "slugnet.h"
 
-#define VERSION "0.1.0"
+#define VERSION SLUG_VERSION
 
 volatile sig_atomic_t snl_interrupt;
 
