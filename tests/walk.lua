@@ -161,10 +161,11 @@ M.layouts = { "contiguous", "transposed", "sliced" }
   how.layout  contiguous | transposed | sliced | expanded (leaves of size 1 along the first dimension, then expanded)
   how.value   {[constructor number] = list}: values instead of the usual ones
   how.size    function(shape) -> shape: other sizes
-  how.grad    leaves require gradients ]]
+  how.grad    leaves require gradients: true, or function(number of the constructor) -> boolean ]]
 function M.evaluate(op, k, text, how)
   local dtype, layout = how.dtype or "float64", how.layout or "contiguous"
   local leaves, all, count, changed = {}, {}, 0, false
+  local function tracked() return how.grad and (how.grad == true or how.grad(count)) end
   local function make(shape, values, type_of, is_leaf)
     if how.size then shape = how.size(shape) end
     local n = numel(shape)
@@ -176,7 +177,7 @@ function M.evaluate(op, k, text, how)
       one[1] = 1
       value = value or values(numel(one))
       leaf = tensor(one, value, type_of)
-      if how.grad then leaf:requires_grad_() end
+      if tracked() then leaf:requires_grad_() end
       t = leaf:expand(table.unpack(shape))
       changed = true
     else
@@ -184,7 +185,7 @@ function M.evaluate(op, k, text, how)
       local note
       leaf, note = (layouts[layout] or layouts.contiguous)(shape, value, type_of)
       if layout == "contiguous" or note ~= "same" and layout ~= "expanded" then changed = true end
-      if how.grad and is_leaf then leaf:requires_grad_() end
+      if is_leaf and tracked() then leaf:requires_grad_() end
       t = leaf
     end
     all[#all + 1] = t
@@ -298,13 +299,19 @@ function M.number(outs)
 end
 
 -- the same as a tensor, with its graph; nil when no output can be differentiated
+local kept = {}
 function M.objective(outs)
   local loss
   for k = 1, outs.n do
     local y = outs[k]
     if M.is_float(y) and y.requires_grad then
-      local w = core.tensor(M.weights(y:numel(), k), { dtype = y.dtype })
-      if y:dim() ~= 1 then w = w:reshape(y:size()) end
+      local key = ("%d %s %s"):format(k, y.dtype, table.concat(y:size(), "x")) -- made once: a compiled function cannot make them
+      local w = kept[key]
+      if not w then
+        w = core.tensor(M.weights(y:numel(), k), { dtype = y.dtype })
+        if y:dim() ~= 1 then w = w:reshape(y:size()) end
+        kept[key] = w
+      end
       local part = (y * w):sum()
       loss = loss and loss + part or part
     end

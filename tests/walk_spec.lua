@@ -52,19 +52,8 @@ local function wanted(op, leaves)
 end
 
 local function evaluate(op, k, text, layout, value, grad)
-  local args, leaves, changed = walk.evaluate(op, k, text, { dtype = "float64", layout = layout, value = value })
-  if grad then
-    for _, l in ipairs(wanted(op, leaves)) do
-      if layout ~= "expanded" or not l.tensor.requires_grad then l.tensor:requires_grad_() end
-    end
-  end
-  return args, leaves, changed
-end
-
--- Expanded leaves must require a gradient before they are expanded.
-local function evaluate_grad(op, k, text, layout, value)
-  if layout == "expanded" then return walk.evaluate(op, k, text, { dtype = "float64", layout = layout, value = value, grad = true }) end
-  return evaluate(op, k, text, layout, value, true)
+  local function has(at) return not (no_grad_leaf[op.name] and no_grad_leaf[op.name][at]) end
+  return walk.evaluate(op, k, text, { dtype = "float64", layout = layout, value = value, grad = grad and has })
 end
 
 local function values_of(leaves)
@@ -97,7 +86,7 @@ local function against_differences(op, text, layout, leaves, value, grads, numbe
 end
 
 local function check_gradient(op, k, text, layout)
-  local args, leaves, changed = evaluate_grad(op, k, text, layout)
+  local args, leaves, changed = evaluate(op, k, text, layout, nil, true)
   if not changed and layout ~= "contiguous" then return nil end
   local want = wanted(op, leaves)
   if #want == 0 then return nil end
@@ -125,7 +114,7 @@ end
 -- d/dx of sum(v * dL/dx), where dL/dx comes from a graph that was kept.
 local function check_second(op, k, text)
   local function first(value, create)
-    local args, leaves = evaluate_grad(op, k, text, "contiguous", value)
+    local args, leaves = evaluate(op, k, text, "contiguous", value, true)
     local want = wanted(op, leaves)
     local tensors = {}
     for j, l in ipairs(want) do tensors[j] = l.tensor end

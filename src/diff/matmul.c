@@ -182,7 +182,7 @@ const sno_op sno_op_matmul = {
     .name = "matmul", .args = "a b", .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
-    .wrong = "f(2,3), f(4,5) => columns, rows, 2x3; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
+    .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
 
 static int rank_fail(const sno_call *c, const char *want) {
   return sn_fail("%s: wants %s, got %s and %s; matmul takes all shapes", c->op->name, want, SNT_SHAPE(c->in[0]), SNT_SHAPE(c->in[1]));

@@ -194,6 +194,17 @@ static int run_call(sno_call *c, sn_rng *rng) {
     return -1;
   }
   if ((op->flags & SNO_WRITES) && c->nout == 1 && c->want[0].alias == NULL && c->nlist < 0) c->want[0].alias = snt_retain(c->in[0]);
+  if (taped && sno_tape_reads_written(c)) { /* its backward reads what is about to be overwritten: a copy of it is kept */
+    sno_mode *mode = sno_mode_now();
+    const bool grad = mode->grad;
+    mode->grad = false;
+    c->before = sno_call1(&sno_op_clone, c->in[0]);
+    mode->grad = grad;
+    if (c->before == NULL) {
+      drop_aliases(c);
+      return -1;
+    }
+  }
   if (allocate_outputs(c) < 0) return -1;
   if (op->flags & SNO_RANDOM) {
     if (rng != &sno_mode_now()->rng) sno_stop_recording("a generator of its own was given to a random operation");

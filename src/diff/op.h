@@ -103,6 +103,7 @@ typedef struct sno_call {
   void *scratch;
   uint64_t rng_blocks;           /* set by infer of a random op: positions it takes */
   sn_rng rng;                    /* given to forward */
+  snt_tensor *before;            /* of a tracked write: input 0 as it was, where the backward reads it (scope-owned); else NULL */
 } sno_call;
 
 /* What a backward sees and fills. Runs inside a scope: operation results need no freeing. */

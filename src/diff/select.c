@@ -149,7 +149,8 @@ static int back_copy(sno_back *b) {
  * @math x \leftarrow y
  * @grad \bar y = \bar x
  */
-const sno_op sno_op_copy_ = {.name = "copy_", .args = "x y", .flags = SNO_WRITES | SNO_HALF | SNO_METHOD_ONLY, .nout = 1, .infer = infer_into, .forward = forward_copy, .backward = back_copy};
+const sno_op sno_op_copy_ = {.name = "copy_", .args = "x y", .flags = SNO_WRITES | SNO_HALF | SNO_METHOD_ONLY, .nout = 1, .infer = infer_into, .forward = forward_copy, .backward = back_copy,
+  .samples = "f(2,3), f(2,3); f(2,3), f(3); f(2,3), 2", .wrong = "f(2,3), f(4) => do not go together; f(3), f(2,3) => does not fit"};
 
 static int infer_fill(sno_call *c) { (void)c; return 0; }
 
@@ -174,7 +175,8 @@ static int back_fill(sno_back *b) { return (b->gx[0] = sno_mul(b->gy[0], sno_wea
  * @math x \leftarrow c
  * @grad \bar x = 0
  */
-const sno_op sno_op_fill_ = {.name = "fill_", .args = "x value:num", .flags = SNO_WRITES | SNO_HALF | SNO_METHOD_ONLY, .nout = 1, .infer = infer_fill, .forward = forward_fill, .backward = back_fill};
+const sno_op sno_op_fill_ = {.name = "fill_", .args = "x value:num", .flags = SNO_WRITES | SNO_HALF | SNO_METHOD_ONLY, .nout = 1, .infer = infer_fill, .forward = forward_fill, .backward = back_fill,
+  .samples = "f(2,3), 2.5", .wrong = "f(2) => value; f(2), \"a\" => number"};
 
 /* ---- logic and tests */
 

@@ -229,6 +229,10 @@ static bool arg_saved(const sno_call *c, int input) {
   return false;
 }
 
+bool sno_tape_reads_written(const sno_call *c) {
+  return (c->op->flags & SNO_WRITES) && c->nin > 0 && c->in[0] && (c->op->save_in & 1) && sno_writes_input(c, 0);
+}
+
 int sno_tape_called(sno_call *c) {
   const sno_op *op = c->op;
   const int nattr = sno_nattr(op);
@@ -242,8 +246,8 @@ int sno_tape_called(sno_call *c) {
   link_inputs(n, c->in);
   for (int i = 0; i < c->nin; i++) {
     if (c->in[i] == NULL || !(op->save_in && arg_saved(c, i))) continue;
-    const bool written = (op->flags & SNO_WRITES) && i == 0; /* its old value is gone: the check will say so */
-    if (save(&n->in[i], c->in[i], c->in[i]->storage->version - written) < 0) goto fail;
+    const snt_tensor *x = i == 0 && c->before ? c->before : c->in[i];
+    if (save(&n->in[i], x, x->storage->version) < 0) goto fail;
   }
   for (int k = 0; k < c->nout; k++)
     if ((op->save_out >> k & 1) && save(&n->out[k], c->out[k], c->out[k]->storage->version) < 0) goto fail;

@@ -34,6 +34,8 @@ bool sno_graph_freed(const snt_tensor *t);          /* the graph behind a result
 bool sno_tape_wants(const sno_call *c);
 /* Before a call: in-place and stale-view rules. -1 after sn_fail. */
 int sno_tape_check(const sno_call *c, bool wanted);
+/* Would a wanted write overwrite an input 0 that its own backward reads? */
+bool sno_tape_reads_written(const sno_call *c);
 /* After a wanted call: links its outputs to a new node. -1 after sn_fail (nothing was linked). */
 int sno_tape_called(sno_call *c);
 /* Link results computed outside (an operation written in Lua): f->backward is called with gy, fills gx. */
