@@ -1,0 +1,41 @@
+/* norm.c - normalisation spread over the threads. */
+#include "base/thread.h"
+#include "calc/norm.h"
+
+typedef struct norm_job { const snk_norm_args *a; snk_norm_units *units; } norm_job;
+
+static void run(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const norm_job *j = ctx;
+  j->units(j->a, begin, end);
+}
+
+static void spread(const snk_norm_args *a, snk_norm_units *units, int64_t n, int64_t each) {
+  norm_job j = {a, units};
+  sn_parallel(n, 16384 / (each > 0 ? each : 1) + 1, run, &j);
+}
+
+static const snk_norm_type *type_of(const snk_norm_args *a) { return a->f64 ? &snk_norm_now()->f64 : &snk_norm_now()->f32; }
+
+static void by_channel(const snk_norm_args *a, snk_norm_units *units) {
+  const int64_t lanes = a->inner == 1 ? type_of(a)->lanes : 1;
+  spread(a, units, (a->channels + lanes - 1) / lanes, a->n * a->inner * lanes);
+}
+
+static void by_plane(const snk_norm_args *a, snk_norm_units *units) {
+  if (a->inner == 1) spread(a, units, a->n, a->channels);
+  else spread(a, units, a->n * a->channels, a->inner);
+}
+
+void snk_batch_stats(const snk_norm_args *a) { by_channel(a, type_of(a)->stats); }
+void snk_batch_apply(const snk_norm_args *a) { by_plane(a, type_of(a)->apply); }
+void snk_batch_backward(const snk_norm_args *a) {
+  by_channel(a, type_of(a)->sums);
+  if (a->y) by_plane(a, type_of(a)->back);
+}
+void snk_row_norm(const snk_norm_args *a) { spread(a, type_of(a)->row, a->n, a->channels); }
+void snk_row_norm_backward(const snk_norm_args *a) {
+  const int64_t lanes = type_of(a)->lanes;
+  spread(a, type_of(a)->row_back, a->n, a->channels);
+  spread(a, type_of(a)->row_sums, (a->channels + lanes - 1) / lanes, a->n * lanes);
+}

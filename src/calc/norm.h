@@ -1,0 +1,37 @@
+/* norm.h - kernels of normalisation: per channel over a batch (n x channels x inner), and per row. Sums of parts are kept in float64, in an
+ * order fixed by the shape. */
+#ifndef SNK_NORM_H
+#define SNK_NORM_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "calc/isa.h"
+
+typedef struct snk_norm_args {
+  bool f64;
+  bool centered;           /* rows: false: the mean is not subtracted (rms_norm) */
+  bool training;           /* batch: the statistics are the batch's own */
+  int64_t n, channels, inner; /* rows: n rows of `channels` elements */
+  double epsilon;
+  const void *x, *g;       /* g: gradient of y */
+  const void *weight, *bias; /* a number a channel (rows: an element), or NULL */
+  void *mean, *rstd, *var; /* batch: one a channel; rows: mean and rstd one a row, or NULL in a forward */
+  void *y;                 /* the result, or the gradient of x; NULL when not wanted */
+  void *gw, *gb;           /* gradients of weight and bias */
+} snk_norm_args;
+
+/* Units begin..end-1 of the present pass. */
+typedef void snk_norm_units(const snk_norm_args *a, int64_t begin, int64_t end);
+typedef struct snk_norm_type {
+  snk_norm_units *stats, *apply, *sums, *back;             /* batch: channels (blocks of lanes when inner is 1), then planes (rows when inner is 1) */
+  snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of lanes */
+  int lanes;
+} snk_norm_type;
+typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
+SNK_TABLE(norm)
+
+void snk_batch_stats(const snk_norm_args *a);    /* mean, var, rstd from x */
+void snk_batch_apply(const snk_norm_args *a);    /* y from x, mean, rstd */
+void snk_batch_backward(const snk_norm_args *a); /* gw, gb, y from g, x, mean, rstd */
+void snk_row_norm(const snk_norm_args *a);
+void snk_row_norm_backward(const snk_norm_args *a);
+#endif

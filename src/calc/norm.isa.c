@@ -1,0 +1,29 @@
+/* norm.isa.c - normalisation per channel and per row, forward and backward. */
+#include "calc/norm.h"
+#include "calc/tail.h"
+
+#define CHUNK 1024 /* numbers summed in their own type before they join a sum in float64 */
+#define ROWS 64    /* the same down a column */
+
+#define S float
+#define V vf
+#define L VF
+#define W(f) vf_##f
+#define N(name) name##_f32
+#include "calc/norm_rows.h"
+#undef S
+#undef V
+#undef L
+#undef W
+#undef N
+#define S double
+#define V vd
+#define L VD
+#define W(f) vd_##f
+#define N(name) name##_f64
+#include "calc/norm_rows.h"
+
+const snk_norm SNK_FN(snk_norm) = {
+    {stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF},
+    {stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD},
+};

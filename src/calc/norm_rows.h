@@ -1,0 +1,240 @@
+/* norm_rows.h - body of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name). */
+
+INL V N(part)(V v, int64_t k) { return k >= L ? v : W(keep)(W(first)(k), v); } /* k lanes, 0 behind them */
+INL V N(weight)(const snk_norm_args *a, int64_t c, int64_t k) { return a->weight ? W(get)((const S *)a->weight + c, k) : W(splat)(1); }
+INL V N(bias)(const snk_norm_args *a, int64_t c, int64_t k) { return a->bias ? W(get)((const S *)a->bias + c, k) : W(splat)(0); }
+INL S N(rstd)(double var, double epsilon) { return (S)(1 / sqrt(var + epsilon)); }
+
+/* ---- along memory */
+
+static double N(sum)(const S *x, int64_t n) {
+  double all = 0;
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
+    V s = W(splat)(0);
+    for (int64_t i = at; i < end; i += L) s += N(part)(W(get)(x + i, end - i), end - i);
+    all += (double)W(total)(s);
+  }
+  return all;
+}
+
+static double N(deviation)(const S *x, int64_t n, S mean) {
+  const V m = W(splat)(mean);
+  double all = 0;
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
+    V s = W(splat)(0);
+    for (int64_t i = at; i < end; i += L) {
+      const V d = N(part)(W(get)(x + i, end - i) - m, end - i);
+      s += d * d;
+    }
+    all += (double)W(total)(s);
+  }
+  return all;
+}
+
+/* Sums of g and of g (x - mean); with w, of g w instead of g. */
+static void N(products)(const S *g, const S *w, const S *x, int64_t n, S mean, double *sg, double *sgx) {
+  const V m = W(splat)(mean);
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
+    V s = W(splat)(0), t = s;
+    for (int64_t i = at; i < end; i += L) {
+      V v = W(get)(g + i, end - i);
+      if (w) v *= W(get)(w + i, end - i);
+      v = N(part)(v, end - i);
+      s += v;
+      t += N(part)(v * (W(get)(x + i, end - i) - m), end - i);
+    }
+    *sg += (double)W(total)(s);
+    *sgx += (double)W(total)(t);
+  }
+}
+
+/* ---- batch: statistics of channels */
+
+static void N(column_stats)(const snk_norm_args *a, int64_t c, int64_t k) {
+  const S *x = (const S *)a->x + c;
+  double sum[L] = {0}, dev[L] = {0};
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0);
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) s += W(get)(x + r * a->channels, k);
+    for (int l = 0; l < L; l++) sum[l] += (double)s[l];
+  }
+  V mean = W(splat)(0);
+  for (int l = 0; l < L; l++) mean[l] = (S)(sum[l] / (double)a->n);
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0);
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+      const V d = W(get)(x + r * a->channels, k) - mean;
+      s += d * d;
+    }
+    for (int l = 0; l < L; l++) dev[l] += (double)s[l];
+  }
+  for (int64_t l = 0; l < k; l++) {
+    const double var = dev[l] / (double)a->n;
+    ((S *)a->mean)[c + l] = mean[l];
+    ((S *)a->var)[c + l] = (S)var;
+    ((S *)a->rstd)[c + l] = N(rstd)(var, a->epsilon);
+  }
+}
+
+static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  const double count = (double)(a->n * a->inner);
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      N(column_stats)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
+      continue;
+    }
+    double s = 0, d = 0;
+    for (int64_t i = 0; i < a->n; i++) s += N(sum)((const S *)a->x + (i * a->channels + u) * a->inner, a->inner);
+    const S mean = (S)(s / count);
+    for (int64_t i = 0; i < a->n; i++) d += N(deviation)((const S *)a->x + (i * a->channels + u) * a->inner, a->inner, mean);
+    ((S *)a->mean)[u] = mean;
+    ((S *)a->var)[u] = (S)(d / count);
+    ((S *)a->rstd)[u] = N(rstd)(d / count, a->epsilon);
+  }
+}
+
+static void N(apply)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  const S *mean = a->mean, *rstd = a->rstd;
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      const S *x = (const S *)a->x + u * a->channels;
+      S *y = (S *)a->y + u * a->channels;
+      for (int64_t c = 0; c < a->channels; c += L) {
+        const int64_t k = a->channels - c;
+        const V scale = W(get)(rstd + c, k) * N(weight)(a, c, k);
+        W(set)(y + c, (W(get)(x + c, k) - W(get)(mean + c, k)) * scale + N(bias)(a, c, k), k);
+      }
+      continue;
+    }
+    const int64_t c = u % a->channels;
+    const S *x = (const S *)a->x + u * a->inner;
+    S *y = (S *)a->y + u * a->inner;
+    const V m = W(splat)(mean[c]), scale = W(splat)(rstd[c] * (a->weight ? ((const S *)a->weight)[c] : 1));
+    const V b = W(splat)(a->bias ? ((const S *)a->bias)[c] : 0);
+    for (int64_t i = 0; i < a->inner; i += L) W(set)(y + i, (W(get)(x + i, a->inner - i) - m) * scale + b, a->inner - i);
+  }
+}
+
+/* gb = sum g, gw = sum g (x - mean) rstd. */
+static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
+  const V mean = W(get)((const S *)a->mean + c, k);
+  double sg[L] = {0}, sgx[L] = {0};
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0), t = s;
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+      const V g = W(get)((const S *)a->g + r * a->channels + c, k);
+      s += g;
+      t += g * (W(get)((const S *)a->x + r * a->channels + c, k) - mean);
+    }
+    for (int l = 0; l < L; l++) sg[l] += (double)s[l], sgx[l] += (double)t[l];
+  }
+  for (int64_t l = 0; l < k; l++) {
+    ((S *)a->gb)[c + l] = (S)sg[l];
+    ((S *)a->gw)[c + l] = (S)(sgx[l] * (double)((const S *)a->rstd)[c + l]);
+  }
+}
+
+static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      N(column_sums)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
+      continue;
+    }
+    double sg = 0, sgx = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+      const int64_t at = (i * a->channels + u) * a->inner;
+      N(products)((const S *)a->g + at, NULL, (const S *)a->x + at, a->inner, ((const S *)a->mean)[u], &sg, &sgx);
+    }
+    ((S *)a->gb)[u] = (S)sg;
+    ((S *)a->gw)[u] = (S)(sgx * (double)((const S *)a->rstd)[u]);
+  }
+}
+
+/* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
+static void N(back)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  const S share = (S)(1 / (double)(a->n * a->inner)), *mean = a->mean, *rstd = a->rstd, *gw = a->gw, *gb = a->gb;
+  const V part = W(splat)(a->training ? share : 0);
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      for (int64_t c = 0; c < a->channels; c += L) {
+        const int64_t k = a->channels - c, at = u * a->channels + c;
+        const V r = W(get)(rstd + c, k);
+        V v = W(get)((const S *)a->g + at, k);
+        if (a->training) v = v - part * W(get)(gb + c, k) - (W(get)((const S *)a->x + at, k) - W(get)(mean + c, k)) * (r * part * W(get)(gw + c, k));
+        W(set)((S *)a->y + at, r * N(weight)(a, c, k) * v, k);
+      }
+      continue;
+    }
+    const int64_t c = u % a->channels, at = u * a->inner;
+    const V r = W(splat)(rstd[c]), m = W(splat)(mean[c]), scale = r * W(splat)(a->weight ? ((const S *)a->weight)[c] : 1);
+    const V k1 = part * W(splat)(gb[c]), k2 = r * part * W(splat)(gw[c]);
+    for (int64_t i = 0; i < a->inner; i += L) {
+      const int64_t k = a->inner - i;
+      V v = W(get)((const S *)a->g + at + i, k);
+      if (a->training) v = v - k1 - (W(get)((const S *)a->x + at + i, k) - m) * k2;
+      W(set)((S *)a->y + at + i, scale * v, k);
+    }
+  }
+}
+
+/* ---- rows */
+
+static void N(row_stats)(const snk_norm_args *a, const S *x, S *mean, S *rstd) {
+  const double n = (double)a->channels;
+  *mean = a->centered ? (S)(N(sum)(x, a->channels) / n) : 0;
+  *rstd = N(rstd)(N(deviation)(x, a->channels, *mean) / n, a->epsilon);
+}
+
+static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    const S *x = (const S *)a->x + u * a->channels;
+    S *y = (S *)a->y + u * a->channels, mean, rstd;
+    N(row_stats)(a, x, &mean, &rstd);
+    const V m = W(splat)(mean), r = W(splat)(rstd);
+    for (int64_t c = 0; c < a->channels; c += L) {
+      const int64_t k = a->channels - c;
+      W(set)(y + c, (W(get)(x + c, k) - m) * r * N(weight)(a, c, k) + N(bias)(a, c, k), k);
+    }
+  }
+}
+
+static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    const S *x = (const S *)a->x + u * a->channels, *g = (const S *)a->g + u * a->channels;
+    S *y = (S *)a->y + u * a->channels, *mean = (S *)a->mean + u, *rstd = (S *)a->rstd + u;
+    N(row_stats)(a, x, mean, rstd);
+    double sg = 0, sgx = 0;
+    N(products)(g, a->weight, x, a->channels, *mean, &sg, &sgx);
+    const double n = (double)a->channels;
+    const V m = W(splat)(*mean), r = W(splat)(*rstd), k1 = W(splat)(a->centered ? (S)(sg / n) : 0);
+    const V k2 = W(splat)((S)(sgx / n * (double)*rstd * (double)*rstd));
+    for (int64_t c = 0; c < a->channels; c += L) {
+      const int64_t k = a->channels - c;
+      const V v = W(get)(g + c, k) * N(weight)(a, c, k);
+      W(set)(y + c, r * (v - k1 - (W(get)(x + c, k) - m) * k2), k);
+    }
+  }
+}
+
+static void N(row_sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    const int64_t c = u * L, k = a->channels - c < L ? a->channels - c : L;
+    double sg[L] = {0}, sgx[L] = {0};
+    for (int64_t at = 0; at < a->n; at += ROWS) {
+      V s = W(splat)(0), t = s;
+      for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+        const V g = W(get)((const S *)a->g + r * a->channels + c, k), m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
+        s += g;
+        t += g * ((W(get)((const S *)a->x + r * a->channels + c, k) - m) * q);
+      }
+      for (int l = 0; l < L; l++) sg[l] += (double)s[l], sgx[l] += (double)t[l];
+    }
+    for (int64_t l = 0; l < k; l++) {
+      ((S *)a->gb)[c + l] = (S)sg[l];
+      ((S *)a->gw)[c + l] = (S)sgx[l];
+    }
+  }
+}
