@@ -1,0 +1,385 @@
+/* conv.c - how convolutions are cut: passes, bands of rows, runs of images, and who does what. */
+#include "calc/conv.h"
+#include <string.h>
+#include "base/thread.h"
+#include "calc/gemm.h"
+
+enum { BAND_BYTES = 1 << 20, RUNS = 16, SMALL = 100000 }; /* of a prepared band; partial sums of a weight's gradient; multiply-adds not worth a thread */
+#define PARTIAL_BYTES ((int64_t)16 << 20)
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t parts_of(int64_t n, int64_t by) { return (n + by - 1) / by; }
+static size_t aligned(size_t n) { return (n + 63) / 64 * 64; }
+static int64_t gcd(int64_t a, int64_t b) {
+  while (b) {
+    int64_t r = a % b;
+    a = b, b = r;
+  }
+  return a;
+}
+static const snk_conv_type *type_of(const snk_conv_shape *s) { return s->f64 ? &snk_conv_now()->f64 : &snk_conv_now()->f32; }
+static int64_t size_of(const snk_conv_shape *s) { return s->f64 ? 8 : 4; }
+
+/* ---- passes */
+
+static snk_conv_side side_forward(const snk_conv_axis *a) {
+  return (snk_conv_side){.n = a->out, .src = a->in, .origin = -a->pad, .step = a->stride, .slots = least(a->k, a->stride / gcd(a->stride, a->dilation)),
+                         .span = a->out + (a->k - 1) * a->dilation / a->stride, .taps = a->k, .every = 1, .stride = a->stride,
+                         .dilation = a->dilation, .ostep = 1};
+}
+
+/* Positions of the input whose distance from the border leaves `phase` over the stride. */
+static snk_conv_side side_back(const snk_conv_axis *a, int64_t phase) {
+  int64_t round = a->stride / gcd(a->stride, a->dilation), first = 0;
+  while (first < least(a->k, round) && first * a->dilation % a->stride != phase) first++;
+  snk_conv_side s = {.src = a->out, .step = 1, .slots = 1, .first = first, .every = round, .stride = a->stride, .dilation = a->dilation, .back = true,
+                     .ostep = a->stride};
+  if (first < least(a->k, round)) s.taps = (a->k - 1 - first) / round + 1;
+  int64_t emin = first * a->dilation / a->stride, q0 = a->pad > phase ? parts_of(a->pad - phase, a->stride) : 0;
+  s.emax = s.taps ? (first + (s.taps - 1) * round) * a->dilation / a->stride : emin;
+  s.ostart = q0 * a->stride + phase - a->pad;
+  s.n = s.ostart < a->in ? (a->in - 1 - s.ostart) / a->stride + 1 : 0;
+  s.origin = q0 - s.emax;
+  s.span = s.n + s.emax - emin;
+  return s;
+}
+
+static bool fits(const snk_conv_side *s) { return s->slots == 1 && s->step == 1 && s->origin >= 0 && s->origin + s->span <= s->src; }
+
+/* Set how the source is read with bands of `band` rows. */
+static void lay(snk_conv_pass *p, int64_t band) {
+  p->band = band;
+  if (p->direct) p->pitch = p->x.src, p->rows = p->y.src, p->plane = p->y.src * p->x.src;
+  else p->pitch = p->x.span, p->rows = band + p->y.span - p->y.n, p->plane = p->y.slots * p->x.slots * p->rows * p->pitch;
+}
+
+/* Rows of one band so that its copy takes about BAND_BYTES. */
+static int64_t band_rows(const snk_conv_pass *p, int64_t size) {
+  int64_t row = most(1, p->c * p->y.slots * p->x.slots * p->x.span * size), extra = p->y.span - p->y.n;
+  int64_t rows = most(BAND_BYTES / row - extra, 4);
+  return rows >= p->y.n ? most(p->y.n, 1) : parts_of(p->y.n, parts_of(p->y.n, rows));
+}
+
+static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
+  const snk_gemm_type *g = size == 8 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  p->k = p->c * p->y.taps * p->x.taps;
+  p->kblock = snk_gemm_kblock(p->k, g->kc);
+  p->direct = p->k > 0 && fits(&p->y) && fits(&p->x) && (p->y.n - 1) * p->x.src + p->x.n >= t->lanes;
+  p->unit = p->y.ostep == 1 && p->x.ostep == 1 && p->x.n == p->dstx;
+  lay(p, p->y.n);
+  int64_t useful = p->y.n * p->x.n, places = (p->y.n - 1) * p->pitch + p->x.n, nr = 2 * t->lanes;
+  int64_t flat = parts_of(places, t->lanes) * t->lanes * p->n, packed = parts_of(p->n * useful, nr) * nr;
+  p->exact = p->k > 0 && useful > 0 && packed + packed / 4 < flat;
+  if (p->exact) p->direct = false;
+  p->limit = p->direct ? places : -1;
+  lay(p, p->direct ? most(p->y.n, 1) : band_rows(p, size));
+}
+
+/* Tiles of an exact pass that are packed together. */
+static int64_t together(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
+  return most(1, least(8, BAND_BYTES / (p->k * 2 * t->lanes * size)));
+}
+
+static size_t pass_worker(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
+  if (p->exact) return (size_t)(together(p, t, size) * p->k * 2 * t->lanes * size);
+  return p->direct ? 0 : (size_t)((p->c * p->plane + t->wide) * size);
+}
+static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
+  return aligned((size_t)p->k * sizeof(int64_t)) + aligned((size_t)(p->groups * p->m * p->k * size));
+}
+
+static void offsets(const snk_conv_pass *p, int64_t *koff, int64_t exact) {
+  int64_t k = 0, r, jy, jx, oy, ox;
+  for (int64_t c = 0; c < p->c; c++)
+    for (int64_t ty = 0; ty < p->y.taps; ty++) {
+      snk_conv_tap(&p->y, ty, &r, &jy, &oy);
+      for (int64_t tx = 0; tx < p->x.taps; tx++, k++) {
+        snk_conv_tap(&p->x, tx, &r, &jx, &ox);
+        koff[k] = exact ? k * exact : c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
+      }
+    }
+}
+
+/* ---- running a pass */
+
+typedef struct job {
+  const snk_conv_pass *p;
+  const snk_conv_type *t;
+  const void *w;
+  char *packed;
+  int64_t size, bands, parts, together, tiles; /* bands of an image or groups of exact tiles; parts of the rows */
+} job;
+
+static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_conv_pass *p = j->p;
+  (void)worker;
+  int64_t tiles = snk_conv_tiles(p->m, j->t->mr);
+  for (int64_t i = begin; i < end; i++) {
+    int64_t g = i / tiles, m0 = snk_conv_tile_at(p->m, tiles, i % tiles), mr = snk_conv_tile_at(p->m, tiles, i % tiles + 1) - m0;
+    j->t->pack(p, (const char *)j->w + g * p->wg * j->size, m0, mr, j->packed + (g * p->m + m0) * p->k * j->size);
+  }
+}
+
+static const void *bias_of(const snk_conv_pass *p, int64_t g, int64_t size) { return p->bias ? (const char *)p->bias + g * p->m * size : NULL; }
+
+static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_conv_pass *p = j->p;
+  int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t part = i % j->parts, band = i / j->parts % j->bands, ig = i / j->parts / j->bands, g = ig % p->groups;
+    int64_t oy0 = band * p->band, rows = least(p->band, p->y.n - oy0);
+    int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts;
+    const char *src = (const char *)p->src + ig * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
+    char *dst = (char *)p->dst + (ig * p->m * dplane + p->y.ostart * p->dstx + p->x.ostart) * j->size;
+    if (rows <= 0 || t0 == t1) continue;
+    int64_t p0 = 0, p1 = (rows - 1) * p->pitch + p->x.n;
+    if (p->direct) {
+      src += (p->y.origin * p->pitch + p->x.origin) * j->size;
+      p0 = oy0 * p->pitch, p1 += p0;
+    } else {
+      char *to = sn_scratch(worker);
+      if (p->k > 0) j->t->prepare(p, src, oy0, rows, to);
+      src = to;
+      dst += oy0 * p->y.ostep * p->dstx * j->size;
+    }
+    if (p->m * p->k * j->size <= BAND_BYTES / 2) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
+    else /* the weight is too large to be read again for every few places */
+      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t, t + 1);
+  }
+}
+
+static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_conv_pass *p = j->p;
+  int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx;
+  char *panels = sn_scratch(worker);
+  int64_t bytes = p->k * 2 * j->t->lanes * j->size;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t part = i % j->parts, q0 = i / j->parts % j->bands * j->together, g = i / j->parts / j->bands, q1 = least(q0 + j->together, j->tiles);
+    int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts;
+    const char *src = (const char *)p->src + g * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
+    char *dst = (char *)p->dst + (g * p->m * dplane + p->y.ostart * p->dstx + p->x.ostart) * j->size;
+    for (int64_t q = q0; q < q1; q++) j->t->panel(p, src, q, panels + (q - q0) * bytes);
+    for (int64_t t = t0; t < t1; t++)
+      for (int64_t q = q0; q < q1; q++) j->t->exact(p, panels + (q - q0) * bytes, q, a, dst, bias_of(p, g, j->size), t, t + 1);
+  }
+}
+
+static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
+  if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
+  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .packed = scratch + aligned((size_t)p->k * sizeof(int64_t))};
+  int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), *koff = (int64_t *)(void *)scratch, items;
+  double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
+  if (work < 2 * SMALL) threads = 1;
+  if (p->exact) {
+    j.together = together(p, t, size);
+    j.tiles = parts_of(p->n * p->y.n * p->x.n, 2 * t->lanes);
+    if (threads > 1) j.together = most(1, least(j.together, j.tiles * p->groups / (2 * threads)));
+    j.bands = parts_of(j.tiles, j.together);
+    items = p->groups * j.bands;
+  } else {
+    items = p->n * p->groups * parts_of(p->y.n, p->band);
+    if (threads > 1 && items < 4 * threads) { /* thinner bands, of some 64 places at least */
+      int64_t rows = parts_of(p->y.n, parts_of(4 * threads, p->n * p->groups));
+      lay(p, least(p->band, least(p->y.n, most(rows, parts_of(4 * t->lanes, p->pitch)))));
+    }
+    j.bands = parts_of(p->y.n, p->band);
+    items = p->n * p->groups * j.bands;
+  }
+  if (items < 2 * threads && threads > 1) j.parts = least(tiles, parts_of(2 * threads, items));
+  items *= j.parts;
+  offsets(p, koff, p->exact ? 2 * t->lanes : 0);
+  p->koff = koff;
+  p->packed = j.packed;
+  sn_parallel(p->groups * tiles, most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
+  int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
+  sn_parallel(items, threads == 1 ? items : grain, p->exact ? exact_task : flat_task, &j);
+}
+
+static snk_conv_pass pass_forward(const snk_conv_shape *s) {
+  int64_t taps = s->y.k * s->x.k;
+  snk_conv_pass p = {.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kw = s->x.k,
+                     .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
+  plan(&p, type_of(s), size_of(s));
+  return p;
+}
+
+static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) {
+  int64_t taps = s->y.k * s->x.k;
+  snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kw = s->x.k,
+                     .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in};
+  plan(&p, type_of(s), size_of(s));
+  return p;
+}
+
+void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch) {
+  snk_conv_pass p = pass_forward(s);
+  p.src = x, p.bias = bias, p.dst = y;
+  run(&p, type_of(s), size_of(s), w, scratch);
+}
+
+void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch) {
+  for (int64_t iy = 0; iy < least(s->y.stride, s->y.in); iy++) /* the phases there are, in the order of the input */
+    for (int64_t ix = 0; ix < least(s->x.stride, s->x.in); ix++) {
+      snk_conv_pass p = pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride);
+      p.src = gy, p.bias = bias, p.dst = gx;
+      run(&p, type_of(s), size_of(s), w, scratch);
+    }
+}
+
+/* ---- the weight's gradient */
+
+typedef struct grad_plan {
+  snk_conv_pass p;
+  int64_t size, per, bands, blocks, runs, chunk, parts; /* images of a block; bands of an image; blocks; runs of `chunk` blocks */
+  bool spread;                                          /* the gradient's rows are laid at the source's pitch */
+  int64_t vectors;
+  const snk_conv_type *t;
+  const char *x, *gy;
+  char *out;
+  uint32_t *masks;
+} grad_plan;
+
+static int64_t grad_vectors(const grad_plan *w, int64_t rows) { return parts_of((rows - 1) * w->p.pitch + w->p.x.n, w->t->lanes); }
+
+static grad_plan plan_grad(const snk_conv_shape *s) {
+  grad_plan w = {.p = pass_forward(s), .t = type_of(s), .size = size_of(s), .per = 1};
+  snk_conv_pass *p = &w.p;
+  p->exact = false;
+  p->direct = fits(&p->y) && fits(&p->x);
+  lay(p, most(p->y.n, 1));
+  /* a block holds so many places that a tile's rows of the gradient stay in the first cache */
+  int64_t flat = most(1, p->y.n * p->pitch), want = 6144 / w.size, room = ((int64_t)4 << 20) / w.size / most(1, p->m + p->c * p->y.slots * p->x.slots);
+  want = most(least(want, room), 1);
+  if (flat > 2 * want) {
+    int64_t bands = parts_of(p->y.n, most(1, want / p->pitch));
+    lay(p, parts_of(p->y.n, bands));
+  } else w.per = most(1, want / flat);
+  w.bands = parts_of(p->y.n, p->band);
+  w.blocks = w.bands > 1 ? p->n * w.bands : parts_of(p->n, w.per);
+  w.spread = p->pitch != p->x.n;
+  w.vectors = p->y.n > 0 ? grad_vectors(&w, p->band) : 0;
+  int64_t bytes = most(1, p->groups * p->m * p->k * w.size);
+  w.runs = most(1, least(w.blocks, least(RUNS, PARTIAL_BYTES / bytes)));
+  w.chunk = parts_of(most(w.blocks, 1), w.runs);
+  w.runs = parts_of(most(w.blocks, 1), w.chunk);
+  return w;
+}
+
+static size_t grad_source(const grad_plan *w) { return w->p.direct ? 0 : aligned((size_t)((w->per * w->p.c * w->p.plane + w->t->lanes) * w->size)); }
+static size_t grad_worker(const grad_plan *w) {
+  return grad_source(w) + (w->spread ? (size_t)((w->per * w->p.m * w->p.band * w->p.pitch + w->t->lanes) * w->size) : 0);
+}
+static size_t grad_scratch(const grad_plan *w) {
+  size_t n = aligned((size_t)w->p.k * sizeof(int64_t)) + aligned((size_t)w->vectors * sizeof(uint32_t));
+  return w->runs == 1 ? n : n + (size_t)(w->runs * w->p.groups * w->p.m * w->p.k * w->size);
+}
+
+/* One block of one group: rows m0..m1 of its gradient are put into or added to `out`. */
+static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0, int64_t m1, char *out, bool add, char *to) {
+  const snk_conv_pass *p = &w->p;
+  int64_t image = w->bands > 1 ? block / w->bands : block * w->per, oy0 = w->bands > 1 ? block % w->bands * p->band : 0;
+  int64_t images = w->bands > 1 ? 1 : least(w->per, p->n - image), rows = least(p->band, p->y.n - oy0);
+  int64_t splane = p->y.src * p->x.src, gplane = p->y.n * p->x.n, xstep = p->groups * p->c * splane, gstep = p->groups * p->m * gplane;
+  if (rows <= 0) rows = 0;
+  snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? grad_vectors(w, rows) : 0, .masks = w->masks, .m0 = m0, .m1 = m1, .out = out, .add = add};
+  int64_t places = (rows - 1) * p->pitch + p->x.n, tail = places - (d.vectors - 1) * w->t->lanes;
+  d.last = tail >= 32 ? 0xffffffffu : (1u << (tail & 31)) - 1;
+  const char *x = w->x + (image * xstep + g * p->c * splane) * w->size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * w->size;
+  if (p->direct) {
+    d.x = x + ((p->y.origin + oy0) * p->pitch + p->x.origin) * w->size;
+    d.ximage = xstep;
+  } else {
+    d.x = to, d.ximage = p->c * p->plane;
+    for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * w->size, oy0, rows, to + i * d.ximage * w->size);
+  }
+  if (!w->spread) d.g = gy, d.gld = gplane, d.gimage = gstep;
+  else {
+    char *at = to + grad_source(w);
+    d.g = at, d.gld = p->band * p->pitch, d.gimage = (m1 - m0) * d.gld;
+    for (int64_t i = 0; i < images; i++)
+      w->t->spread(gy + i * gstep * w->size, m1 - m0, gplane, rows, p->x.n, p->pitch, d.gld, at + i * d.gimage * w->size);
+  }
+  w->t->grad(&d);
+}
+
+static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const grad_plan *w = ctx;
+  const snk_conv_pass *p = &w->p;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t part = i % w->parts, g = i / w->parts % p->groups, r = i / w->parts / p->groups;
+    int64_t m0 = p->m * part / w->parts, m1 = p->m * (part + 1) / w->parts;
+    char *out = w->out + (r * p->groups + g) * p->m * p->k * w->size;
+    for (int64_t b = r * w->chunk; b < w->blocks && b < (r + 1) * w->chunk; b++)
+      grad_block(w, b, g, m0, m1, out, b > r * w->chunk, sn_scratch(worker));
+  }
+}
+
+typedef struct total { bool f64; int64_t n, runs; const void *from; void *to; } total;
+static void total_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const total *w = ctx;
+  (void)worker;
+  for (int64_t r = 0; r < w->runs; r++)
+    if (w->f64) {
+      const double *from = (const double *)w->from + r * w->n;
+      double *to = w->to;
+      for (int64_t i = begin; i < end; i++) to[i] = r ? to[i] + from[i] : from[i];
+    } else {
+      const float *from = (const float *)w->from + r * w->n;
+      float *to = w->to;
+      for (int64_t i = begin; i < end; i++) to[i] = r ? to[i] + from[i] : from[i];
+    }
+}
+
+void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch) {
+  grad_plan w = plan_grad(s);
+  snk_conv_pass *p = &w.p;
+  int64_t n = p->groups * p->m * p->k;
+  if (n == 0) return;
+  if (p->n == 0 || p->y.n <= 0 || p->x.n <= 0) {
+    memset(gw, 0, (size_t)(n * w.size));
+    return;
+  }
+  char *at = scratch;
+  int64_t *koff = (int64_t *)(void *)at;
+  offsets(p, koff, 0);
+  p->koff = koff;
+  at += aligned((size_t)p->k * sizeof(int64_t));
+  w.masks = (uint32_t *)(void *)at;
+  at += aligned((size_t)w.vectors * sizeof(uint32_t));
+  for (int64_t v = 0; v < w.vectors; v++) {
+    w.masks[v] = 0;
+    for (int64_t l = 0; l < w.t->lanes; l++)
+      if ((v * w.t->lanes + l) % p->pitch < p->x.n) w.masks[v] |= 1u << l;
+  }
+  w.x = x, w.gy = gy, w.out = w.runs == 1 ? gw : at;
+  double work = (double)p->n * (double)n * (double)(p->y.n * p->x.n);
+  int64_t items = w.runs * p->groups, threads = work < 2 * SMALL ? 1 : sn_threads();
+  w.parts = items < 2 * threads && threads > 1 ? least(most(1, p->m / 4), parts_of(2 * threads, items)) : 1;
+  items *= w.parts;
+  sn_parallel(items, threads == 1 ? items : most(1, (int64_t)(SMALL / (work / (double)items))), grad_task, &w);
+  total t = {s->f64, n, w.runs, at, gw};
+  if (w.runs > 1) sn_parallel(n, 65536, total_task, &t);
+}
+
+void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker) {
+  *scratch = *worker = 64;
+  if (what == SNK_CONV_WEIGHT) {
+    grad_plan w = plan_grad(s);
+    *scratch += grad_scratch(&w);
+    *worker += grad_worker(&w);
+    return;
+  }
+  bool back = what == SNK_CONV_INPUT;
+  for (int64_t iy = 0; iy < (back ? least(s->y.stride, s->y.in) : 1); iy++)
+    for (int64_t ix = 0; ix < (back ? least(s->x.stride, s->x.in) : 1); ix++) {
+      snk_conv_pass p = back ? pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride) : pass_forward(s);
+      size_t a = pass_scratch(&p, size_of(s)), b = pass_worker(&p, type_of(s), size_of(s));
+      if (p.y.n <= 0 || p.x.n <= 0) continue;
+      if (a > *scratch) *scratch = a;
+      if (b > *worker) *worker = b;
+    }
+}

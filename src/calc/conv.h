@@ -1,0 +1,105 @@
+/* conv.h - convolution as a matrix product whose right-hand side is never written down.
+ *
+ * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (channel, tap),
+ * p counts places of a plane row by row at the plane's own pitch, so that one tap is one constant shift and a vector of places is one load.
+ * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
+ * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored. The forward operation is one
+ * pass, the gradient of the input one for each phase of the stride. The gradient of the weight multiplies planes with shifted planes.
+ *
+ * Every element is one chain of fused multiply-adds over blocks of k in order (as in gemm.h), so neither the way it is packed nor the number
+ * of threads changes a bit. The weight's gradient is summed over fixed runs of images, the runs added in order.
+ */
+#ifndef SNK_CONV_H
+#define SNK_CONV_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "calc/isa.h"
+
+typedef struct snk_conv_axis { int64_t in, out, k, stride, pad, dilation; } snk_conv_axis;
+typedef struct snk_conv_shape {
+  bool f64;
+  int64_t n, groups, ci, co; /* images; channels of one group, in and out */
+  snk_conv_axis y, x;
+} snk_conv_shape;
+enum { SNK_CONV_FORWARD, SNK_CONV_INPUT, SNK_CONV_WEIGHT };
+
+/* Bytes wanted: `scratch` for the call, `worker` by sn_scratch_reserve; they depend on the shape alone. */
+void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker);
+/* x n x groups*ci x in, w groups*co x ci x k, y n x groups*co x out, all contiguous; bias (may be NULL) has a number for each channel of the result. */
+void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch);
+void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
+void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);
+
+/* ---- between conv.c and the instruction set's part */
+
+/* One direction of one pass: output i and tap t meet source place i + off(t) of slot(t), which is source position
+ * origin + phase(slot) + place * step. */
+typedef struct snk_conv_side {
+  int64_t n;                  /* outputs */
+  int64_t src, origin, step;  /* source size; where its places begin and how far they are apart */
+  int64_t slots, span;        /* phases in use; places of each */
+  int64_t taps, first, every; /* kernel positions first, first + every, ... */
+  int64_t stride, dilation, emax;
+  bool back;
+  int64_t ostart, ostep;      /* position of output i in the result */
+} snk_conv_side;
+
+typedef struct snk_conv_pass {
+  snk_conv_side y, x;
+  int64_t n, groups, m, c, k;             /* images, groups; rows of the result and source channels of a group; c * taps */
+  int64_t kw, kblock;                     /* width of the whole kernel; longest block of k */
+  int64_t wm, wc, wg;                     /* steps in the weight: row, channel, group */
+  int64_t dsty, dstx;                     /* size of the result's planes */
+  bool direct, exact, unit;               /* no copy; panels packed place by place; the result's rows follow one another */
+  int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */
+  int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
+  const int64_t *koff;
+  const void *src, *bias, *packed;
+  void *dst;
+} snk_conv_pass;
+
+/* Kernel position, slot and shift of tap t. */
+static inline void snk_conv_tap(const snk_conv_side *s, int64_t t, int64_t *r, int64_t *slot, int64_t *off) {
+  *r = s->first + t * s->every;
+  int64_t e = *r * s->dilation / s->stride;
+  *slot = s->back ? 0 : t % s->slots; /* phases come round in the order of the first taps */
+  *off = s->back ? s->emax - e : e;
+}
+static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) { return s->back ? 0 : slot * s->dilation % s->stride; }
+
+/* One piece of the weight's gradient: images x rows of tiles. */
+typedef struct snk_conv_grad {
+  const snk_conv_pass *p;
+  int64_t images, vectors;        /* of this piece; vectors of places of an image (band) */
+  const uint32_t *masks;          /* the places that count, a word for each vector */
+  uint32_t last;                  /* and once more for the last vector */
+  const void *g, *x;
+  int64_t gld, gimage, ximage;    /* steps: row and image of the gradient, image of the source */
+  int64_t m0, m1;
+  void *out;                      /* m x k */
+  bool add;
+} snk_conv_grad;
+
+typedef struct snk_conv_type {
+  int mr, lanes, wide;            /* rows of a tile; numbers in a vector; places of the widest tile */
+  int64_t kc;
+  void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst);
+  void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
+  void (*panel)(const snk_conv_pass *p, const void *src, int64_t tile, void *dst); /* exact: the places of tile, k x 2 vectors */
+  /* Places p0..p1 of an image's band, rows of tiles t0..t1; src at the band's first place, dst at its first row. */
+  void (*band)(const snk_conv_pass *p, const void *src, int64_t p0, int64_t p1, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
+  void (*exact)(const snk_conv_pass *p, const void *panel, int64_t tile, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
+  void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
+  void (*grad)(const snk_conv_grad *g);
+} snk_conv_type;
+typedef struct snk_conv { snk_conv_type f32, f64; } snk_conv;
+SNK_TABLE(conv)
+
+/* Rows of tile t of m rows shared out evenly among tiles of at most mr. */
+static inline int64_t snk_conv_tiles(int64_t m, int64_t mr) { return (m + mr - 1) / mr; }
+static inline int64_t snk_conv_tile_at(int64_t m, int64_t tiles, int64_t t) {
+  int64_t low = m / tiles, extra = m % tiles;
+  return t * low + (t < extra ? t : extra);
+}
+#endif

@@ -1,0 +1,148 @@
+/* conv.isa.c - the kernels of convolution for one instruction set: register tiles, masked loads and stores. */
+#include "calc/conv.h"
+#include "calc/tile.h"
+
+#if defined(__AVX512F__)
+#define MR 12
+#define GM 4 /* tile of the weight's gradient */
+#define GK 6
+#define F32KC 384
+#define F64KC 256
+#else
+#define MR 6
+#define GM 3
+#define GK 4
+#define F32KC 384
+#define F64KC 256
+#endif
+
+/* take: the chosen lanes, 0 elsewhere; the others are not read. put: the chosen lanes, side by side. */
+#if defined(__AVX512F__)
+SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }
+SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
+SNK_INLINE void vf_put(float *p, VF v, uint32_t m) {
+  if (m == 0xffff) _mm512_storeu_ps(p, v);
+  else _mm512_mask_storeu_ps(p, (__mmask16)((1u << __builtin_popcount(m)) - 1), _mm512_maskz_compress_ps((__mmask16)m, v));
+}
+SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
+  if (m == 0xff) _mm512_storeu_pd(p, v);
+  else _mm512_mask_storeu_pd(p, (__mmask8)((1u << __builtin_popcount(m)) - 1), _mm512_maskz_compress_pd((__mmask8)m, v));
+}
+#else
+#if defined(__AVX2__)
+SNK_INLINE VF vf_take(const float *p, uint32_t m) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)m), bit), bit));
+}
+SNK_INLINE VD vd_take(const double *p, uint32_t m) {
+  const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
+  return _mm256_maskload_pd(p, _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x((long long)m), bit), bit));
+}
+#else
+SNK_INLINE VF vf_take(const float *p, uint32_t m) {
+  float t[VFL];
+  for (int l = 0; l < VFL; l++) t[l] = m >> l & 1 ? p[l] : 0;
+  return vf_load(t);
+}
+SNK_INLINE VD vd_take(const double *p, uint32_t m) {
+  double t[VDL];
+  for (int l = 0; l < VDL; l++) t[l] = m >> l & 1 ? p[l] : 0;
+  return vd_load(t);
+}
+#endif
+SNK_INLINE void vf_put(float *p, VF v, uint32_t m) {
+  if (m == (1u << VFL) - 1) {
+    vf_store(p, v);
+    return;
+  }
+  float t[VFL];
+  vf_store(t, v);
+  for (int l = 0; l < VFL; l++)
+    if (m >> l & 1) *p++ = t[l];
+}
+SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
+  if (m == (1u << VDL) - 1) {
+    vd_store(p, v);
+    return;
+  }
+  double t[VDL];
+  vd_store(t, v);
+  for (int l = 0; l < VDL; l++)
+    if (m >> l & 1) *p++ = t[l];
+}
+#endif
+
+/* out[i] = total of v[i]: neighbours are added in a tree, lanes of as many vectors at once as a vector has lanes. */
+typedef float vff __attribute__((vector_size(4 * VFL)));
+typedef double vdd __attribute__((vector_size(8 * VDL)));
+#if defined(__AVX512F__)
+#define EVEN16 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD16 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define PAIR_F(a, b) (__builtin_shufflevector(a, b, EVEN16) + __builtin_shufflevector(a, b, ODD16))
+#define PAIR_D(a, b) \
+  (__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+#elif defined(__AVX2__)
+#define PAIR_F(a, b) \
+  (__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+#define PAIR_D(a, b) (__builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#else
+#define PAIR_F(a, b) (__builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#define PAIR_D(a, b) (__builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3))
+#endif
+#define SUMS(NAME, V, W, T, L, PAIR)                                                              \
+  SNK_INLINE void NAME(const V *v, const int n, T *out) {                                         \
+    for (int i = 0; i < n; i += L) {                                                              \
+      W t[L];                                                                                     \
+      for (int l = 0; l < L; l++) t[l] = i + l < n ? (W)v[i + l] : (W){0};                        \
+      for (int w = L / 2; w > 0; w /= 2)                                                          \
+        for (int l = 0; l < w; l++) t[l] = PAIR(t[2 * l], t[2 * l + 1]);                          \
+      memcpy(out + i, &t[0], sizeof t[0]);                                                        \
+    }                                                                                             \
+  }
+SUMS(vf_sums, VF, vff, float, VFL, PAIR_F)
+SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
+
+#define T float
+#define V VF
+#define L VFL
+#define FN(name) SNK_CAT(name, f32)
+#define v_load vf_load
+#define v_store vf_store
+#define v_set1 vf_set1
+#define v_fma vf_fma
+#define v_zero vf_zero
+#define v_take vf_take
+#define v_put vf_put
+#define v_sums vf_sums
+#include "calc/conv_tile.h"
+#undef T
+#undef V
+#undef L
+#undef FN
+#undef v_load
+#undef v_store
+#undef v_set1
+#undef v_fma
+#undef v_zero
+#undef v_take
+#undef v_put
+#undef v_sums
+
+#define T double
+#define V VD
+#define L VDL
+#define FN(name) SNK_CAT(name, f64)
+#define v_load vd_load
+#define v_store vd_store
+#define v_set1 vd_set1
+#define v_fma vd_fma
+#define v_zero vd_zero
+#define v_take vd_take
+#define v_put vd_put
+#define v_sums vd_sums
+#include "calc/conv_tile.h"
+
+const snk_conv SNK_FN(snk_conv) = {
+    {MR, VFL, WIDE_f32, F32KC, pack_f32, prepare_f32, panel_f32, band_f32, exact_f32, spread_f32, grad_f32},
+    {MR, VDL, WIDE_f64, F64KC, pack_f64, prepare_f64, panel_f64, band_f64, exact_f64, spread_f64, grad_f64},
+};

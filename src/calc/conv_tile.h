@@ -1,0 +1,336 @@
+/* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
+ *
+ * The includer defines T, V, L (lanes), FN(name), MR, v_load v_store v_set1 v_fma v_zero, v_take (masked load), v_put (masked store
+ * of the chosen lanes side by side) and v_sums (totals of many vectors).
+ */
+
+enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
+
+/* ---- getting ready */
+
+static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
+  const T *w = (const T *)wp + m0 * p->wm;
+  T *dst = dstp;
+  int64_t k = 0, off, slot, r, s;
+  for (int64_t c = 0; c < p->c; c++)
+    for (int64_t ty = 0; ty < p->y.taps; ty++) {
+      snk_conv_tap(&p->y, ty, &r, &slot, &off);
+      for (int64_t tx = 0; tx < p->x.taps; tx++, k++) {
+        s = p->x.first + tx * p->x.every;
+        const T *from = w + c * p->wc + r * p->kw + s;
+        for (int64_t i = 0; i < mr; i++) dst[k * mr + i] = from[i * p->wm];
+      }
+    }
+}
+
+SNK_INLINE void FN(copy)(T *dst, const T *src, int64_t n) {
+  int64_t j = 0;
+  for (; j + L <= n; j += L) v_store(dst + j, v_load(src + j));
+  if (n >= L) {
+    if (j < n) v_store(dst + n - L, v_load(src + n - L));
+  } else
+    for (; j < n; j++) dst[j] = src[j];
+}
+
+/* n places of a row whose first is position `start`: zero outside. */
+static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step, int64_t size) {
+  int64_t lo = start < 0 ? (-start + step - 1) / step : 0, hi = start < size ? (size - start + step - 1) / step : 0;
+  if (lo > n) lo = n;
+  if (hi > n) hi = n;
+  if (hi < lo) hi = lo;
+  for (int64_t j = 0; j < lo; j++) dst[j] = 0;
+  if (step == 1) FN(copy)(dst + lo, src + start + lo, hi - lo);
+  else
+    for (int64_t j = lo; j < hi; j++) dst[j] = src[start + j * step];
+  for (int64_t j = hi; j < n; j++) dst[j] = 0;
+}
+
+/* The source of output rows oy0 .. oy0+n-1 of one image and group, with borders and phases apart. */
+static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
+  const snk_conv_side *y = &p->y, *x = &p->x;
+  int64_t places = n + y->span - y->n, splane = y->src * x->src;
+  for (int64_t c = 0; c < p->c; c++)
+    for (int64_t jy = 0; jy < y->slots; jy++)
+      for (int64_t jx = 0; jx < x->slots; jx++) {
+        T *dst = (T *)dstp + c * p->plane + (jy * x->slots + jx) * p->rows * p->pitch;
+        const T *src = (const T *)srcp + c * splane;
+        int64_t start = x->origin + snk_conv_phase(x, jx);
+        for (int64_t i = 0; i < places; i++, dst += p->pitch) {
+          int64_t at = y->origin + snk_conv_phase(y, jy) + (oy0 + i) * y->step;
+          if (at < 0 || at >= y->src) memset(dst, 0, (size_t)p->pitch * sizeof(T));
+          else FN(row)(dst, src + at * x->src, p->pitch, start, x->step, x->src);
+        }
+      }
+}
+
+/* Rows of `width` at a pitch: how the gradient lies beside a prepared source. What is between the rows is not read. */
+static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dstp) {
+  for (int64_t c = 0; c < channels; c++) {
+    const T *src = (const T *)srcp + c * plane;
+    T *dst = (T *)dstp + c * to;
+    for (int64_t i = 0; i < rows; i++) FN(copy)(dst + i * pitch, src + i * width, width);
+  }
+}
+
+/* Where the two vectors of exact tile `tile` belong: image, row and column of each place; -1 beyond the last. */
+typedef struct FN(spot) { int64_t image, y, x; } FN(spot);
+static void FN(spots)(const snk_conv_pass *p, int64_t tile, FN(spot) *s) {
+  int64_t per = p->y.n * p->x.n;
+  for (int64_t l = 0; l < FN(NR); l++) {
+    int64_t at = tile * FN(NR) + l;
+    s[l].image = at < p->n * per ? at / per : -1;
+    s[l].y = at % per / p->x.n;
+    s[l].x = at % p->x.n;
+  }
+}
+
+static void FN(panel)(const snk_conv_pass *p, const void *srcp, int64_t tile, void *dstp) {
+  enum { NR = FN(NR) };
+  FN(spot) s[NR];
+  FN(spots)(p, tile, s);
+  T *dst = dstp;
+  const T *src = srcp;
+  int64_t splane = p->y.src * p->x.src, taps = p->y.taps * p->x.taps, r, slot, oy, ox, off[NR];
+  for (int64_t ty = 0; ty < p->y.taps; ty++) {
+    snk_conv_tap(&p->y, ty, &r, &slot, &oy);
+    int64_t py = p->y.origin + snk_conv_phase(&p->y, slot);
+    for (int64_t tx = 0; tx < p->x.taps; tx++) {
+      snk_conv_tap(&p->x, tx, &r, &slot, &ox);
+      int64_t px = p->x.origin + snk_conv_phase(&p->x, slot);
+      for (int64_t l = 0; l < NR; l++) {
+        int64_t iy = py + (s[l].y + oy) * p->y.step, ix = px + (s[l].x + ox) * p->x.step;
+        bool in = s[l].image >= 0 && iy >= 0 && iy < p->y.src && ix >= 0 && ix < p->x.src;
+        off[l] = in ? s[l].image * p->groups * p->c * splane + iy * p->x.src + ix : -1;
+      }
+      for (int64_t c = 0; c < p->c; c++) {
+        T *d = dst + (c * taps + ty * p->x.taps + tx) * NR;
+        const T *from = src + c * splane;
+        for (int64_t l = 0; l < NR; l++) d[l] = off[l] < 0 ? 0 : from[off[l]];
+      }
+    }
+  }
+}
+
+/* ---- the tile */
+
+/* Where the places of a tile go. */
+typedef struct FN(cols) {
+  bool unit;               /* the chosen lanes of a vector lie side by side in the result */
+  uint32_t mask[8];
+  int64_t at[8];           /* unit: of the vector's first chosen lane */
+  int64_t off[FN(WIDE)];   /* otherwise: of every lane, -1 for none */
+} FN(cols);
+
+SNK_INLINE void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
+  if (w->unit) {
+    if (w->mask[q]) v_put(out + w->at[q], v, w->mask[q]);
+    return;
+  }
+  T t[L];
+  v_store(t, v);
+  for (int l = 0; l < L; l++)
+    if (w->off[q * L + l] >= 0) out[w->off[q * L + l]] = t[l];
+}
+
+SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *out,
+                         const T *bias) {
+  V acc[32];
+  T part[32 * L] __attribute__((aligned(64)));
+  int64_t mstep = p->dsty * p->dstx;
+  for (int64_t k0 = 0, k1;; k0 = k1) {
+    k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+    for (int64_t k = k0; k < k1; k++) {
+      const T *from = b + koff[k];
+      V bv[8];
+      for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * L);
+      for (int i = 0; i < mr; i++) {
+        V av = v_set1(a[i]);
+        for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
+      }
+      a += mr;
+    }
+    if (k0 > 0)
+      for (int i = 0; i < mr * nv; i++) acc[i] = v_load(part + i * L) + acc[i];
+    if (k1 >= p->k) break;
+    for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
+  }
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nv; j++) {
+      V v = acc[i * nv + j];
+      if (bias) v = v + v_set1(bias[i]);
+      FN(put)(w, out + i * mstep, v, j);
+    }
+}
+
+#define ARGS const snk_conv_pass *p, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *out, const T *bias
+typedef void FN(kernel)(ARGS);
+#define TILE(mr, nv) \
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, a, koff, b, w, out, bias); }
+#if MR == 12
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+#define TILES(mr) TILE(mr, 1) TILE(mr, 2)
+ROWS(TILES)
+TILE(1, 8)
+TILE(2, 4)
+TILE(3, 4)
+#define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
+#define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
+static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
+#undef TILE
+#undef TILES
+#undef ARGS
+#undef ROWS
+#undef NAME1
+#undef NAME2
+
+/* Vectors of a tile of mr rows: one to three rows are too few sums at once for two. */
+static int FN(widest)(int64_t m) { return m == 1 ? 8 : m <= 3 ? 4 : 2; }
+static FN(kernel) *FN(choose)(int64_t mr, int nv) {
+  if (nv <= 2) return FN(kernels)[nv - 1][mr];
+  return mr == 1 ? FN(SNK_CAT(tile1, 8)) : mr == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
+}
+
+/* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
+static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
+  int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
+  w->unit = p->unit;
+  for (int q = 0; q < nv; q++) {
+    uint32_t mask = 0;
+    w->at[q] = 0;
+    int64_t pos = at + q * L;
+    for (int l = 0; l < L;) {
+      int64_t run = p->pitch - col < L - l ? p->pitch - col : L - l, good = width - col;
+      if (good > run) good = run;
+      for (int64_t i = 0; i < run && !w->unit; i++) {
+        bool in = i < good && pos + l + i >= from && pos + l + i < p1;
+        w->off[q * L + l + i] = in ? row * p->y.ostep * p->dstx + (col + i) * p->x.ostep : -1;
+      }
+      if (w->unit && good > 0) {
+        int64_t lo = l, hi = l + good;
+        if (pos + lo < from) lo = from - pos < hi ? from - pos : hi;
+        if (pos + hi > p1) hi = p1 - pos > lo ? p1 - pos : lo;
+        if (hi > lo) {
+          if (mask == 0) w->at[q] = row * p->dstx + col + lo - l;
+          mask |= (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo);
+        }
+      }
+      l += (int)run;
+      col += run;
+      if (col >= p->pitch) col = 0, row++;
+    }
+    w->mask[q] = mask;
+  }
+}
+
+static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64_t p1, const void *ap, void *dst, const void *bias, int64_t t0,
+                     int64_t t1) {
+  FN(cols) w;
+  const T *src = srcp, *a = ap;
+  int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
+  int wide = FN(widest)(p->m);
+  for (int64_t at = p0; at < p1;) {
+    int64_t left = p1 - at, start = at;
+    int nv = left > 2 * L ? (left >= wide * L ? wide : 2) : left > L ? 2 : 1;
+    while (p->limit >= 0 && nv * L > p->limit) nv = nv > 2 ? 2 : 1; /* there is room for one vector at least */
+    if (p->limit >= 0 && start + nv * L > p->limit) start = p->limit - nv * L;
+    int64_t end = start + nv * L < p1 ? start + nv * L : p1;
+    FN(columns)(p, start, nv, at, end, &w);
+    for (int64_t t = t0; t < t1; t++) {
+      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
+      FN(choose)(mr, nv)(p, a + m0 * p->k, p->koff, src + start, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+    }
+    at = end;
+  }
+}
+
+static void FN(exact)(const snk_conv_pass *p, const void *panel, int64_t tile, const void *ap, void *dst, const void *bias, int64_t t0, int64_t t1) {
+  enum { NR = FN(NR) };
+  FN(spot) s[NR];
+  FN(cols) w = {.unit = false};
+  FN(spots)(p, tile, s);
+  int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
+  for (int l = 0; l < NR; l++)
+    w.off[l] = s[l].image < 0 ? -1 : s[l].image * p->groups * p->m * mstep + s[l].y * p->y.ostep * p->dstx + s[l].x * p->x.ostep;
+  bool whole = true;
+  for (int l = 0; l < NR; l++) whole &= w.off[l] >= 0 && w.off[l] == w.off[l / L * L] + l % L;
+  if (whole) {
+    w.unit = true;
+    for (int q = 0; q < 2; q++) w.mask[q] = (uint32_t)(((uint64_t)1 << L) - 1), w.at[q] = w.off[q * L];
+  }
+  for (int64_t t = t0; t < t1; t++) {
+    int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
+    FN(kernels)[1][mr](p, (const T *)ap + m0 * p->k, p->koff, panel, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+  }
+}
+
+/* ---- the weight's gradient: mr planes of the gradient times nk shifted planes of the source, summed over places and images */
+
+SNK_INLINE void FN(product)(const int mr, const int nk, const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out) {
+  V acc[32];
+  for (int i = 0; i < mr * nk; i++) acc[i] = v_zero();
+  const T *b[6];
+  for (int j = 0; j < nk; j++) b[j] = x + koff[j];
+  for (int64_t image = 0; image < w->images; image++) {
+    const T *gi = g + image * w->gimage;
+    int64_t xi = image * w->ximage;
+    for (int64_t v = 0; v < w->vectors; v++) {
+      uint32_t mask = w->masks[v];
+      if (v == w->vectors - 1) mask &= w->last;
+      V gv[4];
+      if (mask == (uint32_t)(((uint64_t)1 << L) - 1)) {
+        for (int i = 0; i < mr; i++) gv[i] = v_load(gi + i * w->gld + v * L);
+        for (int j = 0; j < nk; j++) {
+          V bv = v_load(b[j] + xi + v * L);
+          for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
+        }
+      } else {
+        for (int i = 0; i < mr; i++) gv[i] = v_take(gi + i * w->gld + v * L, mask);
+        for (int j = 0; j < nk; j++) {
+          V bv = v_take(b[j] + xi + v * L, mask);
+          for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
+        }
+      }
+    }
+  }
+  T total[32];
+  v_sums(acc, mr * nk, total);
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nk; j++) {
+      T *to = out + i * w->p->k + j;
+      *to = w->add ? *to + total[i * nk + j] : total[i * nk + j];
+    }
+}
+
+#define PARGS const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out
+typedef void FN(producer)(PARGS);
+#define PRODUCT(mr, nk) \
+  static void FN(SNK_CAT(product##mr, nk))(PARGS) { FN(product)(mr, nk, w, g, x, koff, out); }
+#define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4) PRODUCT(mr, 5) PRODUCT(mr, 6)
+#define PNAME(mr, nk) FN(SNK_CAT(product##mr, nk))
+#define PNAMES(mr) {NULL, PNAME(mr, 1), PNAME(mr, 2), PNAME(mr, 3), PNAME(mr, 4), PNAME(mr, 5), PNAME(mr, 6)}
+PRODUCTS(1)
+PRODUCTS(2)
+PRODUCTS(3)
+PRODUCTS(4)
+static FN(producer) *const FN(producers)[5][7] = {{NULL}, PNAMES(1), PNAMES(2), PNAMES(3), PNAMES(4)};
+#undef PARGS
+#undef PRODUCT
+#undef PRODUCTS
+#undef PNAME
+#undef PNAMES
+
+static void FN(grad)(const snk_conv_grad *w) {
+  int64_t k = w->p->k, rows = w->m1 - w->m0, mtiles = snk_conv_tiles(rows, GM), ktiles = snk_conv_tiles(k, GK);
+  for (int64_t j0 = 0; j0 < ktiles; j0 += 8) /* as much of the source as stays in the second cache */
+    for (int64_t i = 0; i < mtiles; i++) {
+      int64_t m = snk_conv_tile_at(rows, mtiles, i), mr = snk_conv_tile_at(rows, mtiles, i + 1) - m;
+      for (int64_t j = j0; j < ktiles && j < j0 + 8; j++) {
+        int64_t k0 = snk_conv_tile_at(k, ktiles, j), nk = snk_conv_tile_at(k, ktiles, j + 1) - k0;
+        FN(producers)[mr][nk](w, (const T *)w->g + m * w->gld, w->x, w->p->koff + k0, (T *)w->out + (w->m0 + m) * k + k0);
+      }
+    }
+}

@@ -1,0 +1,64 @@
+/* pool.c - planes shared out among the threads. */
+#include "calc/pool.h"
+#include "base/thread.h"
+
+typedef struct job {
+  const snk_pool_shape *max;
+  const snk_mean_shape *mean;
+  const snk_pool_type *t;
+  int what;                 /* of a maximum: 0 forward, 1 backward, 2 pick; of a mean: 3, 4 */
+  int64_t size, in, out;    /* of an element, of planes */
+  const char *a, *b;
+  char *to;
+} job;
+
+static void task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  void *row = sn_scratch(worker);
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t in = i * j->in * j->size, out = i * j->out * j->size;
+    switch (j->what) {
+    case 0: j->t->max(j->max, j->a + in, j->to + out, row); break;
+    case 1: j->t->max_back(j->max, j->a + out, j->b + in, j->to + in); break;
+    case 2: j->t->pick(j->max, j->a + in, j->b + in, j->to + out); break;
+    case 3: j->t->mean(j->mean, j->a + in, j->to + out, row); break;
+    default: j->t->mean_back(j->mean, j->a + out, j->to + in, row); break;
+    }
+  }
+}
+
+static void share(job *j, int64_t planes, bool f64) {
+  j->t = f64 ? &snk_pool_now()->f64 : &snk_pool_now()->f32;
+  j->size = f64 ? 8 : 4;
+  int64_t work = j->in + 4 * j->out;
+  sn_parallel(planes, 1 + 32768 / (work + 1), task, j);
+}
+
+static job job_max(const snk_pool_shape *s, int what) { return (job){.max = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out}; }
+static job job_mean(const snk_mean_shape *s, int what) { return (job){.mean = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out}; }
+
+void snk_max_pool(const snk_pool_shape *s, const void *x, void *y) {
+  job j = job_max(s, 0);
+  j.a = x, j.to = y;
+  share(&j, s->planes, s->f64);
+}
+void snk_max_pool_backward(const snk_pool_shape *s, const void *gy, const void *x, void *gx) {
+  job j = job_max(s, 1);
+  j.a = gy, j.b = x, j.to = gx;
+  share(&j, s->planes, s->f64);
+}
+void snk_max_pool_pick(const snk_pool_shape *s, const void *g, const void *x, void *y) {
+  job j = job_max(s, 2);
+  j.a = g, j.b = x, j.to = y;
+  share(&j, s->planes, s->f64);
+}
+void snk_mean_pool(const snk_mean_shape *s, const void *x, void *y) {
+  job j = job_mean(s, 3);
+  j.a = x, j.to = y;
+  share(&j, s->planes, s->f64);
+}
+void snk_mean_pool_backward(const snk_mean_shape *s, const void *gy, void *gx) {
+  job j = job_mean(s, 4);
+  j.a = gy, j.to = gx;
+  share(&j, s->planes, s->f64);
+}

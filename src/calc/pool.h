@@ -1,0 +1,49 @@
+/* pool.h - pooling: the largest or the mean of windows of planes. A plane is one worker's, so every sum has one order.
+ *
+ * Of equal largest numbers the first (row by row) wins, and the first NaN wins over all. The place of the winner is not kept: the backward
+ * compares again, which costs less than writing and reading places.
+ */
+#ifndef SNK_POOL_H
+#define SNK_POOL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "calc/isa.h"
+
+typedef struct snk_pool_axis { int64_t in, out, k, stride, pad, dilation; } snk_pool_axis;
+typedef struct snk_pool_shape {
+  bool f64;
+  int64_t planes;
+  snk_pool_axis y, x;
+} snk_pool_shape;
+
+/* Means: output i of a direction is the sum of positions lo[i] .. hi[i]-1 over count[i]. */
+typedef struct snk_mean_axis { int64_t in, out; const int64_t *lo, *hi, *count; } snk_mean_axis;
+typedef struct snk_mean_shape {
+  bool f64;
+  int64_t planes;
+  double divisor;   /* 0: the counts of both directions multiplied */
+  bool pairs;       /* all windows are two by two, side by side */
+  snk_mean_axis y, x;
+} snk_mean_shape;
+
+/* sn_scratch_reserve: one row of a plane. */
+static inline size_t snk_pool_worker(bool f64, int64_t width) { return (size_t)(width + 64) * (f64 ? 8 : 4); }
+
+void snk_max_pool(const snk_pool_shape *s, const void *x, void *y);
+void snk_max_pool_backward(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
+void snk_max_pool_pick(const snk_pool_shape *s, const void *g, const void *x, void *y); /* g at the winners' places */
+void snk_mean_pool(const snk_mean_shape *s, const void *x, void *y);
+void snk_mean_pool_backward(const snk_mean_shape *s, const void *gy, void *gx);
+
+/* ---- the instruction set's part: one plane; row is the worker's */
+typedef struct snk_pool_type {
+  void (*max)(const snk_pool_shape *s, const void *x, void *y, void *row);
+  void (*max_back)(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
+  void (*pick)(const snk_pool_shape *s, const void *g, const void *x, void *y);
+  void (*mean)(const snk_mean_shape *s, const void *x, void *y, void *row);
+  void (*mean_back)(const snk_mean_shape *s, const void *gy, void *gx, void *row);
+} snk_pool_type;
+typedef struct snk_pool { snk_pool_type f32, f64; } snk_pool;
+SNK_TABLE(pool)
+#endif

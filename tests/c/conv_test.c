@@ -1,0 +1,116 @@
+/* conv_test.c - convolution and its gradients against plain loops over random shapes, and equal bits for one to four threads. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/thread.h"
+#include "calc/conv.h"
+#include "check.h"
+
+static uint64_t state = 4711;
+static uint32_t draw(void) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(state >> 33);
+}
+static int64_t upto(int64_t n) { return 1 + (int64_t)(draw() % (uint32_t)n); }
+static double number(void) { return (double)draw() / 1073741824.0 - 1.0; }
+
+static void *numbers(int64_t n, bool f64) { /* an exact block, so that a sanitizer sees the first read beyond it */
+  void *p = malloc((size_t)n * (f64 ? 8 : 4) + 1);
+  for (int64_t i = 0; i < n; i++)
+    if (f64) ((double *)p)[i] = number();
+    else ((float *)p)[i] = (float)number();
+  return p;
+}
+static double get(const void *p, int64_t i, bool f64) { return f64 ? ((const double *)p)[i] : (double)((const float *)p)[i]; }
+
+static snk_conv_axis axis(int64_t most, int64_t kmost) {
+  for (;;) {
+    snk_conv_axis a = {.in = upto(most), .k = upto(kmost), .stride = draw() % 3 ? 1 : upto(3), .pad = draw() % 2 ? 0 : upto(4), .dilation = draw() % 4 ? 1 : upto(3)};
+    int64_t room = a.in + 2 * a.pad - (a.k - 1) * a.dilation - 1;
+    if (room < 0) continue;
+    a.out = room / a.stride + 1;
+    return a;
+  }
+}
+
+/* Plain loops: y, gx and gw in double. */
+static void plain(const snk_conv_shape *s, const void *x, const void *w, const void *bias, const void *gy, double *y, double *gx, double *gw) {
+  int64_t at = 0;
+  for (int64_t n = 0; n < s->n; n++)
+    for (int64_t o = 0; o < s->groups * s->co; o++)
+      for (int64_t i = 0; i < s->y.out; i++)
+        for (int64_t j = 0; j < s->x.out; j++, at++) {
+          double sum = get(bias, o, s->f64), g = get(gy, at, s->f64);
+          for (int64_t c = 0; c < s->ci; c++)
+            for (int64_t r = 0; r < s->y.k; r++)
+              for (int64_t q = 0; q < s->x.k; q++) {
+                int64_t iy = i * s->y.stride + r * s->y.dilation - s->y.pad, ix = j * s->x.stride + q * s->x.dilation - s->x.pad;
+                if (iy < 0 || iy >= s->y.in || ix < 0 || ix >= s->x.in) continue;
+                int64_t xa = ((n * s->groups * s->ci + o / s->co * s->ci + c) * s->y.in + iy) * s->x.in + ix;
+                int64_t wa = ((o * s->ci + c) * s->y.k + r) * s->x.k + q;
+                sum += get(x, xa, s->f64) * get(w, wa, s->f64);
+                gx[xa] += g * get(w, wa, s->f64);
+                gw[wa] += g * get(x, xa, s->f64);
+              }
+          y[at] = sum;
+        }
+}
+
+static int differs(const void *got, const double *want, int64_t n, bool f64, double scale) {
+  double tol = (f64 ? 1e-13 : 1e-5) * scale;
+  for (int64_t i = 0; i < n; i++)
+    if (!(fabs(get(got, i, f64) - want[i]) <= tol * (1 + fabs(want[i])))) return 1;
+  return 0;
+}
+
+/* Runs one of the three on 1 to 4 threads; the bits must be equal. */
+static int threads_agree(const snk_conv_shape *s, int what, const void *a, const void *b, const void *bias, void *out, int64_t n) {
+  size_t scratch, worker, bytes = (size_t)n * (s->f64 ? 8 : 4);
+  snk_conv_space(s, what, &scratch, &worker);
+  void *room = malloc(scratch), *again = malloc(bytes + 1);
+  int ok = 1;
+  for (int t = 1; t <= 4; t++) {
+    sn_threads_set(t);
+    if (sn_scratch_reserve(worker) < 0) ok = 0;
+    void *to = t == 1 ? out : again;
+    memset(to, 0x7f, bytes);
+    if (what == SNK_CONV_FORWARD) snk_conv_forward(s, a, b, bias, to, room);
+    else if (what == SNK_CONV_INPUT) snk_conv_backward_input(s, a, b, NULL, to, room);
+    else snk_conv_backward_weight(s, a, b, to, room);
+    if (t > 1 && memcmp(out, again, bytes) != 0) ok = 0;
+  }
+  free(room), free(again);
+  return ok;
+}
+
+static int one(int round) {
+  int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
+  snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels), .co = upto(channels)};
+  if (draw() % 4 == 0) s.ci = 1;
+  if (draw() % 4 == 0) s.co = upto(3);
+  s.y = axis(big, 5), s.x = axis(big, 5);
+  int64_t nx = s.n * s.groups * s.ci * s.y.in * s.x.in, ny = s.n * s.groups * s.co * s.y.out * s.x.out;
+  int64_t nw = s.groups * s.co * s.ci * s.y.k * s.x.k;
+  void *x = numbers(nx, s.f64), *w = numbers(nw, s.f64), *gy = numbers(ny, s.f64), *bias = numbers(s.groups * s.co, s.f64);
+  void *y = numbers(ny, s.f64), *gx = numbers(nx, s.f64), *gw = numbers(nw, s.f64);
+  double *py = calloc((size_t)ny, 8), *px = calloc((size_t)nx, 8), *pw = calloc((size_t)nw, 8);
+  plain(&s, x, w, bias, gy, py, px, pw);
+  int bad = 0;
+  if (!threads_agree(&s, SNK_CONV_FORWARD, x, w, bias, y, ny)) bad |= 1;
+  if (!threads_agree(&s, SNK_CONV_INPUT, gy, w, NULL, gx, nx)) bad |= 2;
+  if (!threads_agree(&s, SNK_CONV_WEIGHT, x, gy, NULL, gw, nw)) bad |= 4;
+  if (differs(y, py, ny, s.f64, 4)) bad |= 8;
+  if (differs(gx, px, nx, s.f64, 4)) bad |= 16;
+  if (differs(gw, pw, nw, s.f64, 30)) bad |= 32;
+  if (bad)
+    printf("round %d: %d; %s n %d g %d ci %d co %d; y in %d k %d s %d p %d d %d; x in %d k %d s %d p %d d %d\n", round, bad, s.f64 ? "f64" : "f32", (int)s.n,
+           (int)s.groups, (int)s.ci, (int)s.co, (int)s.y.in, (int)s.y.k, (int)s.y.stride, (int)s.y.pad, (int)s.y.dilation, (int)s.x.in, (int)s.x.k,
+           (int)s.x.stride, (int)s.x.pad, (int)s.x.dilation);
+  free(x), free(w), free(gy), free(bias), free(y), free(gx), free(gw), free(py), free(px), free(pw);
+  return bad == 0;
+}
+
+int main(void) {
+  for (int round = 0; round < 400; round++) CHECK(one(round));
+  return CHECK_DONE();
+}
