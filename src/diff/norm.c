@@ -190,7 +190,7 @@ static int back_group(sno_back *b) {
   return 0;
 }
 
-/*** group_norm(x, weight?, bias?, groups, {epsilon = 1e-5})
+/*** group_norm(x, groups, weight?, bias?, {epsilon = 1e-5})
  * Normalises the channels of each example (n x channels x ...) in `groups` groups of equal size; `weight` and `bias` have a number for each channel.
  * @math y = \frac{x - \mu_g}{\sqrt{\sigma_g^2 + \epsilon}}\, w_c + b_c
  * @grad \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad g = \bar y\, w_c
@@ -198,6 +198,6 @@ static int back_group(sno_back *b) {
  * @see layer_norm
  */
 const sno_op sno_op_group_norm = {
-    .name = "group_norm", .args = "x weight? bias? groups:int epsilon:num=1e-5", .flags = SNO_VIEW, .nout = 1, .infer = infer_group, .backward = back_group,
-    .samples = "f(2,4,3), p(4), f(4), {groups=2}; f(3,4), {groups=2}; f(1,6,2,2), p(6), {groups=3}",
-    .wrong = "f(2,5), {groups=2} => cannot be divided into 2 groups; f(4), {groups=1} => wants n x channels; f(2,4), p(3), {groups=2} => weight is 3"};
+    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_VIEW, .nout = 1, .infer = infer_group, .backward = back_group,
+    .samples = "f(2,4,3), 2, p(4), f(4); f(3,4), 2; f(1,6,2,2), 3, p(6)",
+    .wrong = "f(2,5), 2 => cannot be divided into 2 groups; f(4), 1 => wants n x channels; f(2,4), 2, p(3) => weight is 3"};
