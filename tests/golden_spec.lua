@@ -15,7 +15,7 @@ local function make(kind, seed, shape)
   local classes = tonumber(kind:match("^i(%d+)$"))
   if classes then
     local v = {}
-    for i = 0, n - 1 do v[i + 1] = (i * 5 + seed) % classes + 1 end
+    for i = 0, n - 1 do v[i + 1] = (i * 7 + i // 3 + seed) % classes + 1 end
     return sn.tensor(v, { dtype = "int64" }):reshape(table.unpack(shape))
   end
   local v = raw(n, seed)

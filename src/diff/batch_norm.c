@@ -226,6 +226,6 @@ const sno_op sno_op_batch_norm = {
     .name = "batch_norm", .args = "x weight? bias? running_mean? running_var? training:bool=true momentum:num=0.1 epsilon:num=1e-5", .flags = SNO_VIEW,
     .nout = 1, .infer = infer_batch_norm, .backward = back_batch_norm,
     .samples = "f(4,3), p(3), f(3); f(2,3,4), p(3), f(3); f(4,3,2), p(3), f(3), sn.zeros(3), sn.ones(3); f(2,3,2,2), p(3), f(3), f(3), p(3), {training=false};"
-               " f(5,3); f(3,2), p(2), f(2), f(2), p(2), {training=false}; f(2,2,19), p(2); f(3,18), p(18), f(18)",
+               " f(5,3); f(3,2), p(2), f(2), f(2), p(2), {training=false}; f(2,2,19), p(2); d(3,18), p(18), f(18)",
     .wrong = "f(1,3) => more than 1 value per channel; f(4,3), p(2) => weight is float32 2; f(4) => wants n x channels;"
              " f(4,3), {training=false} => must be given; f(4,3), p(3), f(3), f(3) => go together; i(1,5,4,3) => wants floating numbers"};

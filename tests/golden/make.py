@@ -25,7 +25,7 @@ def make(kind, shape, seed):
     for d in shape:
         n *= d
     if isinstance(kind, tuple):
-        return torch.tensor([(i * 5 + seed) % kind[1] for i in range(n)], dtype=torch.int64).reshape(shape)
+        return torch.tensor([(i * 7 + i // 3 + seed) % kind[1] for i in range(n)], dtype=torch.int64).reshape(shape)
     v = torch.tensor(raw(n, seed), dtype=D).reshape(shape)
     if kind in ("p", "v"):
         v = v.abs() + 0.3
@@ -93,6 +93,25 @@ case("batch_norm eval", [N, ("w", "f", (2,), 1), ("b", "f", (2,), 2), ("m", "k",
 case("layer_norm", [("x", "f", (3, 4, 5), 8), ("w", "f", (4, 5), 1), ("b", "f", (4, 5), 2)], "LAYER_NORM",
      lambda x, w, b: F.layer_norm(x, (4, 5), w, b))
 
+X3, Y3 = ("x", "f", (2, 5, 7), 3), ("y", ("i", 5), (2, 7), 1)
+case("cross_entropy 3-d", [X3, Y3, ("w", "v", (5,), 4)], "sn.cross_entropy(x, y, {weight=w, label_smoothing=0.1, ignore_index=2})",
+     lambda x, y, w: F.cross_entropy(x, y, weight=w, label_smoothing=0.1, ignore_index=1))
+case("cross_entropy none", [X3, Y3], "sn.cross_entropy(x, y, {reduction='none'})", lambda x, y: F.cross_entropy(x, y, reduction="none"))
+case("cross_entropy probabilities", [L, ("t", "pos", (4, 5), 7), ("w", "v", (5,), 4)], "sn.cross_entropy(x, t, {weight=w, label_smoothing=0.1})",
+     lambda x, t, w: F.cross_entropy(x, t, weight=w, label_smoothing=0.1))
+case("nll_loss weight ignore", [("x", "s", (4, 5), 5), Y, ("w", "v", (5,), 4)], "sn.nll_loss(x, y, w, {ignore_index=3})",
+     lambda x, y, w: F.nll_loss(x, y, weight=w, ignore_index=2))
+case("smooth_l1_loss", [L, ("t", "f", (4, 5), 7)], "sn.smooth_l1_loss(x, t, {beta=0.7})", lambda x, t: F.smooth_l1_loss(x, t, beta=0.7))
+case("kl_div", [("x", "s", (4, 5), 5), ("t", "pos", (4, 5), 7)], "sn.kl_div(x, t, {reduction='batchmean'})", lambda x, t: F.kl_div(x, t, reduction="batchmean"))
+case("bce weight", [("x", "u", (4, 5), 5), ("t", "u", (4, 5), 7), ("w", "v", (5,), 2)], "sn.binary_cross_entropy(x, t, w)",
+     lambda x, t, w: F.binary_cross_entropy(x, t, weight=w))
+case("bce_with_logits pos_weight", [L, ("t", "u", (4, 5), 7), ("w", "v", (5,), 2), ("q", "v", (5,), 9)], "sn.bce_with_logits(x, t, w, q, {reduction='sum'})",
+     lambda x, t, w, q: F.binary_cross_entropy_with_logits(x, t, weight=w, pos_weight=q, reduction="sum"))
+case("batch_norm 2-d", [("x", "f", (6, 3), 4), ("w", "f", (3,), 1), ("b", "f", (3,), 2)], "sn.batch_norm(x, w, b)",
+     lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True))
+case("group_norm", [("x", "f", (2, 4, 5), 8), ("w", "f", (4,), 1), ("b", "f", (4,), 2)], "sn.group_norm(x, 2, w, b)", lambda x, w, b: F.group_norm(x, 2, w, b))
+case("rms_norm", [("x", "f", (3, 5), 8), ("w", "f", (5,), 1)], "sn.rms_norm(x, w, {epsilon=1e-4})", lambda x, w: F.rms_norm(x, (5,), w, eps=1e-4))
+
 E = ("x", "f", (3, 4), 9)
 for name in ("sigmoid", "softplus", "logsigmoid", "silu", "mish", "selu", "elu", "hardswish", "hardsigmoid", "hardtanh", "relu6", "softsign", "gelu", "erf", "tanh", "expm1"):
     f = getattr(F, name, None) or getattr(torch, name)
@@ -146,7 +165,7 @@ optimizer("AdamW", "sn.AdamW(p, {lr=0.01, weight_decay=0.1})", torch.optim.AdamW
 LUA = {
     "BATCH_NORM_TRAIN": "sn.batch_norm(x, w, b, nil, nil, {training=true})",
     "BATCH_NORM_EVAL": "sn.batch_norm(x, w, b, m, v, {training=false})",
-    "LAYER_NORM": "sn.layer_norm(x, w, b, {dims=2})",
+    "LAYER_NORM": "sn.layer_norm(x, w, b, {ndim=2})",
     "PAD": "sn.pad(x, {1,2,0,1}, {value=0.5})",
 }
 
