@@ -22,7 +22,11 @@ typedef struct snn_class {
   snn_family family;
   const char *args;        /* constructor's arguments */
   bool children;           /* takes layers as positional arguments, after which come the options (Sequential, Residual) */
-  bool linear_head;        /* activation classes a loss may be computed before: see snn_loss_logits */
+  bool linear_head;        /* activation classes a loss may be computed before (snn_loss_logits); of optimizers: weight decay apart from the gradient */
+  bool slots;              /* build makes tensors, so the input's shape must be known before they are asked for */
+  const char *op;          /* activations: the operation, whose options are the class's arguments in the same order; optimizers: the update */
+  const char *head;        /* losses with `logits`: the activation they take the place of */
+  const char *const *states; /* optimizers: names of what is kept for each parameter, NULL-terminated */
   size_t size;             /* of the object's struct; 0: sizeof(snn_obj) */
   int (*init)(snn_obj *o);                                       /* checks o->val; may be NULL. -1 after sn_fail */
   int (*build)(snn_obj *o, const snn_shape *in, snn_shape *out); /* checks, makes the slots on the first call; NULL: out = in */
@@ -31,6 +35,8 @@ typedef struct snn_class {
   snt_tensor *(*logits)(snn_obj *o, snt_tensor *logits, snt_tensor *target); /* losses on probabilities: the same from logits; may be NULL */
   int (*fill)(snn_obj *o, snt_tensor *t, double fan_in, double fan_out);     /* initialisers */
   int (*step)(snn_obj *o);                                       /* optimizers */
+  bool (*inshape)(const snn_obj *o, snn_shape *in);              /* the input's shape where the arguments say it; NULL: argument `inshape` */
+  void (*describe)(const snn_obj *o, char *buf, size_t n);       /* what follows the class name ("784 -> 200"); NULL: nothing */
   void (*free)(snn_obj *o);                                      /* what the class itself holds; may be NULL */
 } snn_class;
 
@@ -64,13 +70,20 @@ static inline sno_val snn_arg_obj(snn_obj *o) { return (sno_val){.kind = SNO_FOR
 int snn_set_name(snn_obj *o, const char *name);
 const sno_val *snn_arg(const snn_obj *o, const char *name);/* a constructor argument; asserts that it exists */
 const char *snn_describe(const snn_obj *o, char *buf, size_t n); /* "Dense 784 -> 200" */
+#define SNN_DESCRIBE(o) snn_describe(o, (char[160]){0}, 160)
+const char *snn_name(const snn_obj *o);                    /* of its class; of a layer from outside the name it was given there */
+/* Tensors among the constructor's arguments (a loss's class weights): kept in a slot of that name, no parameter. t may be NULL. */
+int snn_set_tensor(snn_obj *o, const char *name, snt_tensor *t);
+snt_tensor *snn_get_tensor(const snn_obj *o, const char *name); /* NULL if there is none */
 
 /* ---- layers */
 int snn_build(snn_obj *o, const snn_shape *in, snn_shape *out);    /* idempotent for equal `in`; out may be NULL */
-snt_tensor *snn_forward(snn_obj *o, snt_tensor *x);                /* builds at first call; scope-owned */
+snt_tensor *snn_forward(snn_obj *o, snt_tensor *x);                /* builds at first call; scope-owned; errors begin with the layer's description */
+bool snn_declared(const snn_obj *o, snn_shape *in);                /* is the input's shape known, by building or by arguments? */
 void snn_train(snn_obj *o, bool on);                               /* with everything inside */
 int snn_add_child(snn_obj *o, snn_obj *child);                     /* Sequential; retains */
-/* Every tensor by dotted name ("0.weight", "bn.running_mean"), children in order; stops at the first non-zero return and gives it. */
+/* Every tensor by dotted name ("0.weight", "bn.running_mean"), children in order; stops at the first non-zero return and gives it. Builds
+ * what can be built; -1 after sn_fail where a shape is not known. prefix: "" or ends in a dot. */
 typedef int snn_visit(void *ctx, const char *name, snt_tensor **t, bool param);
 int snn_walk(snn_obj *o, const char *prefix, snn_visit *fn, void *ctx);
 int64_t snn_count(snn_obj *o, bool params_only);                   /* elements */
@@ -118,6 +131,7 @@ void snn_optim_set_iterations(snn_obj *o, int64_t n);
 int snn_optim_walk(snn_obj *o, snn_visit *fn, void *ctx);
 
 /* ---- inside nn: calling operations by name with options by name */
+const sno_op *snn_find_op(const char *name);               /* NULL after sn_fail */
 typedef struct snn_opt { const char *name; sno_val v; } snn_opt;
 snt_tensor *snn_op(const char *op, int nin, snt_tensor *const *in, int nopt, const snn_opt *opt);
 int snn_op_list(const char *op, int nlist, int nin, snt_tensor *const *in, int nopt, const snn_opt *opt); /* in-place list operations */
@@ -126,5 +140,16 @@ int snn_op_list(const char *op, int nlist, int nin, snt_tensor *const *in, int n
 /* Make slot k a new float32 tensor filled by `init` (or by `usual`, a class name, when init is NULL); parameters get requires_grad. */
 int snn_slot_new(snn_obj *o, int k, const char *name, bool param, int ndim, const int64_t *shape, snn_obj *init, const char *usual);
 snn_obj *snn_arg_object(const snn_obj *o, const char *name, snn_family f, int *bad); /* NULL when absent; *bad = -1 after sn_fail */
+snt_tensor *snn_run(snn_obj *o, snt_tensor *x);            /* snn_forward without words in front of errors: for containers, which have their own */
+snt_tensor *snn_activate(snn_obj *o, snt_tensor *x);       /* by argument `activation`, if it was given */
+int snn_check_inshape(const snn_obj *o, const snn_shape *in); /* against argument `inshape`, if it was given */
+bool snn_same_shape(const snn_shape *a, const snn_shape *b);
+#define SNN_SHAPE(s) snt_shape_str((s)->ndim, (s)->d, (char[96]){0}, 96)
+snt_tensor *snn_dense_affine(snn_obj *o, snt_tensor *x);   /* Dense and the convolutions before their activation */
+snt_tensor *snn_conv_affine(snn_obj *o, snt_tensor *x);
+void snn_outside_train(snn_obj *o, bool on);               /* outside.c: the body's own layers */
+int snn_outside_walk(snn_obj *o, const char *prefix, snn_visit *fn, void *ctx);
+static inline bool snn_flag(const snn_obj *o, const char *name) { return snn_arg(o, name)->i != 0; }
+static inline double snn_number(const snn_obj *o, const char *name) { return snn_arg(o, name)->d; }
 
 #endif
