@@ -34,9 +34,9 @@ static int build_chain(snn_obj *o, const snn_shape *in, snn_shape *out) {
   for (int i = 0; i < o->nchild; i++) {
     snn_shape to;
     if (snn_build(o->child[i], &s, &to) < 0) {
-      char from[128] = "";
-      if (i > 0) snprintf(from, sizeof from, "layer %d gives %s: ", i, SNN_SHAPE(&s));
-      if (*from) sn_fail_prefix("%s", from);
+      char text[600];
+      snprintf(text, sizeof text, "%s", sn_error_message());
+      if (i > 0 && sn_error_code() == SN_ERROR_USER) sn_fail("%s, from layer %d (%s)", text, i, SNN_SHAPE(&s));
       return prefixed(o, i);
     }
     s = to;

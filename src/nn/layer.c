@@ -102,7 +102,8 @@ snt_tensor *snn_run(snn_obj *o, snt_tensor *x) {
 
 snt_tensor *snn_forward(snn_obj *o, snt_tensor *x) {
   snt_tensor *y = snn_run(o, x);
-  if (y == NULL && x) sn_fail_prefix("%s%s%s%s: ", o->name ? "'" : "", o->name ? o->name : "", o->name ? "' " : "", SNN_DESCRIBE(o));
+  if (y == NULL && x && (o->name || !o->cls->children)) /* a container's errors begin with the layer inside */
+    sn_fail_prefix("%s%s%s%s: ", o->name ? "'" : "", o->name ? o->name : "", o->name ? "' " : "", SNN_DESCRIBE(o));
   return y;
 }
 

@@ -95,7 +95,7 @@ static int build_layer(snn_obj *o, const snn_shape *in, snn_shape *out) {
 static snt_tensor *forward_layer(snn_obj *o, snt_tensor *x) {
   const sno_val *s = snn_arg(o, "shape");
   return snn_op("layer_norm", 3, (snt_tensor *[]){x, snn_get_tensor(o, "weight"), snn_get_tensor(o, "bias")},
-                SNN_OPTS({"dims", sno_int(s->absent ? 1 : s->n)}, {"epsilon", *snn_arg(o, "epsilon")}));
+                SNN_OPTS({"ndim", sno_int(s->absent ? 1 : s->n)}, {"epsilon", *snn_arg(o, "epsilon")}));
 }
 
 static void describe_layer(const snn_obj *o, char *buf, size_t n) {

@@ -368,7 +368,7 @@ static int add(lua_State *L) {
   snn_obj *p[2] = {check_family(L, SNN_LAYER, "add"), snl_test_object(L, 2)};
   if (p[1] == NULL) return snl_error(L, "%s: add wants a layer, got a %s%s", snn_name(p[0]), luaL_typename(L, 2), lua_isfunction(L, 2) ? "; a class is called to make one" : "");
   snl_run(L, 0, body_add, p);
-  snl_hold(L, 1, 2);
+  snl_keep(L, 1, 2);
   lua_settop(L, 1);
   return 1;
 }

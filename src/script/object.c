@@ -62,7 +62,7 @@ bool snl_push_known(lua_State *L, const snn_obj *o) {
   return known;
 }
 
-void snl_hold(lua_State *L, int box, int i) {
+void snl_keep(lua_State *L, int box, int i) {
   box = lua_absindex(L, box);
   i = lua_absindex(L, i);
   luaL_checkstack(L, 4, NULL);
@@ -83,13 +83,13 @@ static void hold_all(lua_State *L, int box, const snn_obj *o) {
   luaL_checkstack(L, 4, NULL);
   for (int i = 0; i < o->nchild; i++)
     if (snl_push_known(L, o->child[i])) {
-      snl_hold(L, box, -1);
+      snl_keep(L, box, -1);
       lua_pop(L, 1);
     }
   for (int i = 0; i < o->nval; i++) {
     const snn_obj *x = o->val[i].kind == SNO_FOREIGN && !o->val[i].absent ? snn_from_foreign(o->val[i].p) : NULL;
     if (x && snl_push_known(L, x)) {
-      snl_hold(L, box, -1);
+      snl_keep(L, box, -1);
       lua_pop(L, 1);
     }
   }

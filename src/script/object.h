@@ -18,7 +18,7 @@ snn_obj *snl_check_object(lua_State *L, int i);         /* raises */
 void snl_enter_object(lua_State *L, int i);             /* the full box at i is the one of its object from now on; may raise */
 bool snl_push_known(lua_State *L, const snn_obj *o);    /* its box, if it has one: else pushes nothing; never raises (two slots of stack) */
 void snl_push_object(lua_State *L, snn_obj *o);         /* its box, made if it has none; may raise */
-void snl_hold(lua_State *L, int box, int i);            /* the box at `box` holds the value at i; may raise */
+void snl_keep(lua_State *L, int box, int i);            /* the box at `box` holds the value at i; may raise */
 const char *snl_family(const snn_obj *o);
 void snl_push_config(lua_State *L, snn_obj *o);         /* {class=, name=, args=, children=}; may raise */
 int snl_from_config(lua_State *L);                      /* a lua_CFunction: config table to object */
