@@ -17,8 +17,63 @@ end
 -- sn.data.idx(path): the tensor in an IDX file (.gz or plain), or nil, message.
 function M.idx(path) return core.read_idx(path) end
 
--- sn.data.csv(path or {text=…}, options): numbers as a tensor, the header, the words of the label column; or nil, "file:line: …".
-function M.csv(path, options) return core.read_csv(path, options) end
+local CSV = {
+  header = kind.flag, separator = kind.text, skip = kind.integer, label = kind.any, classes = kind.any, strings = kind.flag,
+  missing = function(v) if type(v) ~= "number" then return "a number (0/0 is nan)" end end,
+  dtype = kind.words("float32", "float64"),
+}
+
+-- Takes column p out of a matrix: what is left, and the column.
+local function take(x, p)
+  local n = x:size(2)
+  local parts = {}
+  if p > 1 then parts[1] = x:narrow(2, 1, p - 1) end
+  if p < n then parts[#parts + 1] = x:narrow(2, p + 1, n - p) end
+  local rest = #parts == 2 and core.cat(parts, 2) or #parts == 1 and parts[1]:contiguous() or x:narrow(2, 1, 0):contiguous()
+  return rest, x:select(2, p):contiguous()
+end
+
+-- sn.data.csv(path or {text=…}, options) -> a table, or nil, "file:line: …":
+--   X (rows x columns of numbers), names (of these columns, from the header, else their numbers), rows,
+--   y and classes: the column label = name or number (-1 is the last); words become classes 1..C, sorted, numbers stay numbers unless
+--   classes = true, or the list of classes that another file had;
+--   text[name] = {codes = tensor, words = {…}} of each other column of words, or its strings with strings = true.
+-- Options: header (by default: unless the first line has a number), separator = ",", skip = lines before the table,
+-- missing = the number that an empty field becomes (else it is an error), dtype = "float32".
+function M.csv(path, options)
+  local o = check.options("data.csv", options, CSV)
+  if type(path) ~= "string" and not (type(path) == "table" and type(path.text) == "string") then
+    check.fail("data.csv: wants a path, or {text = …}, got %s", check.show(path))
+  end
+  local label, classes = o.label, o.classes
+  if label ~= nil and type(label) ~= "string" and math.type(label) ~= "integer" then
+    check.fail("data.csv: label is %s; it wants to be the name of a column or its number", check.show(label))
+  end
+  if classes ~= nil and (label == nil or (type(classes) ~= "table" and classes ~= true)) then
+    check.fail("data.csv: classes is %s; it wants to be true or a list of strings, and label = a column beside it", check.show(classes))
+  end
+  local t, msg = core.read_csv(path, {
+    header = o.header, separator = o.separator, skip = o.skip, missing = o.missing, dtype = o.dtype, strings = o.strings, column = label,
+    words = classes and { label } or nil, classes = type(classes) == "table" and classes or nil,
+  })
+  if not t then return nil, msg end
+  local out = { X = t.numbers, names = t.names, rows = t.rows, text = {} }
+  if math.type(label) == "integer" and label < 0 then label = label + t.cols + 1 end
+  for _, c in ipairs(t.text) do
+    if label ~= nil and (c.name == label or c.column == label) then out.y, out.classes = c.codes, c.words
+    else out.text[c.name] = c.strings or { codes = c.codes, words = c.words } end
+  end
+  if label ~= nil and not out.y then
+    for p, column in ipairs(t.columns) do
+      if t.names[p] == label or column == label then
+        out.X, out.y = take(out.X, p)
+        table.remove(out.names, p)
+        break
+      end
+    end
+  end
+  return out
+end
 
 local function samples(where, X, y)
   X = check.tensor(where, "X", X)
@@ -90,13 +145,6 @@ function M.batches(X, y, options)
   end
 end
 
--- Numbers and classes of an embedded table whose last column is a class from 0.
-local function embedded(name, columns)
-  local t, msg = core.read_csv({ text = core.embedded(name) }, { header = false })
-  if not t then error(("the embedded data '%s' is damaged: %s"):format(name, msg)) end
-  return t:narrow(2, 1, columns):contiguous(), t:select(2, columns + 1):to("int64"):add(1)
-end
-
 local function names(from, to)
   local l = {}
   for i = from, to do l[#l + 1] = tostring(i) end
@@ -106,15 +154,24 @@ end
 -- The 1,797 digits of 8x8 pixels, scaled to 0..1: X (n x 1 x 8 x 8, or n x 64 with {flat=true}), y (1..10), classes ("0".."9").
 function M.digits(options)
   local o = check.options("data.digits", options, { flat = kind.flag })
-  local X, y = embedded("digits", 64)
-  X = X:div(16)
+  local d = require "slugnet.digits"
+  local place, text, list = {}, d.text:gsub("%s", ""), {}
+  for i = 1, #d.alphabet do place[d.alphabet:byte(i)] = i - 1 end
+  for i = 1, #text, 2 do
+    local p, q = text:byte(i, i + 1)
+    local n, k = place[p] + 71 * place[q], #list
+    list[k + 1], list[k + 2], list[k + 3] = n % 17, n // 17 % 17, n // 289
+  end
+  local _ <close> = core.no_grad()
+  local t = core.tensor(list):reshape(#list // 66, 66)
+  local X, y = t:narrow(2, 1, 64):div(16), t:select(2, 65):to("int64"):add(1)
   return o.flat and X or X:reshape(X:size(1), 1, 8, 8), y, names(0, 9)
 end
 
 -- The 150 irises: X (150 x 4, centimetres), y (1..3), classes.
 function M.iris()
-  local X, y = embedded("iris", 4)
-  return X, y, { "setosa", "versicolor", "virginica" }
+  local t = assert(M.csv({ text = require "slugnet.iris" }, { header = false, label = 5 }))
+  return t.X, t.y:to("int64"):add(1), { "setosa", "versicolor", "virginica" }
 end
 
 -- A pair of IDX files as images scaled to 0..1 and classes from 1.

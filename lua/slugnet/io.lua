@@ -59,7 +59,7 @@ function M.mkdir(path)
   return nil, ("%s: the folder cannot be made"):format(path)
 end
 
-M.idx, M.csv = core.read_idx, core.read_csv
+M.idx = core.read_idx
 M.json_encode, M.json_decode = core.json_encode, core.json_decode
 
 return M

@@ -14,7 +14,7 @@ typedef struct table {
   snf_csv csv;
   snf_csv_options o;
   snf_pick *words;
-  snf_pick known;          /* the column whose words are given */
+  snf_pick known;          /* the column that is no strings in any case, and whose words may be given */
   bool has_known;
   snf_str *given;
   int64_t ngiven;
@@ -154,8 +154,8 @@ static snt_tensor *numbers(const table *t) {
 
 static int words(table *t) {
   const snf_csv *c = &t->csv;
-  const int known = t->has_known && t->given ? snf_csv_column(c, &t->known) : -1;
-  if (t->has_known && t->given && known < 0) return -1;
+  const int known = t->has_known ? snf_csv_column(c, &t->known) : -1;
+  if (t->has_known && known < 0) return -1;
   t->lists = sn_calloc((size_t)c->ntext + 1, sizeof *t->lists);
   t->counts = sn_calloc((size_t)c->ntext + 1, sizeof *t->counts);
   t->codes = sn_calloc((size_t)c->ntext + 1, sizeof *t->codes);
@@ -164,10 +164,9 @@ static int words(table *t) {
   for (int col = 0; col < c->cols; col++) {
     const int k = c->text_at[col];
     if (k < 0) continue;
-    const bool given = col == known;
-    if (t->strings && !given) continue;
+    if (t->strings && col != known) continue;
     if ((t->codes[k] = snt_new(SN_I64, 1, &c->rows)) == NULL) return -1;
-    t->counts[k] = snf_csv_classes(c, col, given ? t->given : NULL, t->ngiven, 1, snt_data(t->codes[k]), &t->lists[k]);
+    t->counts[k] = snf_csv_classes(c, col, col == known ? t->given : NULL, t->ngiven, 1, snt_data(t->codes[k]), &t->lists[k]);
     if (t->counts[k] < 0) return -1;
   }
   return 0;
