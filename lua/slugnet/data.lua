@@ -14,8 +14,8 @@ function M.permutation(n, seed, epoch)
   return core.randperm(n, { generator = g })
 end
 
--- sn.data.idx(path): the tensor in an IDX file (.gz or plain), or nil, message.
-function M.idx(path) return core.read_idx(path) end
+-- sn.data.idx(path, {scale=1/255}): the tensor in an IDX file (.gz or plain), or nil, message. With a scale bytes become float32.
+function M.idx(path, options) return core.read_idx(path, options) end
 
 local CSV = {
   header = kind.flag, separator = kind.text, skip = kind.integer, label = kind.any, classes = kind.any, strings = kind.flag,
@@ -176,20 +176,20 @@ end
 
 -- A pair of IDX files as images scaled to 0..1 and classes from 1.
 local function images(dir, part, flat)
-  local function read(what)
+  local function read(what, options)
     local base = ("%s/%s-%s"):format(dir, part, what)
     local why
     for _, end_ in ipairs { ".gz", "" } do
       local f = io.open(base .. end_, "rb")
       if f then
         f:close()
-        return core.read_idx(base .. end_)
+        return core.read_idx(base .. end_, options)
       end
       why = ("%s.gz: there is no such file"):format(base)
     end
     return nil, why
   end
-  local x, msg = read("images-idx3-ubyte")
+  local x, msg = read("images-idx3-ubyte", { scale = 1 / 255 })
   if not x then return nil, msg end
   local l
   l, msg = read("labels-idx1-ubyte")
@@ -198,9 +198,8 @@ local function images(dir, part, flat)
     return nil, ("%s: images are %s, labels %s; they do not belong together"):format(dir, check.shape(x.shape), check.shape(l.shape))
   end
   local n, h, w = x:size(1), x:size(2), x:size(3)
-  x = x:to("float32"):mul_(1 / 255)
   l = l:to("int64"):add_(1)
-  if l:max():item() > 10 then return nil, ("%s: a label is above 9"):format(dir) end
+  if l:numel() > 0 and l:max():item() > 10 then return nil, ("%s: a label is above 9"):format(dir) end
   return { X = flat and x:reshape(n, h * w) or x:reshape(n, 1, h, w), y = l }
 end
 

@@ -66,7 +66,7 @@ static void free_bundle(void *p) {
   sn_free(p);
 }
 
-typedef struct job { const char *path; snf_bundle *b; int rc; } job;
+typedef struct job { const char *path; snf_bundle *b; float scale; int rc; } job;
 
 static int body_read(lua_State *L, void *ctx, snt_tensor **out) {
   (void)L, (void)out;
@@ -167,17 +167,21 @@ static int write_safetensors(lua_State *L) {
 static int body_idx(lua_State *L, void *ctx, snt_tensor **out) {
   (void)L;
   job *j = ctx;
-  out[0] = sno_own(snf_idx_read(j->path));
+  out[0] = sno_own(snf_idx_read(j->path, j->scale));
   if (out[0] == NULL) return outcome(-1, &j->rc);
   j->rc = 0;
   return 1;
 }
 
-/*** data.idx(path)
- * The tensor in an IDX file (MNIST's format), plain or gzipped; nil and a message if it is missing or damaged.
+/*** data.idx(path, {scale=0})
+ * The tensor in an IDX file (MNIST's format), plain or gzipped; nil and a message if it is missing or damaged. With a scale the bytes of
+ * images become float32 times scale: 1/255 brings them to 0..1.
  */
 static int read_idx(lua_State *L) {
   job j = {.path = snl_check_path(L, 1)};
+  lua_settop(L, 2);
+  snl_check_options(L, 2, "idx", (const char *const[]){"scale", NULL});
+  if (lua_istable(L, 2) && lua_getfield(L, 2, "scale") != LUA_TNIL) j.scale = (float)luaL_checknumber(L, -1);
   snl_run(L, 1, body_idx, &j);
   return j.rc < 0 ? snl_fail_io(L) : 1;
 }
