@@ -1,0 +1,190 @@
+/* sort.c - sorting by keys: a number becomes an unsigned integer of the same order, with its position behind it, so that all keys differ
+ * and every method gives the same, stable result. 32-bit numbers and positions fit into one word, which is sorted by radix. */
+#include "calc/sort.h"
+#include <string.h>
+
+#define RUN 24       /* insertion sort up to here */
+#define RADIX 512    /* radix sort from here on */
+
+typedef struct wide { uint64_t key; int64_t at; } wide;
+
+static bool is_wide(sn_dtype t, int64_t n) { return t == SN_F64 || t == SN_I64 || n > UINT32_MAX; }
+
+size_t snk_sort_bytes(sn_dtype t, int64_t n) {
+  const size_t bytes = 2 * (size_t)n * (is_wide(t, n) ? sizeof(wide) : sizeof(uint64_t));
+  return (bytes + 63) / 64 * 64;
+}
+
+/* ---- keys */
+
+static uint64_t key_of(const char *p, sn_dtype t) {
+  switch (t) {
+    case SN_F64: {
+      double v;
+      memcpy(&v, p, sizeof v);
+      if (v != v) return UINT64_MAX;
+      if (v == 0) v = 0; /* -0 equals 0 */
+      uint64_t u;
+      memcpy(&u, &v, sizeof u);
+      return u >> 63 ? ~u : u | UINT64_C(1) << 63;
+    }
+    case SN_F32: {
+      float v;
+      memcpy(&v, p, sizeof v);
+      if (v != v) return UINT32_MAX;
+      if (v == 0) v = 0;
+      uint32_t u;
+      memcpy(&u, &v, sizeof u);
+      return u >> 31 ? ~u : u | UINT32_C(1) << 31;
+    }
+    case SN_I64: return (uint64_t)sn_load_int(p, t) ^ UINT64_C(1) << 63;
+    case SN_I32: return (uint32_t)sn_load_int(p, t) ^ UINT32_C(1) << 31;
+    default: return (uint8_t)*p;
+  }
+}
+
+/* ---- the same for both kinds of entries */
+
+#define LESS_n(a, b) ((a) < (b))
+#define LESS_w(a, b) ((a).key < (b).key || ((a).key == (b).key && (a).at < (b).at))
+
+#define SORTS(T, s)                                                                                  \
+  static void insertion_##s(T *a, int64_t n) {                                                       \
+    for (int64_t i = 1; i < n; i++) {                                                                \
+      const T v = a[i];                                                                              \
+      int64_t j = i;                                                                                 \
+      for (; j > 0 && LESS_##s(v, a[j - 1]); j--) a[j] = a[j - 1];                                   \
+      a[j] = v;                                                                                      \
+    }                                                                                                \
+  }                                                                                                  \
+  static void merge_##s(const T *a, int64_t n, const T *b, int64_t m, T *to) {                       \
+    while (n > 0 && m > 0) {                                                                         \
+      if (LESS_##s(*b, *a)) *to++ = *b++, m--;                                                       \
+      else *to++ = *a++, n--;                                                                        \
+    }                                                                                                \
+    memcpy(to, a, (size_t)n * sizeof *a);                                                            \
+    memcpy(to + n, b, (size_t)m * sizeof *b);                                                        \
+  }                                                                                                  \
+  /* into a; t is as long */                                                                         \
+  static void sort_##s(T *a, int64_t n, T *t) {                                                      \
+    for (int64_t i = 0; i < n; i += RUN) insertion_##s(a + i, n - i < RUN ? n - i : RUN);            \
+    T *from = a, *to = t;                                                                            \
+    for (int64_t w = RUN; w < n; w *= 2) {                                                           \
+      for (int64_t i = 0; i < n; i += 2 * w) {                                                       \
+        const int64_t l = n - i < w ? n - i : w, r = n - i - l < w ? n - i - l : w;                  \
+        merge_##s(from + i, l, from + i + l, r, to + i);                                             \
+      }                                                                                              \
+      T *const swap = from;                                                                          \
+      from = to;                                                                                     \
+      to = swap;                                                                                     \
+    }                                                                                                \
+    if (from != a) memcpy(a, from, (size_t)n * sizeof *a);                                           \
+  }                                                                                                  \
+  /* the k smallest to the front, the k-th of them at a[k-1] */                                      \
+  static void split_##s(T *a, int64_t n, int64_t k) {                                                \
+    int64_t lo = 0, hi = n - 1;                                                                      \
+    while (hi - lo > RUN) {                                                                          \
+      const T x = a[lo + (hi - lo) / 4], y = a[lo + (hi - lo) / 2], z = a[hi - (hi - lo) / 4];       \
+      const T p = LESS_##s(x, y) ? (LESS_##s(y, z) ? y : LESS_##s(x, z) ? z : x) : LESS_##s(x, z) ? x : LESS_##s(y, z) ? z : y; \
+      int64_t i = lo - 1, j = hi + 1;                                                                \
+      for (;;) {                                                                                     \
+        do i++; while (LESS_##s(a[i], p));                                                           \
+        do j--; while (LESS_##s(p, a[j]));                                                           \
+        if (i >= j) break;                                                                           \
+        const T v = a[i];                                                                            \
+        a[i] = a[j];                                                                                 \
+        a[j] = v;                                                                                    \
+      }                                                                                              \
+      if (k - 1 <= j) hi = j;                                                                        \
+      else lo = j + 1;                                                                               \
+    }                                                                                                \
+    insertion_##s(a + lo, hi - lo + 1);                                                              \
+  }
+SORTS(uint64_t, n)
+SORTS(wide, w)
+
+/* By the upper half, 11 bits at a time; the lower half is in order already. */
+static void radix_sort(uint64_t *a, int64_t n, uint64_t *t) {
+  uint32_t count[3][2048];
+  memset(count, 0, sizeof count);
+  for (int64_t i = 0; i < n; i++) {
+    count[0][a[i] >> 32 & 2047]++;
+    count[1][a[i] >> 43 & 2047]++;
+    count[2][a[i] >> 54]++;
+  }
+  uint64_t *from = a, *to = t;
+  for (int pass = 0; pass < 3; pass++) {
+    const int shift = 32 + 11 * pass;
+    uint32_t sum = 0, *k = count[pass];
+    if (k[from[0] >> shift & 2047] == (uint32_t)n) continue; /* all equal here */
+    for (int d = 0; d < 2048; d++) {
+      const uint32_t c = k[d];
+      k[d] = sum;
+      sum += c;
+    }
+    for (int64_t i = 0; i < n; i++) to[k[from[i] >> shift & 2047]++] = from[i];
+    uint64_t *const swap = from;
+    from = to;
+    to = swap;
+  }
+  if (from != a) memcpy(a, from, (size_t)n * sizeof *a);
+}
+
+/* ---- lines */
+
+static void put(const snk_sort_args *a, const char *x, char *value, int64_t *index, int64_t to, int64_t at) {
+  const int64_t size = (int64_t)sn_size_of(a->dtype);
+  if (value) {
+    if (size == 4) memcpy(value + to * a->ystep * 4, x + at * a->xstep * 4, 4);
+    else memcpy(value + to * a->ystep * size, x + at * a->xstep * size, (size_t)size);
+  }
+  if (index) index[to * a->ystep] = at + a->base;
+}
+
+static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype), n = a->n;
+  for (int64_t i = 0; i < n; i++) {
+    const uint32_t key = (uint32_t)key_of(x + i * step, a->dtype);
+    e[i] = (uint64_t)(a->descending ? ~key : key) << 32 | (uint64_t)i;
+  }
+  int64_t m = n;
+  if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
+  if (a->what == SNK_SORT_KTH) {
+    put(a, x, value, index, 0, (int64_t)(uint32_t)e[m - 1]);
+    return;
+  }
+  if (m < RADIX || a->what != SNK_SORT_ALL) sort_n(e, m, e + n);
+  else radix_sort(e, m, e + n);
+  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, (int64_t)(uint32_t)e[i]);
+}
+
+static void line_wide(const snk_sort_args *a, const char *x, char *value, int64_t *index, wide *e) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype), n = a->n;
+  for (int64_t i = 0; i < n; i++) {
+    const uint64_t key = key_of(x + i * step, a->dtype);
+    e[i] = (wide){a->descending ? ~key : key, i};
+  }
+  int64_t m = n;
+  if (a->what != SNK_SORT_ALL) split_w(e, n, m = a->k);
+  if (a->what == SNK_SORT_KTH) {
+    put(a, x, value, index, 0, e[m - 1].at);
+    return;
+  }
+  sort_w(e, m, e + n);
+  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, e[i].at);
+}
+
+void snk_sort_line(const snk_sort_args *a, const char *x, char *value, int64_t *index, void *scratch) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  if (a->n == 0 || a->k == 0) return;
+  if (a->nan_wins && sn_is_float(a->dtype))
+    for (int64_t i = 0; i < a->n; i++) {
+      const double v = sn_load_double(x + i * step, a->dtype);
+      if (v != v) {
+        put(a, x, value, index, 0, i);
+        return;
+      }
+    }
+  if (is_wide(a->dtype, a->n)) line_wide(a, x, value, index, scratch);
+  else line_narrow(a, x, value, index, scratch);
+}
