@@ -34,7 +34,7 @@ static int check_labels(const sno_call *c, const snt_tensor *t, int64_t classes)
     if (floating) {
       const double v = sn_load_double(at, (sn_dtype)t->dtype);
       if (!(v >= -0x1p62 && v <= 0x1p62) || v != floor(v))
-        return sn_fail("%s: label %g at position %lld of the target is no class number; they are whole, from %lld to %lld", c->op->name, v,
+        return sn_fail("%s: label %g at position %lld of the target is no class number; they are whole, from %lld to %lld", c->op->name, v == v ? v : (double)NAN, /* nan, not -nan */
                        (long long)(i + base), (long long)base, (long long)last);
       y = (int64_t)v;
     } else {
