@@ -35,7 +35,7 @@ void snk_batch_backward(const snk_norm_args *a) {
 }
 void snk_row_norm(const snk_norm_args *a) { spread(a, type_of(a)->row, a->n, a->channels); }
 void snk_row_norm_backward(const snk_norm_args *a) {
-  const int64_t lanes = type_of(a)->lanes;
+  const int64_t columns = type_of(a)->columns;
   spread(a, type_of(a)->row_back, a->n, a->channels);
-  spread(a, type_of(a)->row_sums, (a->channels + lanes - 1) / lanes, a->n * lanes);
+  spread(a, type_of(a)->row_sums, (a->channels + columns - 1) / columns, a->n * columns);
 }

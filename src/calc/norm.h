@@ -23,8 +23,8 @@ typedef struct snk_norm_args {
 typedef void snk_norm_units(const snk_norm_args *a, int64_t begin, int64_t end);
 typedef struct snk_norm_type {
   snk_norm_units *stats, *apply, *sums, *back;             /* batch: channels (blocks of lanes when inner is 1), then planes (rows when inner is 1) */
-  snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of lanes */
-  int lanes;
+  snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of columns */
+  int lanes, columns;
 } snk_norm_type;
 typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
 SNK_TABLE(norm)

@@ -4,6 +4,7 @@
 
 #define CHUNK 1024 /* numbers summed in their own type before they join a sum in float64 */
 #define ROWS 64    /* the same down a column */
+#define WIDE 4     /* vectors of columns that are summed together, so that memory is read in longer pieces */
 
 #define S float
 #define V vf
@@ -24,6 +25,6 @@
 #include "calc/norm_rows.h"
 
 const snk_norm SNK_FN(snk_norm) = {
-    {stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF},
-    {stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD},
+    {stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
+    {stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
 };

@@ -219,22 +219,34 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
   }
 }
 
+/* Sums over the rows of g and of g (x - mean) rstd, for `wide` vectors of columns from c. */
+INL void N(row_sums_block)(const snk_norm_args *a, int64_t c, int64_t k, int wide, double (*sg)[L], double (*sgx)[L]) {
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s[WIDE], t[WIDE];
+    for (int j = 0; j < wide; j++) s[j] = t[j] = W(splat)(0);
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+      const V m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
+      for (int j = 0; j < wide; j++) {
+        const int64_t place = r * a->channels + c + j * L;
+        const V g = W(get)((const S *)a->g + place, k - j * L);
+        s[j] += g;
+        t[j] += g * ((W(get)((const S *)a->x + place, k - j * L) - m) * q);
+      }
+    }
+    for (int j = 0; j < wide; j++)
+      for (int l = 0; l < L; l++) sg[j][l] += (double)s[j][l], sgx[j][l] += (double)t[j][l];
+  }
+}
+
 static void N(row_sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
   for (int64_t u = begin; u < end; u++) {
-    const int64_t c = u * L, k = a->channels - c < L ? a->channels - c : L;
-    double sg[L] = {0}, sgx[L] = {0};
-    for (int64_t at = 0; at < a->n; at += ROWS) {
-      V s = W(splat)(0), t = s;
-      for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
-        const V g = W(get)((const S *)a->g + r * a->channels + c, k), m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
-        s += g;
-        t += g * ((W(get)((const S *)a->x + r * a->channels + c, k) - m) * q);
-      }
-      for (int l = 0; l < L; l++) sg[l] += (double)s[l], sgx[l] += (double)t[l];
-    }
+    const int64_t c = u * WIDE * L, k = a->channels - c < WIDE * L ? a->channels - c : WIDE * L;
+    double sg[WIDE][L] = {{0}}, sgx[WIDE][L] = {{0}};
+    if (k == WIDE * L) N(row_sums_block)(a, c, k, WIDE, sg, sgx);
+    else N(row_sums_block)(a, c, k, (int)((k + L - 1) / L), sg, sgx);
     for (int64_t l = 0; l < k; l++) {
-      ((S *)a->gb)[c + l] = (S)sg[l];
-      ((S *)a->gw)[c + l] = (S)sgx[l];
+      ((S *)a->gb)[c + l] = (S)sg[l / L][l % L];
+      ((S *)a->gw)[c + l] = (S)sgx[l / L][l % L];
     }
   }
 }
