@@ -22,7 +22,14 @@ local function submodule(what)
   error(m, 0)
 end
 
+-- What is there but not loaded yet, for those who list names.
+local names = {}
+for _, t in ipairs { submodules, from } do
+  for k in pairs(t) do names[k] = true end
+end
+
 local sn = setmetatable(core, {
+  names = names,
   __index = function(t, key)
     local v
     if submodules[key] then

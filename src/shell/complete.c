@@ -58,7 +58,8 @@ static void add_object(lua_State *L, int list, const char *word, size_t n) {
   }
 }
 
-/* Replaces the object on top by its field, looked for without metamethods that are functions; false if there is none. */
+/* Replaces the object on top by its field, looked for without metamethods that are functions, but for ours that load submodules and say
+ * their `names`; false if there is none. */
 static bool step(lua_State *L, const char *name, size_t n) {
   for (int depth = 0; depth < 16; depth++) {
     luaL_checkstack(L, 8, NULL);
@@ -68,6 +69,16 @@ static bool step(lua_State *L, const char *name, size_t n) {
       lua_pop(L, 1);
     }
     if (!lua_getmetatable(L, -1)) return false;
+    lua_pushliteral(L, "names");
+    if (lua_rawget(L, -2) == LUA_TTABLE) {
+      lua_pushlstring(L, name, n);
+      if (lua_rawget(L, -2) != LUA_TNIL) {
+        lua_pushlstring(L, name, n);
+        return lua_gettable(L, -5) != LUA_TNIL;
+      }
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
     lua_pushliteral(L, "__index");
     lua_rawget(L, -2);
     if (!lua_istable(L, -1)) return false;

@@ -272,7 +272,7 @@ static int run(lua_State *L) {
     if (!c->version) print_version();
     at_prompt = true;
     sh_prompt(L);
-  } else if (nothing && run_file(L, NULL) != LUA_OK) return 0;
+  } else if (nothing) run_file(L, NULL); /* its failure is no failure of the program: so it is in Lua's own; with - it is */
   lua_pushboolean(L, 1);
   return 1;
 }
