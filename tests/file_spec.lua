@@ -1,6 +1,6 @@
 -- file_spec.lua - safetensors, IDX, JSON and plain files: what is written is read back to the bit; whatever is wrong with a file is one line, never a crash.
 local sn = require "slugnet"
-local build = slugnet_build or "build"
+local build = rawget(_G, "slugnet_build") or "build"
 local program = build .. "/bin/slugnet"
 local dir = os.tmpname()
 os.remove(dir)

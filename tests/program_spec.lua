@@ -1,5 +1,5 @@
 -- program_spec.lua - the program does what Lua's own does on the command line, and has a prompt with history, names and Ctrl-C.
-local build = slugnet_build or "build"
+local build = rawget(_G, "slugnet_build") or "build"
 local program = build .. "/bin/slugnet"
 local dir = os.tmpname()
 os.remove(dir)
@@ -137,7 +137,8 @@ describe("the program", function()
     out, err, code = run(program, "gradcheck " .. bad)
     assert.equal(1, code)
     assert.truthy(out:find("right +ok") and out:find("wrong +gradcheck: input 1") and err:find("1 of 2 failed"))
-    _, err, code = run(program, "gradcheck")
+    out, err, code = run(program, "gradcheck")
+    assert.equal("", out)
     assert.equal(1, code)
     assert.truthy(err:find("usage"))
     local here = put("info", "print 'a file'")
