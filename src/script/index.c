@@ -1,7 +1,7 @@
 /* index.c - x[i], x[{...}], x[mask], x[indices], and assignment to them. Positions count from 1, negative ones from the end. */
 #include <string.h>
 #include "base/error.h"
-#include "diff/map.h"
+#include "diff/ops.h"
 #include "script/tensor.h"
 
 /* One dimension of a key: one position (the dimension goes) or a range. From 0, checked. */
@@ -13,12 +13,6 @@ typedef struct key {
   int n;
   entry e[SNT_MAXDIM];
 } key;
-
-static const sno_op *find(const sno_op **cached, const char *name) {
-  if (*cached == NULL) *cached = sno_find(name); /* the same answer whoever asks first */
-  if (*cached == NULL) sn_fail("there is no operation %s", name);
-  return *cached;
-}
 
 /* ---- reading a key; nothing here raises */
 
@@ -127,19 +121,17 @@ static bool watched(const snt_tensor *x) {
 
 /* Each entry is one operation, so that tape and recorder see it. */
 static snt_tensor *watched_view(const key *k) {
-  static const sno_op *select, *narrow;
   snt_tensor *y = k->x;
   int d = 0;
-  if (find(&select, "select") == NULL || find(&narrow, "narrow") == NULL) return NULL;
   for (int i = 0; i < k->n && y; i++) {
     const entry e = k->e[i];
     const sno_val dim = {.kind = SNO_DIM, .i = d};
     if (e.single) {
-      y = sno_run(select, 1, &y, SNO_ATTRS(dim, ((sno_val){.kind = SNO_POS, .i = e.start})));
+      y = sno_run(&sno_op_select, 1, &y, SNO_ATTRS(dim, ((sno_val){.kind = SNO_POS, .i = e.start})));
       continue;
     }
     if (e.length != k->x->shape[i] || e.step != 1)
-      y = sno_run(narrow, 1, &y, SNO_ATTRS(dim, ((sno_val){.kind = SNO_POS, .i = e.start}), sno_int(e.length), sno_int(e.step)));
+      y = sno_run(&sno_op_narrow, 1, &y, SNO_ATTRS(dim, ((sno_val){.kind = SNO_POS, .i = e.start}), sno_int(e.length), sno_int(e.step)));
     d++;
   }
   return y == k->x ? sno_own(snt_view(y)) : y;
@@ -147,27 +139,68 @@ static snt_tensor *watched_view(const key *k) {
 
 static snt_tensor *view(const key *k) { return watched(k->x) ? watched_view(k) : plain_view(k); }
 
-static snt_tensor *by_tensor(const key *k) {
-  static const sno_op *masked_select, *index_select;
-  if (k->by->dtype == SN_BOOL || k->by->dtype == SN_U8) {
-    const sno_op *op = find(&masked_select, "masked_select");
-    return op ? sno_call2(op, k->x, k->by) : NULL;
-  }
-  const sno_op *op = find(&index_select, "index_select");
-  if (op == NULL) return NULL;
-  if (sn_is_float((sn_dtype)k->by->dtype)) {
+static snt_tensor *shaped(snt_tensor *x, int n, const int64_t *shape) { return x ? sno_run(&sno_op_reshape, SNO_IN(x), SNO_ATTRS(sno_ints(n, shape))) : NULL; }
+
+static bool is_mask(const snt_tensor *t) { return t->dtype == SN_BOOL || t->dtype == SN_U8; }
+
+/* A mask stands for the first dimensions of x. */
+static int check_mask(const key *k) {
+  bool fits = k->by->ndim <= k->x->ndim && k->by->ndim > 0;
+  for (int d = 0; fits && d < k->by->ndim; d++) fits = k->by->shape[d] == k->x->shape[d];
+  return fits ? 0 : sn_fail("index: a mask of shape %s does not fit the first dimensions of %s", SNT_SHAPE(k->by), SNT_SHAPE(k->x));
+}
+
+/* The positions that a mask or a tensor of positions names (from 1), and in *x the tensor they are rows of: what the mask covers made one dimension. */
+static snt_tensor *rows_of(const key *k, snt_tensor **x) {
+  *x = k->x;
+  if (!is_mask(k->by)) {
+    if (!sn_is_float((sn_dtype)k->by->dtype)) return k->by;
     sn_fail("index: a tensor of positions is int64 or int32, a mask bool; %s was given", sn_dtypes[k->by->dtype].name);
     return NULL;
   }
-  int n;
-  const sno_arg *arg = sno_args(op, &n);
-  sno_val v[SNO_MAXATTR];
-  int nv = 0;
-  for (int i = 0; i < n; i++) {
-    if (arg[i].kind == SNO_TENSOR) continue;
-    v[nv++] = arg[i].kind == SNO_DIM ? (sno_val){.kind = SNO_DIM, .i = 0} : arg[i].kind == SNO_BASE ? (sno_val){.kind = SNO_BASE, .i = 1} : sno_absent();
-  }
-  return sno_run(op, SNO_IN(k->x, k->by), nv, v);
+  if (check_mask(k) < 0) return NULL;
+  int64_t shape[SNT_MAXDIM];
+  int n = 0;
+  shape[n++] = snt_numel(k->by);
+  for (int d = k->by->ndim; d < k->x->ndim; d++) shape[n++] = k->x->shape[d];
+  if ((*x = shaped(k->x, n, shape)) == NULL) return NULL;
+  snt_tensor *rows = shaped(k->by, 1, shape);
+  rows = rows ? sno_run(&sno_op_nonzero, SNO_IN(rows), SNO_ATTRS({.kind = SNO_BASE, .i = 1})) : NULL;
+  return rows ? shaped(rows, 1, &rows->shape[0]) : NULL;
+}
+
+static snt_tensor *by_tensor(const key *k) {
+  snt_tensor *x;
+  if (is_mask(k->by) && snt_same_shape(k->by, k->x)) return sno_call2(&sno_op_masked_select, k->x, k->by);
+  snt_tensor *rows = rows_of(k, &x);
+  return rows ? sno_run(&sno_op_index_select, SNO_IN(x, rows), SNO_ATTRS({.kind = SNO_DIM, .i = 0}, {.kind = SNO_BASE, .i = 1})) : NULL;
+}
+
+/* x[mask] = number */
+static int fill_mask(const key *k, snt_tensor *v) {
+  int64_t shape[SNT_MAXDIM];
+  if (check_mask(k) < 0) return -1;
+  for (int d = 0; d < k->x->ndim; d++) shape[d] = d < k->by->ndim ? k->by->shape[d] : 1;
+  snt_tensor *mask = shaped(sno_to(k->by, SN_BOOL), k->x->ndim, shape);
+  snt_tensor *all = mask ? sno_where(mask, v->weak ? v : sno_to(v, (sn_dtype)k->x->dtype), k->x) : NULL;
+  return all && sno_call2(&sno_op_copy_, k->x, all) ? 0 : -1;
+}
+
+/* x[mask] = v, x[positions] = v: v is one for each row, or is broadcast to that. */
+static int assign_rows(const key *k, snt_tensor *v) {
+  if (is_mask(k->by) && v->ndim == 0) return fill_mask(k, v);
+  snt_tensor *x, *rows = rows_of(k, &x);
+  if (rows == NULL) return -1;
+  if (rows->ndim != 1) return sn_fail("index: positions left of = are a 1-d tensor, got shape %s", SNT_SHAPE(rows));
+  int64_t shape[SNT_MAXDIM];
+  memcpy(shape, x->shape, sizeof shape);
+  shape[0] = rows->shape[0];
+  v = v->weak ? sno_own(snt_to(v, (sn_dtype)x->dtype)) : sno_to(v, (sn_dtype)x->dtype);
+  v = v ? sno_run(&sno_op_expand, SNO_IN(v), SNO_ATTRS(sno_ints(x->ndim, shape))) : NULL;
+  if (v == NULL) return sn_error_code() == SN_ERROR_MEMORY ? -1 : sn_fail_prefix("index: the value does not fit into the chosen %s: ", snt_shape_str(x->ndim, shape, (char[96]){0}, 96));
+  snt_tensor *all = sno_run(&sno_op_index_copy, SNO_IN(x, rows, v), SNO_ATTRS({.kind = SNO_DIM, .i = 0}, {.kind = SNO_BASE, .i = 1}));
+  all = shaped(all, k->x->ndim, k->x->shape);
+  return all && sno_call2(&sno_op_copy_, k->x, all) ? 0 : -1;
 }
 
 /* ---- x[key] */
@@ -229,10 +262,7 @@ static int body_assign(lua_State *L, void *ctx, snt_tensor **out) {
     snt_tensor *part = view(&k);
     return part && sno_call2(&sno_op_copy_, part, v) ? 0 : -1;
   }
-  if (k.by->dtype != SN_BOOL && k.by->dtype != SN_U8) return sn_fail("index: only a mask (bool) can stand left of =; index_copy_, scatter_ or a loop assign by position");
-  snt_tensor *mask = sno_to(k.by, SN_BOOL);
-  snt_tensor *all = mask ? sno_where(mask, v->weak ? v : sno_to(v, (sn_dtype)k.x->dtype), k.x) : NULL;
-  return all && sno_call2(&sno_op_copy_, k.x, all) ? 0 : -1;
+  return assign_rows(&k, v);
 }
 
 /* x[i] = number where nobody watches: the number is stored at once. */

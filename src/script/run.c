@@ -272,6 +272,7 @@ int luaopen_slugnet_core(lua_State *L) {
   lua_newtable(L);
   snl_open_tensor(L);
   snl_open_op(L);
+  snl_open_split(L);
   snl_open_grad(L);
   snl_open_state(L);
   snl_open_table(L);

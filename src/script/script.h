@@ -113,6 +113,7 @@ snl_generator *snl_test_generator(lua_State *L, int i);
 /* ---- the other files of this floor. Each finds the module's table on top of the stack, adds to it and leaves it there. */
 void snl_open_tensor(lua_State *L);
 void snl_open_op(lua_State *L);
+void snl_open_split(lua_State *L);
 void snl_open_grad(lua_State *L);
 void snl_open_state(lua_State *L);
 void snl_open_table(lua_State *L);
