@@ -4,7 +4,9 @@
 #include "base/thread.h"
 #include "calc/gemm.h"
 
-enum { BAND_BYTES = 1 << 20, RUNS = 16, SMALL = 100000 }; /* of a prepared band; partial sums of a weight's gradient; multiply-adds not worth a thread */
+/* Bytes of a prepared band; of a weight that is read again for every few places; partial sums of a weight's gradient; multiply-adds that are
+ * not worth a thread. */
+enum { BAND_BYTES = 1 << 20, WEIGHT_BYTES = 1 << 18, RUNS = 16, SMALL = 100000 };
 #define PARTIAL_BYTES ((int64_t)16 << 20)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -65,38 +67,52 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   const snk_gemm_type *g = size == 8 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
   p->k = p->c * p->y.taps * p->x.taps;
   p->kblock = snk_gemm_kblock(p->k, g->kc);
+  p->per = 1;
   p->direct = p->k > 0 && fits(&p->y) && fits(&p->x) && (p->y.n - 1) * p->x.src + p->x.n >= t->lanes;
   p->unit = p->y.ostep == 1 && p->x.ostep == 1 && p->x.n == p->dstx;
-  lay(p, p->y.n);
-  int64_t useful = p->y.n * p->x.n, places = (p->y.n - 1) * p->pitch + p->x.n, nr = 2 * t->lanes;
-  int64_t flat = parts_of(places, t->lanes) * t->lanes * p->n, packed = parts_of(p->n * useful, nr) * nr;
-  p->exact = p->k > 0 && useful > 0 && packed + packed / 4 < flat;
-  if (p->exact) p->direct = false;
-  p->limit = p->direct ? places : -1;
+  p->limit = p->direct ? (p->y.n - 1) * p->x.src + p->x.n : -1;
   lay(p, p->direct ? most(p->y.n, 1) : band_rows(p, size));
+  if (p->k == 0 || p->y.n <= 0 || p->x.n <= 0) return;
+  /* what a vector of useful places costs: the rows' multiply-adds, and packing or what is computed for nothing */
+  double places = (double)((p->y.n - 1) * p->pitch + p->x.n), useful = (double)(p->y.n * p->x.n), lanes = (double)t->lanes, m = (double)p->m;
+  double flat = m * (double)(parts_of((int64_t)places, t->lanes) * t->lanes) / useful;
+  double exact = m * 1.02 + 6 + 4 * lanes / (double)p->x.n;
+  if (useful * (double)p->n < 2 * lanes) exact = exact * 2 * lanes / (useful * (double)p->n);
+  p->exact = exact < flat;
+  if (!p->exact) return;
+  p->direct = false, p->limit = -1;
+  lay(p, band_rows(p, size));
+  p->per = 1;
+  if (p->band >= p->y.n) /* some 16 tiles together, so that the last counts little */
+    p->per = most(1, least(parts_of(32 * t->lanes, (int64_t)useful), BAND_BYTES / most(1, p->c * p->plane * size)));
+  p->per = least(p->per, most(p->n, 1));
 }
 
-/* Tiles of an exact pass that are packed together. */
+/* Tiles of an exact pass that are packed together: many if the weight is so large that it should be read once for them. */
 static int64_t together(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
+  if (p->m * p->k * size <= WEIGHT_BYTES) return 1;
   return most(1, least(8, BAND_BYTES / (p->k * 2 * t->lanes * size)));
 }
 
+static size_t copy_bytes(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
+  return p->direct ? 0 : aligned((size_t)(((p->exact ? p->per : 1) * p->c * p->plane + t->wide) * size));
+}
 static size_t pass_worker(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
-  if (p->exact) return (size_t)(together(p, t, size) * p->k * 2 * t->lanes * size);
-  return p->direct ? 0 : (size_t)((p->c * p->plane + t->wide) * size);
+  size_t panels = p->exact ? (size_t)((together(p, t, size) * p->k * 2 + 1) * t->lanes * size) : 0;
+  return copy_bytes(p, t, size) + panels;
 }
 static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
-  return aligned((size_t)p->k * sizeof(int64_t)) + aligned((size_t)(p->groups * p->m * p->k * size));
+  return aligned((size_t)p->k * 2 * sizeof(int64_t)) + aligned((size_t)(p->groups * p->m * p->k * size));
 }
 
-static void offsets(const snk_conv_pass *p, int64_t *koff, int64_t exact) {
+static void offsets(const snk_conv_pass *p, int64_t *koff) {
   int64_t k = 0, r, jy, jx, oy, ox;
   for (int64_t c = 0; c < p->c; c++)
     for (int64_t ty = 0; ty < p->y.taps; ty++) {
       snk_conv_tap(&p->y, ty, &r, &jy, &oy);
       for (int64_t tx = 0; tx < p->x.taps; tx++, k++) {
         snk_conv_tap(&p->x, tx, &r, &jx, &ox);
-        koff[k] = exact ? k * exact : c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
+        koff[k] = c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
       }
     }
 }
@@ -108,7 +124,7 @@ typedef struct job {
   const snk_conv_type *t;
   const void *w;
   char *packed;
-  int64_t size, bands, parts, together, tiles; /* bands of an image or groups of exact tiles; parts of the rows */
+  int64_t size, bands, parts, together; /* bands of an image; parts of the rows; exact tiles packed together */
 } job;
 
 static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
@@ -145,7 +161,7 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
       src = to;
       dst += oy0 * p->y.ostep * p->dstx * j->size;
     }
-    if (p->m * p->k * j->size <= BAND_BYTES / 2) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
+    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
     else /* the weight is too large to be read again for every few places */
       for (int64_t t = t0; t < t1; t++) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t, t + 1);
   }
@@ -154,45 +170,54 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   const snk_conv_pass *p = j->p;
-  int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx;
-  char *panels = sn_scratch(worker);
-  int64_t bytes = p->k * 2 * j->t->lanes * j->size;
+  int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx, nr = 2 * j->t->lanes;
+  char *copy = sn_scratch(worker), *panels = copy + copy_bytes(p, j->t, j->size);
+  int64_t bytes = p->k * nr * j->size;
   for (int64_t i = begin; i < end; i++) {
-    int64_t part = i % j->parts, q0 = i / j->parts % j->bands * j->together, g = i / j->parts / j->bands, q1 = least(q0 + j->together, j->tiles);
-    int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts;
-    const char *src = (const char *)p->src + g * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
-    char *dst = (char *)p->dst + (g * p->m * dplane + p->y.ostart * p->dstx + p->x.ostart) * j->size;
-    for (int64_t q = q0; q < q1; q++) j->t->panel(p, src, q, panels + (q - q0) * bytes);
-    for (int64_t t = t0; t < t1; t++)
-      for (int64_t q = q0; q < q1; q++) j->t->exact(p, panels + (q - q0) * bytes, q, a, dst, bias_of(p, g, j->size), t, t + 1);
+    int64_t part = i % j->parts, band = i / j->parts % j->bands, g = i / j->parts / j->bands % p->groups, run = i / j->parts / j->bands / p->groups;
+    int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts, oy0 = band * p->band, image = run * p->per;
+    snk_conv_piece piece = {.images = least(p->per, p->n - image), .rows = least(p->band, p->y.n - oy0), .step = p->c * p->plane};
+    if (piece.rows <= 0 || t0 == t1) continue;
+    piece.places = piece.images * piece.rows * p->x.n;
+    const char *src = (const char *)p->src + (image * p->groups + g) * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
+    char *dst = (char *)p->dst + ((image * p->groups + g) * p->m * dplane + (p->y.ostart + oy0 * p->y.ostep) * p->dstx + p->x.ostart) * j->size;
+    for (int64_t q = 0; q < piece.images; q++)
+      j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
+    for (int64_t at = 0; at < piece.places; at += j->together * nr) {
+      int64_t last = least(piece.places, at + j->together * nr);
+      for (int64_t q = at; q < last; q += nr) j->t->panel(p, &piece, copy, q, panels + (q - at) / nr * bytes);
+      if (j->together == 1) j->t->exact(p, &piece, panels, at, a, dst, bias_of(p, g, j->size), t0, t1);
+      else
+        for (int64_t t = t0; t < t1; t++)
+          for (int64_t q = at; q < last; q += nr)
+            j->t->exact(p, &piece, panels + (q - at) / nr * bytes, q, a, dst, bias_of(p, g, j->size), t, t + 1);
+    }
   }
 }
 
 static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
-  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .packed = scratch + aligned((size_t)p->k * sizeof(int64_t))};
-  int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), *koff = (int64_t *)(void *)scratch, items;
+  int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k;
+  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, t, size), .packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t))};
+  int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;
   if (p->exact) {
-    j.together = together(p, t, size);
-    j.tiles = parts_of(p->n * p->y.n * p->x.n, 2 * t->lanes);
-    if (threads > 1) j.together = most(1, least(j.together, j.tiles * p->groups / (2 * threads)));
-    j.bands = parts_of(j.tiles, j.together);
-    items = p->groups * j.bands;
-  } else {
-    items = p->n * p->groups * parts_of(p->y.n, p->band);
-    if (threads > 1 && items < 4 * threads) { /* thinner bands, of some 64 places at least */
-      int64_t rows = parts_of(p->y.n, parts_of(4 * threads, p->n * p->groups));
-      lay(p, least(p->band, least(p->y.n, most(rows, parts_of(4 * t->lanes, p->pitch)))));
-    }
-    j.bands = parts_of(p->y.n, p->band);
-    items = p->n * p->groups * j.bands;
+    if (threads > 1) p->per = most(1, least(p->per, parts_of(p->n * p->groups, 2 * threads)));
+    images = parts_of(p->n, p->per);
   }
+  int64_t items = images * p->groups * parts_of(p->y.n, p->band);
+  if (threads > 1 && items < 2 * threads) { /* thinner bands, of some 64 places at least */
+    int64_t rows = parts_of(p->y.n, parts_of(4 * threads, images * p->groups));
+    if (p->per <= 1) lay(p, least(p->band, least(p->y.n, most(rows, parts_of(4 * t->lanes, p->pitch)))));
+  }
+  j.bands = parts_of(p->y.n, p->band);
+  items = images * p->groups * j.bands;
   if (items < 2 * threads && threads > 1) j.parts = least(tiles, parts_of(2 * threads, items));
   items *= j.parts;
-  offsets(p, koff, p->exact ? 2 * t->lanes : 0);
-  p->koff = koff;
+  offsets(p, koff);
+  for (int64_t k = 0; k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
+  p->koff = koff, p->kpanel = kpanel;
   p->packed = j.packed;
   sn_parallel(p->groups * tiles, most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
   int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
@@ -235,33 +260,38 @@ void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void
 typedef struct grad_plan {
   snk_conv_pass p;
   int64_t size, per, bands, blocks, runs, chunk, parts; /* images of a block; bands of an image; blocks; runs of `chunk` blocks */
-  bool spread;                                          /* the gradient's rows are laid at the source's pitch */
-  int64_t vectors;
+  bool exact, spread;                                   /* places packed; the gradient's rows are laid at the source's pitch */
+  int64_t vectors, gld;                                 /* of a whole band; step of the gradient's copy from row to row */
   const snk_conv_type *t;
   const char *x, *gy;
   char *out;
-  uint32_t *masks;
+  uint32_t *masks[2];                                   /* of a whole band and of the last */
 } grad_plan;
 
-static int64_t grad_vectors(const grad_plan *w, int64_t rows) { return parts_of((rows - 1) * w->p.pitch + w->p.x.n, w->t->lanes); }
+static int64_t grad_places(const grad_plan *w, int64_t rows) { return (rows - 1) * w->p.pitch + w->p.x.n; }
 
 static grad_plan plan_grad(const snk_conv_shape *s) {
   grad_plan w = {.p = pass_forward(s), .t = type_of(s), .size = size_of(s), .per = 1};
   snk_conv_pass *p = &w.p;
-  p->exact = false;
+  int64_t lanes = w.t->lanes, useful = most(1, p->y.n * p->x.n);
   p->direct = fits(&p->y) && fits(&p->x);
   lay(p, most(p->y.n, 1));
-  /* a block holds so many places that a tile's rows of the gradient stay in the first cache */
-  int64_t flat = most(1, p->y.n * p->pitch), want = 6144 / w.size, room = ((int64_t)4 << 20) / w.size / most(1, p->m + p->c * p->y.slots * p->x.slots);
+  double m = (double)p->m / 2, waste = (double)most(1, p->y.n * p->pitch) / (double)useful;
+  w.exact = p->k > 0 && m * 1.02 + 5 + 2 * (double)lanes / (double)most(1, p->x.n) < m * waste * 1.08;
+  if (w.exact) p->direct = false, lay(p, p->band);
+  /* a block holds so many places that a tile's rows of the gradient stay close to the core */
+  int64_t flat = w.exact ? useful : most(1, p->y.n * p->pitch), want = 8192 / w.size;
+  int64_t room = ((int64_t)4 << 20) / w.size / most(1, p->m + p->c * p->y.slots * p->x.slots);
   want = most(least(want, room), 1);
   if (flat > 2 * want) {
     int64_t bands = parts_of(p->y.n, most(1, want / p->pitch));
     lay(p, parts_of(p->y.n, bands));
-  } else w.per = most(1, want / flat);
+  } else w.per = least(most(p->n, 1), most(1, want / flat));
   w.bands = parts_of(p->y.n, p->band);
   w.blocks = w.bands > 1 ? p->n * w.bands : parts_of(p->n, w.per);
-  w.spread = p->pitch != p->x.n;
-  w.vectors = p->y.n > 0 ? grad_vectors(&w, p->band) : 0;
+  w.spread = !w.exact && p->pitch != p->x.n;
+  w.vectors = p->y.n > 0 ? parts_of(grad_places(&w, p->band), lanes) : 0;
+  w.gld = w.exact ? parts_of(w.per * p->band * p->x.n, lanes) * lanes : w.vectors * lanes;
   int64_t bytes = most(1, p->groups * p->m * p->k * w.size);
   w.runs = most(1, least(w.blocks, least(RUNS, PARTIAL_BYTES / bytes)));
   w.chunk = parts_of(most(w.blocks, 1), w.runs);
@@ -269,40 +299,47 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   return w;
 }
 
-static size_t grad_source(const grad_plan *w) { return w->p.direct ? 0 : aligned((size_t)((w->per * w->p.c * w->p.plane + w->t->lanes) * w->size)); }
+static size_t grad_source(const grad_plan *w) { return w->p.direct ? 0 : aligned((size_t)((w->per * w->p.c * w->p.plane + w->t->wide) * w->size)); }
+static size_t grad_copy(const grad_plan *w) { return w->exact || w->spread ? aligned((size_t)(w->per * w->p.m * w->gld * w->size)) : 0; }
 static size_t grad_worker(const grad_plan *w) {
-  return grad_source(w) + (w->spread ? (size_t)((w->per * w->p.m * w->p.band * w->p.pitch + w->t->lanes) * w->size) : 0);
+  size_t room = w->exact ? (size_t)((least(w->p.k, SNK_CONV_KCHUNK) * w->gld + w->t->lanes) * w->size) : 0;
+  return grad_source(w) + grad_copy(w) + room;
 }
 static size_t grad_scratch(const grad_plan *w) {
-  size_t n = aligned((size_t)w->p.k * sizeof(int64_t)) + aligned((size_t)w->vectors * sizeof(uint32_t));
+  size_t n = aligned((size_t)w->p.k * sizeof(int64_t)) + aligned((size_t)w->vectors * 2 * sizeof(uint32_t));
   return w->runs == 1 ? n : n + (size_t)(w->runs * w->p.groups * w->p.m * w->p.k * w->size);
 }
 
-/* One block of one group: rows m0..m1 of its gradient are put into or added to `out`. */
+/* One block of one group: rows m0..m1 of its gradient are put into or added to `out`. `to`: the worker's scratch. */
 static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0, int64_t m1, char *out, bool add, char *to) {
   const snk_conv_pass *p = &w->p;
   int64_t image = w->bands > 1 ? block / w->bands : block * w->per, oy0 = w->bands > 1 ? block % w->bands * p->band : 0;
-  int64_t images = w->bands > 1 ? 1 : least(w->per, p->n - image), rows = least(p->band, p->y.n - oy0);
+  int64_t images = w->bands > 1 ? 1 : least(w->per, p->n - image), rows = most(0, least(p->band, p->y.n - oy0)), size = w->size;
   int64_t splane = p->y.src * p->x.src, gplane = p->y.n * p->x.n, xstep = p->groups * p->c * splane, gstep = p->groups * p->m * gplane;
-  if (rows <= 0) rows = 0;
-  snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? grad_vectors(w, rows) : 0, .masks = w->masks, .m0 = m0, .m1 = m1, .out = out, .add = add};
-  int64_t places = (rows - 1) * p->pitch + p->x.n, tail = places - (d.vectors - 1) * w->t->lanes;
-  d.last = tail >= 32 ? 0xffffffffu : (1u << (tail & 31)) - 1;
-  const char *x = w->x + (image * xstep + g * p->c * splane) * w->size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * w->size;
+  const char *x = w->x + (image * xstep + g * p->c * splane) * size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * size;
+  char *copy = to + grad_source(w);
+  snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? parts_of(grad_places(w, rows), w->t->lanes) : 0, .g = copy, .gld = w->gld, .m0 = m0,
+                     .m1 = m1, .out = out, .add = add, .masks = w->masks[rows < p->band], .x = to, .ximage = p->c * p->plane};
   if (p->direct) {
-    d.x = x + ((p->y.origin + oy0) * p->pitch + p->x.origin) * w->size;
+    d.x = x + ((p->y.origin + oy0) * p->pitch + p->x.origin) * size;
     d.ximage = xstep;
-  } else {
-    d.x = to, d.ximage = p->c * p->plane;
-    for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * w->size, oy0, rows, to + i * d.ximage * w->size);
-  }
-  if (!w->spread) d.g = gy, d.gld = gplane, d.gimage = gstep;
-  else {
-    char *at = to + grad_source(w);
-    d.g = at, d.gld = p->band * p->pitch, d.gimage = (m1 - m0) * d.gld;
+  } else
+    for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * size, oy0, rows, to + i * d.ximage * size);
+  if (w->exact) {
+    d.piece = (snk_conv_piece){images, rows, d.ximage, images * rows * p->x.n};
     for (int64_t i = 0; i < images; i++)
-      w->t->spread(gy + i * gstep * w->size, m1 - m0, gplane, rows, p->x.n, p->pitch, d.gld, at + i * d.gimage * w->size);
+      w->t->spread(gy + i * gstep * size, m1 - m0, gplane, 1, rows * p->x.n, 0, w->gld, copy + i * rows * p->x.n * size);
+    for (int64_t m = 0; m < m1 - m0; m++) memset(copy + (m * w->gld + d.piece.places) * size, 0, (size_t)((w->gld - d.piece.places) * size));
+    d.images = 1, d.vectors = w->gld / w->t->lanes, d.masks = NULL;
+    d.room = copy + grad_copy(w);
+    w->t->grad_exact(&d);
+    return;
   }
+  if (w->spread) {
+    d.gimage = (m1 - m0) * d.gld;
+    for (int64_t i = 0; i < images; i++)
+      w->t->spread(gy + i * gstep * size, m1 - m0, gplane, rows, p->x.n, p->pitch, d.gld, copy + i * d.gimage * size);
+  } else d.g = gy, d.gld = gplane, d.gimage = gstep;
   w->t->grad(&d);
 }
 
@@ -345,15 +382,20 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
   }
   char *at = scratch;
   int64_t *koff = (int64_t *)(void *)at;
-  offsets(p, koff, 0);
+  offsets(p, koff);
   p->koff = koff;
   at += aligned((size_t)p->k * sizeof(int64_t));
-  w.masks = (uint32_t *)(void *)at;
-  at += aligned((size_t)w.vectors * sizeof(uint32_t));
-  for (int64_t v = 0; v < w.vectors; v++) {
-    w.masks[v] = 0;
-    for (int64_t l = 0; l < w.t->lanes; l++)
-      if ((v * w.t->lanes + l) % p->pitch < p->x.n) w.masks[v] |= 1u << l;
+  w.masks[0] = (uint32_t *)(void *)at, w.masks[1] = w.masks[0] + w.vectors;
+  at += aligned((size_t)w.vectors * 2 * sizeof(uint32_t));
+  for (int q = 0; q < 2; q++) {
+    int64_t rows = q ? p->y.n - (w.bands - 1) * p->band : p->band;
+    for (int64_t v = 0; v < w.vectors; v++) {
+      w.masks[q][v] = 0;
+      for (int64_t l = 0; l < w.t->lanes; l++) {
+        int64_t place = v * w.t->lanes + l;
+        if (place % p->pitch < p->x.n && place < rows * p->pitch) w.masks[q][v] |= 1u << l;
+      }
+    }
   }
   w.x = x, w.gy = gy, w.out = w.runs == 1 ? gw : at;
   double work = (double)p->n * (double)n * (double)(p->y.n * p->x.n);

@@ -51,10 +51,11 @@ typedef struct snk_conv_pass {
   int64_t kw, kblock;                     /* width of the whole kernel; longest block of k */
   int64_t wm, wc, wg;                     /* steps in the weight: row, channel, group */
   int64_t dsty, dstx;                     /* size of the result's planes */
-  bool direct, exact, unit;               /* no copy; panels packed place by place; the result's rows follow one another */
+  bool direct, exact, unit;               /* no copy; places packed without what lies between the rows; the result's rows follow one another */
+  int64_t per;                            /* exact: images of one piece */
   int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
-  const int64_t *koff;
+  const int64_t *koff, *kpanel;           /* of k in the source as read, and in a panel */
   const void *src, *bias, *packed;
   void *dst;
 } snk_conv_pass;
@@ -68,30 +69,40 @@ static inline void snk_conv_tap(const snk_conv_side *s, int64_t t, int64_t *r, i
 }
 static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) { return s->back ? 0 : slot * s->dilation % s->stride; }
 
-/* One piece of the weight's gradient: images x rows of tiles. */
+/* Exact: the places of some images (or of a band of one), counted without what lies between the rows. */
+typedef struct snk_conv_piece {
+  int64_t images, rows, step;     /* step: from image to image in the copy */
+  int64_t places;                 /* images * rows * x.n */
+} snk_conv_piece;
+
+/* One block of the weight's gradient: rows m0 .. m1 of one group. */
 typedef struct snk_conv_grad {
   const snk_conv_pass *p;
-  int64_t images, vectors;        /* of this piece; vectors of places of an image (band) */
-  const uint32_t *masks;          /* the places that count, a word for each vector */
-  uint32_t last;                  /* and once more for the last vector */
+  int64_t images, vectors;        /* of this block; vectors of places of an image (band) */
+  const uint32_t *masks;          /* the places that count, a word for each vector; NULL: all */
   const void *g, *x;
   int64_t gld, gimage, ximage;    /* steps: row and image of the gradient, image of the source */
   int64_t m0, m1;
   void *out;                      /* m x k */
   bool add;
+  snk_conv_piece piece;           /* exact: what x holds; rows of it for some k are packed into `room`, at gld */
+  void *room;
 } snk_conv_grad;
+enum { SNK_CONV_KCHUNK = 48 };    /* k of a weight's gradient that are packed together */
 
 typedef struct snk_conv_type {
   int mr, lanes, wide;            /* rows of a tile; numbers in a vector; places of the widest tile */
-  int64_t kc;
   void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst);
   void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
-  void (*panel)(const snk_conv_pass *p, const void *src, int64_t tile, void *dst); /* exact: the places of tile, k x 2 vectors */
   /* Places p0..p1 of an image's band, rows of tiles t0..t1; src at the band's first place, dst at its first row. */
   void (*band)(const snk_conv_pass *p, const void *src, int64_t p0, int64_t p1, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
-  void (*exact)(const snk_conv_pass *p, const void *panel, int64_t tile, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
+  /* Two vectors of places of a piece from number `at` on, k x 2 vectors; and their product. dst at the piece's first row. */
+  void (*panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, void *dst);
+  void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *panel, int64_t at, const void *a, void *dst, const void *bias, int64_t t0,
+                int64_t t1);
   void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
   void (*grad)(const snk_conv_grad *g);
+  void (*grad_exact)(const snk_conv_grad *g);
 } snk_conv_type;
 typedef struct snk_conv { snk_conv_type f32, f64; } snk_conv;
 SNK_TABLE(conv)

@@ -6,14 +6,12 @@
 #define MR 12
 #define GM 4 /* tile of the weight's gradient */
 #define GK 6
-#define F32KC 384
-#define F64KC 256
+#define ALL_MASKED 1 /* a masked load costs nothing */
 #else
 #define MR 6
 #define GM 3
 #define GK 4
-#define F32KC 384
-#define F64KC 256
+#define ALL_MASKED 0
 #endif
 
 /* take: the chosen lanes, 0 elsewhere; the others are not read. put: the chosen lanes, side by side. */
@@ -143,6 +141,6 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #include "calc/conv_tile.h"
 
 const snk_conv SNK_FN(snk_conv) = {
-    {MR, VFL, WIDE_f32, F32KC, pack_f32, prepare_f32, panel_f32, band_f32, exact_f32, spread_f32, grad_f32},
-    {MR, VDL, WIDE_f64, F64KC, pack_f64, prepare_f64, panel_f64, band_f64, exact_f64, spread_f64, grad_f64},
+    {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, panel_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32},
+    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, panel_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64},
 };

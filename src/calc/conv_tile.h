@@ -72,42 +72,36 @@ static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_
   }
 }
 
-/* Where the two vectors of exact tile `tile` belong: image, row and column of each place; -1 beyond the last. */
-typedef struct FN(spot) { int64_t image, y, x; } FN(spot);
-static void FN(spots)(const snk_conv_pass *p, int64_t tile, FN(spot) *s) {
-  int64_t per = p->y.n * p->x.n;
-  for (int64_t l = 0; l < FN(NR); l++) {
-    int64_t at = tile * FN(NR) + l;
-    s[l].image = at < p->n * per ? at / per : -1;
-    s[l].y = at % per / p->x.n;
-    s[l].x = at % p->x.n;
+/* A run of places that lie side by side in the source, from lane `lane` of an exact tile on. */
+typedef struct FN(stretch) { int64_t lane, n, image, row, col; } FN(stretch);
+static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
+  int64_t width = p->x.n, per = piece->rows * width, image = at / per, row = at % per / width, col = at % width, end = piece->places - at;
+  if (end > FN(NR)) end = FN(NR);
+  int n = 0;
+  for (int64_t lane = 0; lane < end; n++) {
+    int64_t len = width - col < end - lane ? width - col : end - lane;
+    s[n] = (FN(stretch)){lane, len, image, row, col};
+    lane += len, col = 0;
+    if (++row == piece->rows) row = 0, image++;
   }
+  return n;
 }
 
-static void FN(panel)(const snk_conv_pass *p, const void *srcp, int64_t tile, void *dstp) {
+/* Whole vectors are copied; what they bring too much is written over by what follows. */
+static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, void *dstp) {
   enum { NR = FN(NR) };
-  FN(spot) s[NR];
-  FN(spots)(p, tile, s);
-  T *dst = dstp;
-  const T *src = srcp;
-  int64_t splane = p->y.src * p->x.src, taps = p->y.taps * p->x.taps, r, slot, oy, ox, off[NR];
-  for (int64_t ty = 0; ty < p->y.taps; ty++) {
-    snk_conv_tap(&p->y, ty, &r, &slot, &oy);
-    int64_t py = p->y.origin + snk_conv_phase(&p->y, slot);
-    for (int64_t tx = 0; tx < p->x.taps; tx++) {
-      snk_conv_tap(&p->x, tx, &r, &slot, &ox);
-      int64_t px = p->x.origin + snk_conv_phase(&p->x, slot);
-      for (int64_t l = 0; l < NR; l++) {
-        int64_t iy = py + (s[l].y + oy) * p->y.step, ix = px + (s[l].x + ox) * p->x.step;
-        bool in = s[l].image >= 0 && iy >= 0 && iy < p->y.src && ix >= 0 && ix < p->x.src;
-        off[l] = in ? s[l].image * p->groups * p->c * splane + iy * p->x.src + ix : -1;
-      }
-      for (int64_t c = 0; c < p->c; c++) {
-        T *d = dst + (c * taps + ty * p->x.taps + tx) * NR;
-        const T *from = src + c * splane;
-        for (int64_t l = 0; l < NR; l++) d[l] = off[l] < 0 ? 0 : from[off[l]];
-      }
+  FN(stretch) s[NR];
+  int64_t from[2 * NR], to[2 * NR];
+  int parts = 0, n = FN(stretches)(p, piece, at, s);
+  for (int i = 0; i < n; i++)
+    for (int64_t o = 0; o < s[i].n; o += L, parts++) {
+      from[parts] = s[i].image * piece->step + s[i].row * p->pitch + s[i].col + o;
+      to[parts] = s[i].lane + o;
     }
+  T *dst = dstp;
+  for (int64_t k = 0; k < p->k; k++, dst += NR) {
+    const T *base = (const T *)src + p->koff[k];
+    for (int i = 0; i < parts; i++) v_store(dst + to[i], v_load(base + from[i]));
   }
 }
 
@@ -115,14 +109,14 @@ static void FN(panel)(const snk_conv_pass *p, const void *srcp, int64_t tile, vo
 
 /* Where the places of a tile go. */
 typedef struct FN(cols) {
-  bool unit;               /* the chosen lanes of a vector lie side by side in the result */
+  bool unit[8];            /* the chosen lanes of a vector lie side by side in the result */
   uint32_t mask[8];
   int64_t at[8];           /* unit: of the vector's first chosen lane */
   int64_t off[FN(WIDE)];   /* otherwise: of every lane, -1 for none */
 } FN(cols);
 
 SNK_INLINE void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
-  if (w->unit) {
+  if (w->unit[q]) {
     if (w->mask[q]) v_put(out + w->at[q], v, w->mask[q]);
     return;
   }
@@ -197,19 +191,19 @@ static FN(kernel) *FN(choose)(int64_t mr, int nv) {
 /* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
 static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
   int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
-  w->unit = p->unit;
   for (int q = 0; q < nv; q++) {
     uint32_t mask = 0;
+    w->unit[q] = p->unit;
     w->at[q] = 0;
     int64_t pos = at + q * L;
     for (int l = 0; l < L;) {
       int64_t run = p->pitch - col < L - l ? p->pitch - col : L - l, good = width - col;
       if (good > run) good = run;
-      for (int64_t i = 0; i < run && !w->unit; i++) {
+      for (int64_t i = 0; i < run && !p->unit; i++) {
         bool in = i < good && pos + l + i >= from && pos + l + i < p1;
         w->off[q * L + l + i] = in ? row * p->y.ostep * p->dstx + (col + i) * p->x.ostep : -1;
       }
-      if (w->unit && good > 0) {
+      if (p->unit && good > 0) {
         int64_t lo = l, hi = l + good;
         if (pos + lo < from) lo = from - pos < hi ? from - pos : hi;
         if (pos + hi > p1) hi = p1 - pos > lo ? p1 - pos : lo;
@@ -247,50 +241,55 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64
   }
 }
 
-static void FN(exact)(const snk_conv_pass *p, const void *panel, int64_t tile, const void *ap, void *dst, const void *bias, int64_t t0, int64_t t1) {
+static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *panel, int64_t at, const void *ap, void *dst, const void *bias,
+                      int64_t t0, int64_t t1) {
   enum { NR = FN(NR) };
-  FN(spot) s[NR];
-  FN(cols) w = {.unit = false};
-  FN(spots)(p, tile, s);
+  FN(stretch) s[NR];
+  FN(cols) w;
   int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
-  for (int l = 0; l < NR; l++)
-    w.off[l] = s[l].image < 0 ? -1 : s[l].image * p->groups * p->m * mstep + s[l].y * p->y.ostep * p->dstx + s[l].x * p->x.ostep;
-  bool whole = true;
-  for (int l = 0; l < NR; l++) whole &= w.off[l] >= 0 && w.off[l] == w.off[l / L * L] + l % L;
-  if (whole) {
-    w.unit = true;
-    for (int q = 0; q < 2; q++) w.mask[q] = (uint32_t)(((uint64_t)1 << L) - 1), w.at[q] = w.off[q * L];
+  int n = FN(stretches)(p, piece, at, s), nv = piece->places - at > L ? 2 : 1;
+  for (int l = 0; l < NR; l++) w.off[l] = -1;
+  for (int i = 0; i < n; i++) {
+    int64_t to = s[i].image * p->groups * p->m * mstep + s[i].row * p->y.ostep * p->dstx + s[i].col * p->x.ostep;
+    for (int64_t l = 0; l < s[i].n; l++) w.off[s[i].lane + l] = to + l * p->x.ostep;
+  }
+  for (int q = 0; q < nv; q++) { /* lanes from the first on that lie side by side */
+    const int64_t *off = w.off + q * L;
+    int good = 1;
+    while (good < L && off[good] == off[0] + good) good++;
+    w.unit[q] = good == L || off[good] < 0;
+    w.mask[q] = (uint32_t)(((uint64_t)1 << good) - 1), w.at[q] = off[0];
   }
   for (int64_t t = t0; t < t1; t++) {
     int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
-    FN(kernels)[1][mr](p, (const T *)ap + m0 * p->k, p->koff, panel, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+    FN(kernels)[nv - 1][mr](p, (const T *)ap + m0 * p->k, p->kpanel, panel, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
   }
 }
 
 /* ---- the weight's gradient: mr planes of the gradient times nk shifted planes of the source, summed over places and images */
 
-SNK_INLINE void FN(product)(const int mr, const int nk, const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out) {
+SNK_INLINE void FN(product)(const int mr, const int nk, const bool masked, const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out) {
   V acc[32];
   for (int i = 0; i < mr * nk; i++) acc[i] = v_zero();
   const T *b[6];
-  for (int j = 0; j < nk; j++) b[j] = x + koff[j];
+  const uint32_t *masks = w->masks;
+  const int64_t vectors = w->vectors, gld = w->gld;
   for (int64_t image = 0; image < w->images; image++) {
     const T *gi = g + image * w->gimage;
-    int64_t xi = image * w->ximage;
-    for (int64_t v = 0; v < w->vectors; v++) {
-      uint32_t mask = w->masks[v];
-      if (v == w->vectors - 1) mask &= w->last;
+    for (int j = 0; j < nk; j++) b[j] = x + image * w->ximage + koff[j];
+    for (int64_t v = 0; v < vectors; v++) {
       V gv[4];
-      if (mask == (uint32_t)(((uint64_t)1 << L) - 1)) {
-        for (int i = 0; i < mr; i++) gv[i] = v_load(gi + i * w->gld + v * L);
+      if (!masked || (!ALL_MASKED && masks[v] == (uint32_t)(((uint64_t)1 << L) - 1))) {
+        for (int i = 0; i < mr; i++) gv[i] = v_load(gi + i * gld + v * L);
         for (int j = 0; j < nk; j++) {
-          V bv = v_load(b[j] + xi + v * L);
+          V bv = v_load(b[j] + v * L);
           for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
         }
       } else {
-        for (int i = 0; i < mr; i++) gv[i] = v_take(gi + i * w->gld + v * L, mask);
+        uint32_t mask = masks[v];
+        for (int i = 0; i < mr; i++) gv[i] = v_take(gi + i * gld + v * L, mask);
         for (int j = 0; j < nk; j++) {
-          V bv = v_take(b[j] + xi + v * L, mask);
+          V bv = v_take(b[j] + v * L, mask);
           for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
         }
       }
@@ -307,30 +306,58 @@ SNK_INLINE void FN(product)(const int mr, const int nk, const snk_conv_grad *w, 
 
 #define PARGS const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out
 typedef void FN(producer)(PARGS);
-#define PRODUCT(mr, nk) \
-  static void FN(SNK_CAT(product##mr, nk))(PARGS) { FN(product)(mr, nk, w, g, x, koff, out); }
+#define PRODUCT(mr, nk)                                                                               \
+  static void FN(SNK_CAT(product##mr, nk))(PARGS) { FN(product)(mr, nk, true, w, g, x, koff, out); } \
+  static void FN(SNK_CAT(whole##mr, nk))(PARGS) { FN(product)(mr, nk, false, w, g, x, koff, out); }
 #define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4) PRODUCT(mr, 5) PRODUCT(mr, 6)
-#define PNAME(mr, nk) FN(SNK_CAT(product##mr, nk))
-#define PNAMES(mr) {NULL, PNAME(mr, 1), PNAME(mr, 2), PNAME(mr, 3), PNAME(mr, 4), PNAME(mr, 5), PNAME(mr, 6)}
+#define PNAME(name, mr, nk) FN(SNK_CAT(name##mr, nk))
+#define PNAMES(name, mr) \
+  {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4), PNAME(name, mr, 5), PNAME(name, mr, 6)}
 PRODUCTS(1)
 PRODUCTS(2)
 PRODUCTS(3)
 PRODUCTS(4)
-static FN(producer) *const FN(producers)[5][7] = {{NULL}, PNAMES(1), PNAMES(2), PNAMES(3), PNAMES(4)};
+static FN(producer) *const FN(producers)[2][5][7] = {
+    {{NULL}, PNAMES(product, 1), PNAMES(product, 2), PNAMES(product, 3), PNAMES(product, 4)},
+    {{NULL}, PNAMES(whole, 1), PNAMES(whole, 2), PNAMES(whole, 3), PNAMES(whole, 4)}};
 #undef PARGS
 #undef PRODUCT
 #undef PRODUCTS
 #undef PNAME
 #undef PNAMES
 
-static void FN(grad)(const snk_conv_grad *w) {
-  int64_t k = w->p->k, rows = w->m1 - w->m0, mtiles = snk_conv_tiles(rows, GM), ktiles = snk_conv_tiles(k, GK);
-  for (int64_t j0 = 0; j0 < ktiles; j0 += 8) /* as much of the source as stays in the second cache */
-    for (int64_t i = 0; i < mtiles; i++) {
-      int64_t m = snk_conv_tile_at(rows, mtiles, i), mr = snk_conv_tile_at(rows, mtiles, i + 1) - m;
-      for (int64_t j = j0; j < ktiles && j < j0 + 8; j++) {
-        int64_t k0 = snk_conv_tile_at(k, ktiles, j), nk = snk_conv_tile_at(k, ktiles, j + 1) - k0;
-        FN(producers)[mr][nk](w, (const T *)w->g + m * w->gld, w->x, w->p->koff + k0, (T *)w->out + (w->m0 + m) * k + k0);
-      }
+/* Tiles of k from k0 on, where tile j0 .. j1 of ktiles are at x + koff. */
+static void FN(grad_tiles)(const snk_conv_grad *w, const T *x, const int64_t *koff, int64_t k0, int64_t k1) {
+  int64_t k = w->p->k, rows = w->m1 - w->m0, mtiles = snk_conv_tiles(rows, GM), ktiles = snk_conv_tiles(k1 - k0, GK);
+  for (int64_t i = 0; i < mtiles; i++) {
+    int64_t m = snk_conv_tile_at(rows, mtiles, i), mr = snk_conv_tile_at(rows, mtiles, i + 1) - m;
+    for (int64_t j = 0; j < ktiles; j++) {
+      int64_t at = snk_conv_tile_at(k1 - k0, ktiles, j), nk = snk_conv_tile_at(k1 - k0, ktiles, j + 1) - at;
+      FN(producers)[w->masks == NULL][mr][nk](w, (const T *)w->g + m * w->gld, x, koff + at, (T *)w->out + (w->m0 + m) * k + k0 + at);
     }
+  }
+}
+
+static void FN(grad)(const snk_conv_grad *w) {
+  for (int64_t k = 0; k < w->p->k; k += SNK_CONV_KCHUNK) /* as much of the source as stays in the second cache */
+    FN(grad_tiles)(w, w->x, w->p->koff + k, k, k + SNK_CONV_KCHUNK < w->p->k ? k + SNK_CONV_KCHUNK : w->p->k);
+}
+
+static void FN(grad_exact)(const snk_conv_grad *w) {
+  const snk_conv_pass *p = w->p;
+  int64_t local[SNK_CONV_KCHUNK], width = p->x.n;
+  for (int64_t i = 0; i < SNK_CONV_KCHUNK; i++) local[i] = i * w->gld;
+  for (int64_t k0 = 0; k0 < p->k; k0 += SNK_CONV_KCHUNK) {
+    int64_t k1 = k0 + SNK_CONV_KCHUNK < p->k ? k0 + SNK_CONV_KCHUNK : p->k;
+    for (int64_t k = k0; k < k1; k++) {
+      T *to = (T *)w->room + local[k - k0], *end = to + w->gld;
+      for (int64_t image = 0; image < w->piece.images; image++) {
+        const T *from = (const T *)w->x + image * w->piece.step + p->koff[k];
+        for (int64_t row = 0; row < w->piece.rows; row++, from += p->pitch, to += width)
+          for (int64_t o = 0; o < width; o += L) v_store(to + o, v_load(from + o));
+      }
+      for (; to < end; to++) *to = 0;
+    }
+    FN(grad_tiles)(w, w->room, local, k0, k1);
+  }
 }
