@@ -1,0 +1,155 @@
+-- bench.lua - our side of the benchmark: the workloads of pytorch.py by the same names, measured the same way, one JSON line each.
+--   slugnet bench/bench.lua [--threads N] [--seconds S] [--mode eager|compile] [WORKLOAD...]
+-- A training workload times whole steps (zero_grad, forward, loss, backward, update) on data in memory; an inference workload a forward pass
+-- without gradients. Figures are medians over repeats, in microseconds. The learning rate hardly moves the weights: a batch learned by heart
+-- would time denormal numbers.
+local sn = require "slugnet"
+
+local opt = { threads = 1, seconds = 2.0, mode = "compile" }
+local names, known = {}, { ["--threads"] = "threads", ["--seconds"] = "seconds", ["--mode"] = "mode" }
+do
+  local i = 1
+  while arg[i] do
+    local key = known[arg[i]]
+    if key then
+      opt[key] = key == "mode" and arg[i + 1] or tonumber(arg[i + 1])
+      if not opt[key] then error(arg[i] .. " wants a value", 0) end
+      i = i + 2
+    else
+      names[#names + 1] = arg[i]
+      i = i + 1
+    end
+  end
+end
+sn.threads(math.tointeger(opt.threads))
+sn.manual_seed(1)
+local LR = 1e-7
+
+local function measure(step)
+  for _ = 1, 3 do step() end
+  local t0 = sn.clock()
+  step()
+  local once = sn.clock() - t0
+  local inner = math.max(1, math.min(1000, math.floor(0.02 / math.max(once, 1e-7))))
+  local ts, stop = {}, sn.clock() + opt.seconds
+  while sn.clock() < stop or #ts < 5 do
+    t0 = sn.clock()
+    for _ = 1, inner do step() end
+    ts[#ts + 1] = (sn.clock() - t0) / inner
+  end
+  table.sort(ts)
+  return ts[#ts // 2 + 1] * 1e6, ts[1] * 1e6, #ts * inner
+end
+
+local compiled = opt.mode == "compile" and sn.compile or function(fn) return fn end
+
+-- ---- training and inference
+local all, order = {}, {}
+local function workload(name, fn)
+  all[name] = fn
+  order[#order + 1] = name
+end
+
+local function trainer(model, optimizer, x, y, loss)
+  loss = loss or sn.CrossEntropy()
+  model:build(({ table.unpack(x.shape, 2) }))
+  optimizer:add(model:parameters())
+  local step = compiled(function(xb, yb)
+    optimizer:zero_grad()
+    local l = loss(model(xb), yb)
+    l:backward()
+    optimizer:step()
+  end)
+  return function() step(x, y) end
+end
+
+local function infer(model, x)
+  model:build(({ table.unpack(x.shape, 2) }))
+  model:eval()
+  local step = compiled(function(xb)
+    local _ <close> = sn.no_grad()
+    return (model(xb))
+  end)
+  return function() step(x) end
+end
+
+local function classes(n, k) return sn.randint(1, n + 1, { k }) end
+
+workload("mlp_seed", function()
+  local m = sn.Sequential(sn.Dense { 200 }, sn.ReLU(), sn.Dense { 10 })
+  return trainer(m, sn.RMSProp { lr = LR, rho = 0.9 }, sn.rand(32, 784), classes(10, 32))
+end)
+
+workload("mlp_wide", function()
+  local m = sn.Sequential(sn.Dense { 1024 }, sn.ReLU(), sn.Dense { 1024 }, sn.ReLU(), sn.Dense { 10 })
+  return trainer(m, sn.Adam { lr = LR }, sn.rand(128, 784), classes(10, 128))
+end)
+
+workload("xor_tiny", function()
+  local m = sn.Sequential(sn.Dense { 3 }, sn.Sigmoid(), sn.Dense { 1 })
+  return trainer(m, sn.SGD { lr = LR }, sn.rand(4, 2), sn.rand(4, 1):round(), sn.BCEWithLogits())
+end)
+
+workload("conv_seed", function()
+  local m = sn.Sequential(sn.Conv2d { 1, 3 }, sn.ReLU(), sn.AvgPool2d { 2 }, sn.Conv2d { 2, 4 }, sn.ReLU(), sn.AvgPool2d { 2 }, sn.Flatten(), sn.Dense { 10 })
+  return trainer(m, sn.SGD { lr = LR }, sn.rand(3, 1, 28, 28), classes(10, 3))
+end)
+
+workload("conv_mnist", function()
+  local m = sn.Sequential(sn.Conv2d { 32, 3 }, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Conv2d { 64, 3 }, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Flatten(), sn.Dropout(0.5), sn.Dense { 10 })
+  return trainer(m, sn.Adam { lr = LR }, sn.rand(128, 1, 28, 28), classes(10, 128))
+end)
+
+workload("infer_mlp_b1", function()
+  return infer(sn.Sequential(sn.Dense { 200 }, sn.ReLU(), sn.Dense { 10 }, sn.Softmax()), sn.rand(1, 784))
+end)
+
+-- ---- single operations
+local function opload(name, make) workload(name, function()
+  local fn, a, b = make()
+  if b == nil then return function() local _ <close> = fn(a) end end
+  return function() local _ <close> = fn(a, b) end -- freed at once, as Python's count of references does
+end) end
+local R = sn.rand
+opload("op_matmul_32x784x200", function() return sn.mm, R(32, 784), R(784, 200) end)
+opload("op_matmul_128x1024x1024", function() return sn.mm, R(128, 1024), R(1024, 1024) end)
+opload("op_matmul_512", function() return sn.mm, R(512, 512), R(512, 512) end)
+opload("op_matmul_1024", function() return sn.mm, R(1024, 1024), R(1024, 1024) end)
+opload("op_matmul_tn_512", function() return function(x, y) return sn.mm(x:t(), y) end, R(512, 512), R(512, 512) end)
+opload("op_matmul_f64_512", function() return sn.mm, R(512, 512, { dtype = "float64" }), R(512, 512, { dtype = "float64" }) end)
+opload("op_gemv_1024", function() return sn.mv, R(1024, 1024), R(1024) end)
+opload("op_bmm_48x64x32x64", function() return sn.bmm, R(48, 64, 32), R(48, 32, 64) end)
+opload("op_add_16", function() return sn.add, R(16), R(16) end)
+opload("op_add_1m", function() return sn.add, R(1 << 20), R(1 << 20) end)
+opload("op_add_bcast_1024", function() return sn.add, R(1024, 1024), R(1024) end)
+opload("op_exp_1m", function() return sn.exp, R(1 << 20) end)
+opload("op_tanh_1m", function() return sn.tanh, R(1 << 20) end)
+opload("op_gelu_1m", function() return sn.gelu, R(1 << 20) end)
+opload("op_sum_1m", function() return sn.sum, R(1 << 20) end)
+opload("op_sum_dim_1024", function() return function(x) return x:sum(1) end, R(1024, 1024) end)
+opload("op_argmax_1024", function() return function(x) return x:argmax(2) end, R(1024, 1024) end)
+opload("op_softmax_1024", function() return function(x) return x:softmax(2) end, R(1024, 1024) end)
+opload("op_layernorm_1024", function() return function(x) return sn.layer_norm(x) end, R(1024, 1024) end)
+opload("op_transpose_copy_1024", function() return function(x) return x:t():contiguous() end, R(1024, 1024) end)
+opload("op_sort_1m", function() return sn.sort, R(1 << 20) end)
+opload("op_gather_rows_64k", function() return sn.embedding, R(30000, 128), sn.randint(1, 30001, { 8192 }) end)
+opload("op_dropout_1m", function() return function(x) return x:dropout(0.5, true) end, R(1 << 20) end)
+opload("op_randn_1m", function() return function() return sn.randn(1 << 20) end end)
+opload("op_conv3x3_64c_56", function() return function(x, w) return sn.conv2d(x, w, nil, { padding = 1 }) end, R(1, 64, 56, 56), R(64, 64, 3, 3) end)
+opload("op_conv3x3_16c_32_b64", function() return function(x, w) return sn.conv2d(x, w, nil, { padding = 1 }) end, R(64, 16, 32, 32), R(16, 16, 3, 3) end)
+opload("op_conv1x1_256c_14", function() return function(x, w) return sn.conv2d(x, w) end, R(8, 256, 14, 14), R(1024, 256, 1, 1) end)
+opload("op_convdw3x3_128c_28", function() return function(x, w) return sn.conv2d(x, w, nil, { padding = 1, groups = 128 }) end, R(8, 128, 28, 28), R(128, 1, 3, 3) end)
+opload("op_maxpool2_64c_32", function() return function(x) return sn.max_pool2d(x, 2) end, R(32, 64, 32, 32) end)
+
+for _, name in ipairs(#names > 0 and names or order) do
+  local make = all[name]
+  if not make then
+    print(('{"workload": "%s", "system": "slugnet", "error": "unknown workload"}'):format(name))
+  else
+    local ok, a, b, n = pcall(function() return measure(make()) end)
+    local head = ('{"workload": "%s", "system": "slugnet-%s", "mode": "%s", "threads": %d, '):format(name, sn.version, opt.mode, opt.threads)
+    if ok then print(head .. ('"median_us": %.2f, "min_us": %.2f, "n": %d}'):format(a, b, n))
+    else print(head .. ('"error": "%s"}'):format(tostring(a):gsub('["\\\n]', " "):sub(1, 200))) end
+    io.stdout:flush()
+  end
+end
