@@ -1,4 +1,5 @@
 /* args.c - argument strings of descriptors and classes, parsed once each. Grammar: op.h. */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +21,19 @@ static const struct { const char *word; sno_kind kind; } kinds[] = {
 /* Argument strings are ours and constant: a mistake in one is a bug, found by the first test that touches it. */
 static _Noreturn void bad(const char *args, const char *word) {
   sn_fail("argument string \"%s\": cannot read \"%s\"", args, word);
-  abort();
+  assert(!"an argument string that cannot be read");
+  __builtin_trap();
+}
+
+/* What is parsed is kept for good: a few hundred bytes that a process cannot go on without. */
+static void *must(void *p) {
+  assert(p);
+  if (p == NULL) __builtin_trap();
+  return p;
 }
 
 static char *copy(const char *s, size_t n) {
-  char *p = malloc(n + 1); /* lives as long as the process; not counted: parsing must not fail half-way */
-  if (p == NULL) abort();
+  char *p = must(malloc(n + 1));
   memcpy(p, s, n);
   p[n] = 0;
   return p;
@@ -34,8 +42,7 @@ static char *copy(const char *s, size_t n) {
 static const char *const *split_words(const char *s, size_t n) {
   size_t count = 1, k = 0;
   for (size_t i = 0; i < n; i++) count += s[i] == '|';
-  const char **w = calloc(count + 1, sizeof *w);
-  if (w == NULL) abort();
+  const char **w = must(calloc(count + 1, sizeof *w));
   for (size_t i = 0, from = 0; i <= n; i++)
     if (i == n || s[i] == '|') { w[k++] = copy(s + from, i - from); from = i + 1; }
   return w;
@@ -105,15 +112,13 @@ static void parse_word(sno_arg *a, const char *args, const char *w, size_t n) {
 }
 
 static parsed *parse(const char *args) {
-  parsed *p = calloc(1, sizeof *p);
-  if (p == NULL) abort();
+  parsed *p = must(calloc(1, sizeof *p));
   p->key = args;
   for (const char *s = args; *s;) {
     while (*s == ' ') s++;
     size_t n = strcspn(s, " ");
     if (n == 0) break;
-    p->args = realloc(p->args, (size_t)(p->n + 1) * sizeof *p->args);
-    if (p->args == NULL) abort();
+    p->args = must(realloc(p->args, (size_t)(p->n + 1) * sizeof *p->args));
     sno_arg *a = &p->args[p->n++];
     parse_word(a, args, s, n);
     if (a->kind == SNO_TENSOR || a->kind == SNO_TENSORS) p->ntensor++;
@@ -135,7 +140,7 @@ static const parsed *lookup(const char *args) {
     }
     if (p->key == args) return p;
   }
-  abort();
+  bad(args, "more argument strings than the table holds");
 }
 
 const sno_arg *sno_parse_args(const char *args, int *n) {
