@@ -65,7 +65,8 @@ describe("losses over classes", function()
     fails("label 1.5 at position 1", ce, { 1.5, 2, 3 }, "float32")
     fails("label nan at position 3", function() return ce({ 1, 2, nan }, "float32") end)
     fails("label -100 at position 1", ce, { -100, 1, 2 })
-    close(ce({ -100, 1, 2 }, "int64", { ignore_index = -100 }):item(), sn.cross_entropy(x:narrow(1, 2, 2), sn.tensor({ 1, 2 }, { dtype = "int64" })):item())
+    close(ce({ -100, 1, 2 }, "int64", { ignore_index = -100 }):item(), sn.cross_entropy(x:narrow(1, 2, 2), sn.tensor({ 1, 2 },
+      { dtype = "int64" })):item())
     fails("class numbers of shape 3, or probabilities of shape 3x4", sn.cross_entropy, x, sn.zeros(3, 1))
     fails("class numbers of shape 3", sn.cross_entropy, x, sn.zeros(3, { dtype = "bool" }))
   end)
@@ -93,7 +94,8 @@ describe("losses over classes", function()
     local first
     for n = 1, 4 do
       core.threads(n)
-      local all = { sn.cross_entropy(x, y), sn.cross_entropy(x, y, { label_smoothing = 0.1 }), sn.mse_loss(a, b), sn.bce_with_logits(a, b), sn.huber_loss(a, b) }
+      local all = { sn.cross_entropy(x, y), sn.cross_entropy(x, y, { label_smoothing = 0.1 }), sn.mse_loss(a, b), sn.bce_with_logits(a, b),
+        sn.huber_loss(a, b) }
       first = first or all
       for k = 1, #all do assert.equal(first[k]:item(), all[k]:item()) end
     end

@@ -1,4 +1,5 @@
-/* cross_entropy.h - kernels of the losses over classes: along n of a contiguous outer x n x inner tensor, from logits, log probabilities or probabilities.
+/* cross_entropy.h - kernels of the losses over classes: along n of a contiguous outer x n x inner tensor, from logits, log probabilities or
+ * probabilities.
  *
  * The weight of class c in a row's loss is its coefficient w_c t_c, where t is the target's distribution (smoothed): one-hot for a label.
  */

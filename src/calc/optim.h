@@ -7,11 +7,12 @@
 
 /* The numbers of an update, worked out once per call in double. */
 typedef struct snk_optim_args {
-  double lr, decay;                     /* decay is added to the gradient times the parameter; Adam, decoupled: the parameter shrinks by `shrink` first */
+  double lr;
+  double decay;                         /* times the parameter is added to the gradient */
   double momentum, keep;                /* SGD: buf = momentum buf + keep g */
   double rho, epsilon;
   double beta1, beta2, root;            /* Adam: root = 1 / sqrt(1 - beta2^step); lr has 1 / (1 - beta1^step) in it already */
-  double shrink;                        /* 1 - lr weight_decay, or 1 */
+  double shrink;                        /* Adam: what the parameter is multiplied by first: 1 - lr weight_decay when decoupled, else 1 */
   double limit, scale;                  /* clipping */
   int nesterov, first;                  /* SGD: first step: buf = g */
 } snk_optim_args;

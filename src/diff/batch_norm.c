@@ -82,7 +82,8 @@ static void forward_back(sno_call *c) {
 }
 
 /*** batch_norm_backward(gy, x, weight?, mean, scale, training, epsilon)
- * The gradients of batch_norm in two passes: sums of channels, then x. `scale` is the channel's 1/sqrt(variance + epsilon) in training, else its variance.
+ * The gradients of batch_norm in two passes: sums of channels, then x. `scale` is the channel's 1/sqrt(variance + epsilon) in
+ * training, else its variance.
  * @math \bar x = w\, r \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args = "gy x weight? mean scale training:bool epsilon:num",
@@ -98,7 +99,8 @@ static int back_parts(sno_back *b, bool training) {
   const sno_out *x = &b->in_spec[0];
   if (b->gy[0] == NULL) return 0;
   if (b->create_graph) {
-    sno_norm_plain_args p = {.weight = channels_of(b->in[1], x), .epsilon = b->attr[0].d, .centered = true, .channels = true, .dims = {.kind = SNO_DIMS}};
+    sno_norm_plain_args p = {.weight = channels_of(b->in[1], x), .epsilon = b->attr[0].d, .centered = true, .channels = true,
+        .dims = {.kind = SNO_DIMS}};
     for (int i = 0; i < x->ndim; i++)
       if (i != 1) p.dims.v[p.dims.n++] = i;
     if (!training) p.mean = channels_of(b->in[3], x), p.var = channels_of(b->in[4], x);
@@ -119,7 +121,8 @@ static int back_eval(sno_back *b) { return back_parts(b, false); }
  * Normalises with the statistics of the batch itself, which it gives as well; they have no gradients.
  * @math y = \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c
  */
-const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x weight? bias? epsilon:num", .flags = SNO_HIDDEN | SNO_CONTIG, .nout = 4,
+const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x weight? bias? epsilon:num", .flags = SNO_HIDDEN | SNO_CONTIG,
+    .nout = 4,
                                         .save_in = 3, .save_out = 1 << MEAN | 1 << RSTD, .infer = infer_train, .forward = forward_train,
                                         .backward = back_train};
 
@@ -176,7 +179,8 @@ static int check(const sno_call *c) {
   if ((c->in[3] == NULL) != (c->in[4] == NULL)) return sn_fail("batch_norm: running_mean and running_var go together, only one was given");
   const int64_t count = x->shape[1] > 0 ? snt_numel(x) / x->shape[1] : 0;
   if (c->attr[TRAINING].i && count == 1)
-    return sn_fail("batch_norm: training wants more than 1 value per channel, x is %s; give a larger batch, or evaluate with training = false", SNT_SHAPE(x));
+    return sn_fail("batch_norm: training wants more than 1 value per channel, x is %s; give a larger batch, or evaluate with training = false",
+        SNT_SHAPE(x));
   if (!c->attr[TRAINING].i && c->in[3] == NULL) return sn_fail("batch_norm: with training = false running_mean and running_var must be given");
   return 0;
 }
@@ -217,15 +221,18 @@ static int back_batch_norm(sno_back *b) {
  * statistics are the batch's own, and the running ones, where given, move towards them by `momentum` in place (with the unbiased variance); without,
  * the running ones are used. A batch with a single value for each channel is an error in training.
  * @math y = \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c, \quad \mu_c = \frac1m \sum x, \quad \sigma_c^2 = \frac1m \sum (x - \mu_c)^2
- * @grad \bar x = w_c\, r_c \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right), \quad r_c = \frac{1}{\sqrt{\sigma_c^2 + \epsilon}},\;
+ * @grad \bar x = w_c\, r_c \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right), \quad
+ *   r_c = \frac{1}{\sqrt{\sigma_c^2 + \epsilon}},\;
  *   \hat x = r_c (x - \mu_c), \quad \bar w_c = \sum \bar y\, \hat x, \quad \bar b_c = \sum \bar y
  * @source Ioffe, Szegedy: Batch normalization, ICML 2015
  * @see layer_norm, group_norm
  */
 const sno_op sno_op_batch_norm = {
-    .name = "batch_norm", .args = "x weight? bias? running_mean? running_var? training:bool=true momentum:num=0.1 epsilon:num=1e-5", .flags = SNO_VIEW,
+    .name = "batch_norm", .args = "x weight? bias? running_mean? running_var? training:bool=true momentum:num=0.1 epsilon:num=1e-5",
+    .flags = SNO_VIEW,
     .nout = 1, .infer = infer_batch_norm, .backward = back_batch_norm,
-    .samples = "f(4,3), p(3), f(3); f(2,3,4), p(3), f(3); f(4,3,2), p(3), f(3), sn.zeros(3), sn.ones(3); f(2,3,2,2), p(3), f(3), f(3), p(3), {training=false};"
+    .samples = "f(4,3), p(3), f(3); f(2,3,4), p(3), f(3); f(4,3,2), p(3), f(3), sn.zeros(3), sn.ones(3);"
+        " f(2,3,2,2), p(3), f(3), f(3), p(3), {training=false};"
                " f(5,3); f(3,2), p(2), f(2), f(2), p(2), {training=false}; f(2,2,19), p(2); d(3,18), p(18), f(18)",
     .wrong = "f(1,3) => more than 1 value per channel; f(4,3), p(2) => weight is float32 2; f(4) => wants n x channels;"
              " f(4,3), {training=false} => must be given; f(4,3), p(3), f(3), f(3) => go together; i(1,5,4,3) => wants floating numbers"};

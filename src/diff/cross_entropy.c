@@ -34,7 +34,8 @@ static int check_labels(const sno_call *c, const snt_tensor *t, int64_t classes)
     if (floating) {
       const double v = sn_load_double(at, (sn_dtype)t->dtype);
       if (!(v >= -0x1p62 && v <= 0x1p62) || v != floor(v))
-        return sn_fail("%s: label %g at position %lld of the target is no class number; they are whole, from %lld to %lld", c->op->name, v == v ? v : (double)NAN, /* nan, not -nan */
+        return sn_fail("%s: label %g at position %lld of the target is no class number; they are whole, from %lld to %lld", c->op->name,
+            v == v ? v : (double)NAN, /* nan, not -nan */
                        (long long)(i + base), (long long)base, (long long)last);
       y = (int64_t)v;
     } else {
@@ -105,7 +106,9 @@ static void fill(snk_cross_entropy_args *a, const sno_call *c, const snt_tensor 
   const sn_dtype type = (sn_dtype)t->dtype;
   const char *p = snt_data(t);
   for (int64_t i = 0; i < rows; i++, p += sn_size_of(type)) {
-    const int64_t y = type == SN_I64 ? *(const int64_t *)(const void *)p : sn_is_float(type) ? (int64_t)sn_load_double(p, type) : sn_load_int(p, type);
+    int64_t y;
+    if (type == SN_I64) y = *(const int64_t *)(const void *)p;
+    else y = sn_is_float(type) ? (int64_t)sn_load_double(p, type) : sn_load_int(p, type);
     const bool ignored = (!c->attr[IGNORE].absent && y == c->attr[IGNORE].i) || y < base || y - base >= a->n;
     label[i] = ignored ? -1 : y - base;
   }
@@ -241,9 +244,10 @@ static int back_class(sno_back *b) {
 
 /*** cross_entropy(logits, target, weight?, {ignore_index, label_smoothing = 0, reduction = "mean"})
  * The cross entropy of classes from logits, numbers of any size. `logits` is n x classes or n x classes x ...; `target` holds class
- * numbers, 1 to the number of classes, in the shape of `logits` without its second dimension, or probabilities (one-hot rows, say) in its whole shape.
- * `weight` has a number for each class and gets no gradient; labels equal to `ignore_index` count for nothing; smoothing s mixes the target
- * with a share s of the even distribution. The mean is over the weights of the labels (with probabilities, over rows), so of no labels at all it is NaN.
+ * numbers, 1 to the number of classes, in the shape of `logits` without its second dimension, or probabilities (one-hot rows, say) in its
+ * whole shape. `weight` has a number for each class and gets no gradient; labels equal to `ignore_index` count for nothing; smoothing s mixes the
+ * target with a share s of the even distribution. The mean is over the weights of the labels (with probabilities, over rows), so of no labels at
+ * all it is NaN.
  * @math l_i = -\sum_c w_c\, t_{ic} \ln \frac{e^{x_{ic}}}{\sum_k e^{x_{ik}}}, \quad t_{ic} = (1-s)\,[c = y_i] + \frac{s}{C}, \quad
  *   L = \frac{\sum_i l_i}{\sum_i w_{y_i}}
  * @grad \bar x_{ic} = \bar l_i \left(p_{ic} \sum_k w_k t_{ik} - w_c t_{ic}\right), \quad p_i = \mathrm{softmax}(x_i)
@@ -283,7 +287,8 @@ const sno_op sno_op_nll_loss = {
 const sno_op sno_op_categorical_cross_entropy = {
     .name = "categorical_cross_entropy", .args = "p" OPTIONS " epsilon:num=1e-7", CLASS_LOSS(probs),
     .samples = "p(3,4):softmax(2), i(1,4,3); p(3,4):softmax(2), p(3,4):softmax(2); f(2,3,5):softmax(2), i(1,3,2,5), {epsilon=1e-4};"
-               " f(3,4):softmax(2), i(1,4,3), {reduction=\"none\", label_smoothing=0.1}; f(2,3,2):softmax(2), p(2,3,2), i(1,3,3), {reduction=\"none\"}",
+               " f(3,4):softmax(2), i(1,4,3), {reduction=\"none\", label_smoothing=0.1};"
+                   " f(2,3,2):softmax(2), p(2,3,2), i(1,3,3), {reduction=\"none\"}",
     .wrong = "p(3,4), i(7,7,3) => is outside 1..4; p(3,4), i(1,4,2) => class numbers of shape 3; p(3,4), i(1,4,3), {epsilon=1} => epsilon is 1"};
 
 /*** class_loss_backward(gy, x, target, weight?, options, kind)

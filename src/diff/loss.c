@@ -21,9 +21,11 @@ static int infer_loss(sno_call *c) {
   const char *name = c->op->name;
   const snt_tensor *x = c->in[0], *t = c->in[1];
   if (!snt_same_shape(x, t))
-    return sn_fail("%s: the prediction is %s, the target %s; they must have one shape (reshape, or expand the smaller one)", name, SNT_SHAPE(x), SNT_SHAPE(t));
+    return sn_fail("%s: the prediction is %s, the target %s; they must have one shape (reshape, or expand the smaller one)", name, SNT_SHAPE(x),
+        SNT_SHAPE(t));
   const bool fx = sn_is_float((sn_dtype)x->dtype), ft = sn_is_float((sn_dtype)t->dtype);
-  const sn_dtype type = fx && ft ? sn_dtype_promote((sn_dtype)x->dtype, (sn_dtype)t->dtype) : fx ? (sn_dtype)x->dtype : ft ? (sn_dtype)t->dtype : SN_F32;
+  const sn_dtype tx = fx ? (sn_dtype)x->dtype : SN_F32, tt = ft ? (sn_dtype)t->dtype : SN_F32;
+  const sn_dtype type = fx && ft ? sn_dtype_promote(tx, tt) : fx ? tx : tt;
   for (int i = 0; i < c->nin; i++)
     if (c->in[i] && sno_cast_input(c, i, type) < 0) return -1;
   for (int i = 2; i < c->nin; i++) {
@@ -197,7 +199,8 @@ static int back_loss(sno_back *b) {
 /* ---- descriptors */
 
 #define REDUCTION "reduction:str(mean|sum|none)=mean"
-#define LOSS_OP(line_) .flags = SNO_CONTIG, .nout = 1, .save_in = 15, .infer = infer_loss, .forward = forward_loss, .backward = back_loss, .data = &line_
+#define LOSS_OP(line_) .flags = SNO_CONTIG, .nout = 1, .save_in = 15, .infer = infer_loss, .forward = forward_loss, .backward = back_loss, \
+    .data = &line_
 #define WRONG "f(3), f(3,1) => they must have one shape"
 
 static const line mse = {.index = SNK_LOSS_mse, .option = -1, .reduction = 0}, l1 = {.index = SNK_LOSS_l1, .option = -1, .reduction = 0},
@@ -214,7 +217,8 @@ static const line mse = {.index = SNK_LOSS_mse, .option = -1, .reduction = 0}, l
  * @see l1_loss, huber_loss
  */
 const sno_op sno_op_mse_loss = {.name = "mse_loss", .args = "x target " REDUCTION, LOSS_OP(mse),
-                                .samples = "f(2,3), f(2,3); f(4), f(4), {reduction=\"none\"}; f(2,17), f(2,17), {reduction=\"sum\"}; f(), f()", .wrong = WRONG};
+                                .samples = "f(2,3), f(2,3); f(4), f(4), {reduction=\"none\"}; f(2,17), f(2,17), {reduction=\"sum\"}; f(), f()",
+                                .wrong = WRONG};
 
 /*** l1_loss(x, target, {reduction = "mean"})
  * The absolute error; its gradient where both are equal is 0.
@@ -232,7 +236,8 @@ static int infer_huber(sno_call *c) {
 
 /*** huber_loss(x, target, {delta = 1, reduction = "mean"})
  * Squared error near 0 and absolute error beyond delta.
- * @math l = \begin{cases} \frac12 d^2 & |d| \le \delta \\ \delta (|d| - \frac12 \delta) & \text{else} \end{cases}, \quad d = x - t, \quad L = \frac{1}{n}\sum_i l_i
+ * @math l = \begin{cases} \frac12 d^2 & |d| \le \delta \\ \delta (|d| - \frac12 \delta) & \text{else} \end{cases}, \quad d = x - t, \quad
+ *   L = \frac{1}{n}\sum_i l_i
  * @grad \bar x_i = \frac{1}{n} \bar L\, \min(\max(d_i, -\delta), \delta), \quad \bar t = -\bar x
  * @source Huber: Robust estimation of a location parameter, 1964
  * @see smooth_l1_loss
@@ -250,15 +255,18 @@ static int infer_smooth(sno_call *c) {
 
 /*** smooth_l1_loss(x, target, {beta = 1, reduction = "mean"})
  * huber_loss divided by beta: the absolute error with its corner rounded.
- * @math l = \begin{cases} \frac{d^2}{2\beta} & |d| < \beta \\ |d| - \frac12 \beta & \text{else} \end{cases}, \quad d = x - t, \quad L = \frac{1}{n}\sum_i l_i
- * @grad \bar x_i = \frac{1}{n} \bar L \begin{cases} d_i / \beta & |d_i| < \beta \\ \mathrm{sign}(d_i) & \text{else} \end{cases}, \quad \bar t = -\bar x
+ * @math l = \begin{cases} \frac{d^2}{2\beta} & |d| < \beta \\ |d| - \frac12 \beta & \text{else} \end{cases}, \quad d = x - t, \quad
+ *   L = \frac{1}{n}\sum_i l_i
+ * @grad \bar x_i = \frac{1}{n} \bar L \begin{cases} d_i / \beta & |d_i| < \beta \\ \mathrm{sign}(d_i) & \text{else} \end{cases}, \quad
+ *   \bar t = -\bar x
  * @source Girshick: Fast R-CNN, ICCV 2015
  * @see huber_loss
  */
 const sno_op sno_op_smooth_l1_loss = {
     .name = "smooth_l1_loss", .args = "x target beta:num=1 " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_smooth,
     .forward = forward_loss, .backward = back_loss, .data = &smooth,
-    .samples = "f(2,3), f(2,3); f(8), f(8), {beta=0.7, reduction=\"none\"}; f(2,17), f(2,17), {beta=0}", .wrong = WRONG "; f(3), f(3), {beta=-1} => beta is -1"};
+    .samples = "f(2,3), f(2,3); f(8), f(8), {beta=0.7, reduction=\"none\"}; f(2,17), f(2,17), {beta=0}", .wrong = WRONG ";"
+        " f(3), f(3), {beta=-1} => beta is -1"};
 
 static int infer_bce(sno_call *c) {
   const sno_val *e = &c->attr[0];
@@ -275,7 +283,8 @@ static int infer_bce(sno_call *c) {
  * @see bce_with_logits
  */
 const sno_op sno_op_binary_cross_entropy = {
-    .name = "binary_cross_entropy", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 7, .infer = infer_bce,
+    .name = "binary_cross_entropy", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 7,
+    .infer = infer_bce,
     .forward = forward_loss, .backward = back_loss, .data = &bce,
     .samples = "f(2,3):sigmoid(), f(2,3):sigmoid(); f(2,3):sigmoid(), f(2,3):sigmoid(), i(1,3,3); f(8):sigmoid(), f(8):sigmoid(), {epsilon=1e-6};"
                " f(2,17):sigmoid(), f(2,17):sigmoid(), {reduction=\"none\"}",
@@ -300,16 +309,18 @@ const sno_op sno_op_bce = {
  */
 const sno_op sno_op_bce_with_logits = {
     .name = "bce_with_logits", .args = "x target weight? pos_weight? " REDUCTION, LOSS_OP(bce_logits),
-    .samples = "f(2,3), p(2,3); f(2,3), p(2,3), i(1,3,3), i(1,4,3); f(2,3), p(2,3), nil, i(1,4,2,1), {reduction=\"sum\"}; f(2,17), f(2,17):sigmoid(), {reduction=\"none\"}",
+    .samples = "f(2,3), p(2,3); f(2,3), p(2,3), i(1,3,3), i(1,4,3); f(2,3), p(2,3), nil, i(1,4,2,1), {reduction=\"sum\"};"
+        " f(2,17), f(2,17):sigmoid(), {reduction=\"none\"}",
     .wrong = "f(3), f(3,1) => they must have one shape; f(3), f(3), p(2,3) => does not fit"};
 
 /*** kl_div(logp, target, {reduction = "mean"})
- * The Kullback-Leibler divergence of probabilities `target` from log probabilities `logp`, element by element; "batchmean" divides the sum by the first
- * dimension, which is the divergence's proper mean. A target of 0 costs nothing.
+ * The Kullback-Leibler divergence of probabilities `target` from log probabilities `logp`, element by element; "batchmean" divides the sum by
+ * the first dimension, which is the divergence's proper mean. A target of 0 costs nothing.
  * @math L = \frac{1}{n} \sum_i t_i (\ln t_i - x_i)
  * @grad \bar x_i = -\frac{1}{n} \bar L\, t_i, \quad \bar t_i = \frac{1}{n} \bar L\, (\ln t_i + 1 - x_i)
  * @see cross_entropy
  */
 const sno_op sno_op_kl_div = {
     .name = "kl_div", .args = "logp target reduction:str(mean|sum|none|batchmean)=mean", LOSS_OP(kl),
-    .samples = "f(2,3), p(2,3); f(2,3), p(2,3), {reduction=\"batchmean\"}; f(2,17), p(2,17), {reduction=\"none\"}; f(3), p(3), {reduction=\"sum\"}", .wrong = WRONG};
+    .samples = "f(2,3), p(2,3); f(2,3), p(2,3), {reduction=\"batchmean\"}; f(2,17), p(2,17), {reduction=\"none\"}; f(3), p(3), {reduction=\"sum\"}",
+    .wrong = WRONG};

@@ -60,7 +60,8 @@ static int infer_rows(sno_call *c) {
   for (int i = 1; i < c->nin; i++) {
     const snt_tensor *w = c->in[i];
     if (w && (w->ndim != nd || memcmp(w->shape, x->shape + x->ndim - nd, (size_t)nd * sizeof *w->shape) != 0))
-      return sn_fail("%s: %s is %s, but the last %lld dimensions of x (%s) are %s", c->op->name, i == 1 ? "weight" : "bias", SNT_SHAPE(w), (long long)nd,
+      return sn_fail("%s: %s is %s, but the last %lld dimensions of x (%s) are %s", c->op->name, i == 1 ? "weight" : "bias", SNT_SHAPE(w),
+          (long long)nd,
                      SNT_SHAPE(x), snt_shape_str((int)nd, x->shape + x->ndim - nd, (char[96]){0}, 96));
     if (w && sno_cast_input(c, i, (sn_dtype)x->dtype) < 0) return -1;
   }
@@ -130,7 +131,8 @@ static int back_rows(sno_back *b) {
 /*** layer_norm(x, weight?, bias?, {ndim = 1, epsilon = 1e-5})
  * Every row to mean 0 and variance 1, then scaled and shifted. A row is what the last `ndim` dimensions hold; `weight` and `bias` have their shape.
  * @math y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}\, w + b, \quad \mu = \frac1n \sum_i x_i, \quad \sigma^2 = \frac1n \sum_i (x_i - \mu)^2
- * @grad \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad g = \bar y\, w,\; r = \frac{1}{\sqrt{\sigma^2 + \epsilon}},\;
+ * @grad \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad
+ *   g = \bar y\, w,\; r = \frac{1}{\sqrt{\sigma^2 + \epsilon}},\;
  *   \hat x = r (x - \mu), \quad \bar w = \sum \bar y\, \hat x, \quad \bar b = \sum \bar y
  * @source Ba, Kiros, Hinton: Layer normalization, 2016
  * @see batch_norm, rms_norm
@@ -139,7 +141,8 @@ const sno_op sno_op_layer_norm = {
     .name = "layer_norm", .args = "x weight? bias? ndim:int=1 epsilon:num=1e-5", .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows,
     .samples = "f(3,5), p(5), f(5); f(2,3,4), p(3,4), f(3,4), {ndim=2}; f(4,6); f(3,19), nil, f(19); f(35), p(35); f(2,3), {epsilon=0.1}",
-    .wrong = "f(3,5), p(4) => weight is 4; f(3,5), p(5), f(3) => bias is 3; f(3), {ndim=2} => the last 2 dimensions; i(1,5,3,5) => wants floating numbers;"
+    .wrong = "f(3,5), p(4) => weight is 4; f(3,5), p(5), f(3) => bias is 3; f(3), {ndim=2} => the last 2 dimensions;"
+        " i(1,5,3,5) => wants floating numbers;"
              " f(3,5), {epsilon=-1} => epsilon is -1"};
 
 static const char not_centered = 1;
@@ -154,7 +157,8 @@ static const char not_centered = 1;
 const sno_op sno_op_rms_norm = {
     .name = "rms_norm", .args = "x weight? ndim:int=1 epsilon:num=1e-5", .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows, .data = &not_centered,
-    .samples = "f(3,5), p(5); f(2,3,4), p(3,4), {ndim=2}; f(4,6); f(2,19)", .wrong = "f(3,5), p(4) => weight is 4; f(3), {ndim=0} => the last 0 dimensions"};
+    .samples = "f(3,5), p(5); f(2,3,4), p(3,4), {ndim=2}; f(4,6); f(2,19)", .wrong = "f(3,5), p(4) => weight is 4;"
+        " f(3), {ndim=0} => the last 0 dimensions"};
 
 /* ---- groups: rows of a reshaped x, then a number a channel */
 
@@ -173,7 +177,8 @@ static int infer_group(sno_call *c) {
     return sn_fail("group_norm: %lld channels (%s) cannot be divided into %lld groups", (long long)x->shape[1], SNT_SHAPE(x), (long long)groups);
   for (int i = 1; i < 3; i++)
     if (c->in[i] && (c->in[i]->ndim != 1 || c->in[i]->shape[0] != x->shape[1]))
-      return sn_fail("group_norm: %s is %s, but x (%s) has %lld channels", i == 1 ? "weight" : "bias", SNT_SHAPE(c->in[i]), SNT_SHAPE(x), (long long)x->shape[1]);
+      return sn_fail("group_norm: %s is %s, but x (%s) has %lld channels", i == 1 ? "weight" : "bias", SNT_SHAPE(c->in[i]), SNT_SHAPE(x),
+          (long long)x->shape[1]);
   const int64_t rows = x->shape[0] * groups, n = snt_numel(x), shape[2] = {rows, rows > 0 ? n / rows : 0};
   snt_tensor *y = sno_run(&sno_op_layer_norm, SNO_IN(sno_shaped(x, 2, shape), NULL, NULL), SNO_ATTRS(sno_int(1), c->attr[1]));
   y = sno_shaped(y, x->ndim, x->shape);
@@ -198,6 +203,7 @@ static int back_group(sno_back *b) {
  * @see layer_norm
  */
 const sno_op sno_op_group_norm = {
-    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_VIEW, .nout = 1, .infer = infer_group, .backward = back_group,
+    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_VIEW, .nout = 1, .infer = infer_group,
+    .backward = back_group,
     .samples = "f(2,4,3), 2, p(4), f(4); f(3,4), 2; f(1,6,2,2), 3, p(6)",
     .wrong = "f(2,5), 2 => cannot be divided into 2 groups; f(4), 1 => wants n x channels; f(2,4), 2, p(3) => weight is 3"};

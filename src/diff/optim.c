@@ -44,7 +44,8 @@ static int check_lists(const sno_call *c, int lists) {
 static int check_rate(const sno_call *c, int at) {
   const snt_tensor *t = c->in[at];
   if ((t->dtype != SN_F64 && t->dtype != SN_F32) || snt_numel(t) < 1)
-    return sn_fail("%s: 'lr' must be a float64 or float32 tensor of the rate and the step, got %s %s", c->op->name, sn_dtypes[t->dtype].name, SNT_SHAPE(t));
+    return sn_fail("%s: 'lr' must be a float64 or float32 tensor of the rate and the step, got %s %s", c->op->name, sn_dtypes[t->dtype].name,
+        SNT_SHAPE(t));
   return 0;
 }
 
@@ -92,7 +93,8 @@ static void forward_sgd(sno_call *c) {
 /*** sgd_(params, grads, bufs, lr, {momentum, dampening, weight_decay, nesterov})
  * Stochastic gradient descent as PyTorch's SGD has it. In the first step the buffer is the gradient. Without momentum `bufs` is neither read nor
  * written, and the list of parameters may be given again.
- * @math g \leftarrow g + \lambda p, \quad b \leftarrow \mu b + (1-\tau) g, \quad p \leftarrow p - \eta\, b \quad (\text{Nesterov: } p - \eta (g + \mu b))
+ * @math g \leftarrow g + \lambda p, \quad b \leftarrow \mu b + (1-\tau) g, \quad p \leftarrow p - \eta\, b \quad
+ *   (\text{Nesterov: } p - \eta (g + \mu b))
  * @source Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum in deep learning, ICML 2013
  */
 const sno_op sno_op_sgd_ = {.name = "sgd_", .args = "params* grads* bufs* lr momentum:num=0 dampening:num=0 weight_decay:num=0 nesterov:bool=false",
@@ -140,8 +142,10 @@ static void forward_adam(sno_call *c) {
  * @source Kingma, Ba: Adam, ICLR 2015; Loshchilov, Hutter: Decoupled weight decay regularization, ICLR 2019
  */
 const sno_op sno_op_adam_ = {
-    .name = "adam_", .args = "params* grads* exp_avg* exp_avg_sq* lr beta1:num=0.9 beta2:num=0.999 epsilon:num=1e-8 weight_decay:num=0 decoupled:bool=false",
-    .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = 1 | 4 | 8, .infer = infer_adam, .forward = forward_adam};
+    .name = "adam_",
+    .args = "params* grads* exp_avg* exp_avg_sq* lr beta1:num=0.9 beta2:num=0.999 epsilon:num=1e-8 weight_decay:num=0 decoupled:bool=false",
+    .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = 1 | 4 | 8, .infer = infer_adam,
+    .forward = forward_adam};
 
 /* ---- clipping */
 
@@ -159,7 +163,8 @@ static void forward_clip_value(sno_call *c) {
  * Every element into -limit .. limit; NaN stays.
  * @math g \leftarrow \max(\min(g, l), -l)
  */
-const sno_op sno_op_clip_value_ = {.name = "clip_value_", .args = "grads* limit:num", .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF,
+const sno_op sno_op_clip_value_ = {.name = "clip_value_", .args = "grads* limit:num",
+    .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF,
                                    .nout = 0, .writes = 1, .infer = infer_clip_value, .forward = forward_clip_value};
 
 static int64_t blocks_of(const snt_tensor *t) { return (snt_numel(t) + SNK_SQUARES_BLOCK - 1) / SNK_SQUARES_BLOCK; }
@@ -216,10 +221,11 @@ static void forward_clip_norm(sno_call *c) {
 }
 
 /*** clip_norm_(grads, limit) -> norm
- * Scales all gradients by one number if the root of the sum of all their squares is above the limit, and returns that root as it was. A NaN in them is
- * left for the caller to see. The squares are added in blocks of 8192 elements, in float64, whatever the number of threads.
+ * Scales all gradients by one number if the root of the sum of all their squares is above the limit, and returns that root as it was. A NaN in
+ * them is left for the caller to see. The squares are added in blocks of 8192 elements, in float64, whatever the number of threads.
  * @math n = \sqrt{\sum_k \lVert g_k \rVert^2}, \quad g_k \leftarrow g_k \min\left(1, \frac{l}{n + 10^{-6}}\right)
  * @source Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks, ICML 2013
  */
-const sno_op sno_op_clip_norm_ = {.name = "clip_norm_", .args = "grads* limit:num", .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF,
+const sno_op sno_op_clip_norm_ = {.name = "clip_norm_", .args = "grads* limit:num",
+    .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF,
                                   .nout = 1, .writes = 1, .infer = infer_clip_norm, .forward = forward_clip_norm};

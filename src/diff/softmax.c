@@ -8,7 +8,8 @@ static int infer_softmax(sno_call *c) {
   const int n = x->ndim ? x->ndim : 1;
   const int64_t given = c->attr[0].i, dim = given < 0 ? given + n : given;
   if (dim < 0 || dim >= n)
-    return sn_fail("%s: dimension %lld does not exist, x has %d (%s)", c->op->name, (long long)(given < 0 ? given : given + 1), x->ndim, SNT_SHAPE(x));
+    return sn_fail("%s: dimension %lld does not exist, x has %d (%s)", c->op->name, (long long)(given < 0 ? given : given + 1), x->ndim,
+        SNT_SHAPE(x));
   c->attr[0].i = dim;
   if (!sn_is_float((sn_dtype)x->dtype) && sno_cast_input(c, 0, SN_F32) < 0) return -1;
   sno_want(c, 0, (sn_dtype)c->in[0]->dtype, x->ndim, x->shape);
@@ -17,7 +18,8 @@ static int infer_softmax(sno_call *c) {
 
 static void run(const sno_call *c, const snt_tensor *x, const snt_tensor *g, bool log) {
   const int dim = (int)c->attr[0].i;
-  snk_softmax_args a = {.f64 = x->dtype == SN_F64, .log = log, .backward = g != NULL, .x = snt_data(x), .g = g ? snt_data(g) : NULL, .y = snt_data(c->out[0])};
+  snk_softmax_args a = {.f64 = x->dtype == SN_F64, .log = log, .backward = g != NULL, .x = snt_data(x), .g = g ? snt_data(g) : NULL,
+      .y = snt_data(c->out[0])};
   a.outer = snt_count(dim < x->ndim ? dim : 0, x->shape);
   a.n = x->ndim ? x->shape[dim] : 1;
   a.inner = x->ndim ? snt_count(x->ndim - dim - 1, x->shape + dim + 1) : 1;
@@ -63,7 +65,8 @@ static int back_log_softmax(sno_back *b) {
  */
 const sno_op sno_op_softmax = {
     .name = "softmax", .args = "x dim:dim=-1", .flags = SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax, .forward = forward_softmax,
-    .backward = back_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35); f(3,2,18), 2; f()", .wrong = "f(2,3), 3 => dimension 3 does not exist"};
+    .backward = back_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35); f(3,2,18), 2; f()",
+    .wrong = "f(2,3), 3 => dimension 3 does not exist"};
 
 /*** log_softmax(x, dim)
  * The logarithm of softmax along `dim` (the last one if not given), exact where softmax itself would be rounded to 0 or 1.
@@ -73,7 +76,8 @@ const sno_op sno_op_softmax = {
  */
 const sno_op sno_op_log_softmax = {
     .name = "log_softmax", .args = "x dim:dim=-1", .flags = SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax,
-    .forward = forward_log_softmax, .backward = back_log_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35); f(3,2,18), 2; f()",
+    .forward = forward_log_softmax, .backward = back_log_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35);"
+        " f(3,2,18), 2; f()",
     .wrong = "f(2,3), -3 => dimension -3 does not exist"};
 
 /*** softmax_backward(gy, y, dim)

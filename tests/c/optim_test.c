@@ -1,4 +1,5 @@
-/* optim_test.c - updates of parameters on lists: formulas on every layout, sizes around the vectors, and clipping that no number of threads changes. */
+/* optim_test.c - updates of parameters on lists: formulas on every layout, sizes around the vectors, and clipping that no number of threads
+ * changes. */
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
@@ -58,7 +59,8 @@ static void one_update(which w, sn_dtype t, bool strided) {
   else if (w == RMSPROP)
     rc = sno_invoke(&sno_op_rmsprop_, lists * 4 + 1, in, 4, SNO_ATTRS(sno_num(0.8), sno_num(1e-3), sno_num(0.1)), NULL, NULL, NULL);
   else
-    rc = sno_invoke(&sno_op_adam_, lists * 4 + 1, in, 4, SNO_ATTRS(sno_num(0.9), sno_num(0.99), sno_num(1e-3), sno_num(0.1), sno_bool(w == ADAMW)), NULL,
+    rc = sno_invoke(&sno_op_adam_, lists * 4 + 1, in, 4, SNO_ATTRS(sno_num(0.9), sno_num(0.99), sno_num(1e-3), sno_num(0.1), sno_bool(w == ADAMW)),
+        NULL,
                     NULL, NULL);
   CHECK(rc == 0);
   bool ok = true;
@@ -118,7 +120,8 @@ static void clipping(void) {
 }
 
 static void refusals(void) {
-  snt_tensor *in[4] = {filled(SN_F32, 3, 1, false, false), filled(SN_F32, 4, 2, false, false), filled(SN_F32, 3, 3, false, false), snt_scalar(SN_F64, 0.1)};
+  snt_tensor *in[4] = {filled(SN_F32, 3, 1, false, false), filled(SN_F32, 4, 2, false, false), filled(SN_F32, 3, 3, false, false),
+      snt_scalar(SN_F64, 0.1)};
   CHECK(sno_invoke(&sno_op_sgd_, 4, in, 1, 0, NULL, NULL, NULL, NULL) < 0 && strstr(sn_error_message(), "tensor 1 is float32 3"));
   snt_release(in[1]);
   in[1] = snt_zeros(SN_F64, 1, (int64_t[]){3});
