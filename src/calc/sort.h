@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include "base/dtype.h"
 
-typedef enum { SNK_SORT_ALL, SNK_SORT_FIRST, SNK_SORT_KTH } snk_sort_what; /* the whole line; its first k in order; the k-th alone (counting from 1) */
+/* the whole line; its first k in order; the k-th alone (counting from 1) */
+typedef enum { SNK_SORT_ALL, SNK_SORT_FIRST, SNK_SORT_KTH } snk_sort_what;
 
 typedef struct snk_sort_args {
   sn_dtype dtype;

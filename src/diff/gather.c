@@ -13,7 +13,8 @@ static int check_cover(sno_call *c, const snt_tensor *x, int i) {
   const int dim = (int)c->attr[0].i;
   const snt_tensor *index = c->in[i];
   if (index->ndim != x->ndim)
-    return sn_fail("%s: the index (%s) has %d dimensions, x (%s) has %d; they must be equal", name, SNT_SHAPE(index), index->ndim, SNT_SHAPE(x), x->ndim);
+    return sn_fail("%s: the index (%s) has %d dimensions, x (%s) has %d; they must be equal", name, SNT_SHAPE(index), index->ndim, SNT_SHAPE(x),
+        x->ndim);
   for (int d = 0; d < x->ndim; d++)
     if (d != dim && index->shape[d] > x->shape[d])
       return sn_fail("%s: the index (%s) is larger than x (%s) in dimension %d", name, SNT_SHAPE(index), SNT_SHAPE(x), d + 1);
@@ -21,7 +22,8 @@ static int check_cover(sno_call *c, const snt_tensor *x, int i) {
 }
 
 static snk_lines lines_of(const snt_tensor *table, int dim, const snt_tensor *index, const snt_tensor *value, int64_t base) {
-  snk_lines l = {.ndim = index->ndim, .dim = dim, .table = snt_data(table), .value = snt_data(value), .index = snt_data(index), .base = base, .dtype = (sn_dtype)table->dtype};
+  snk_lines l = {.ndim = index->ndim, .dim = dim, .table = snt_data(table), .value = snt_data(value), .index = snt_data(index), .base = base,
+      .dtype = (sn_dtype)table->dtype};
   for (int d = 0; d < index->ndim; d++) {
     l.shape[d] = index->shape[d];
     l.table_stride[d] = table->stride[d];
@@ -45,7 +47,8 @@ static void forward_gather(sno_call *c) {
 }
 
 static int back_gather(sno_back *b) {
-  b->gx[0] = sno_run(&sno_op_gather_backward, SNO_IN(b->gy[0], b->in[1]), SNO_ATTRS(b->attr[0], sno_ints(b->in_spec[0].ndim, b->in_spec[0].shape), b->attr[1]));
+  b->gx[0] = sno_run(&sno_op_gather_backward, SNO_IN(b->gy[0], b->in[1]), SNO_ATTRS(b->attr[0], sno_ints(b->in_spec[0].ndim, b->in_spec[0].shape),
+      b->attr[1]));
   return b->gx[0] ? 0 : -1;
 }
 
@@ -56,9 +59,12 @@ static int back_gather(sno_back *b) {
  * @see scatter, index_select, sort
  */
 const sno_op sno_op_gather = {
-    .name = "gather", .args = "x dim:dim index base:base", .flags = SNO_HALF | SNO_VALUES, .nout = 1, .save_in = 2, .infer = infer_gather, .forward = forward_gather,
-    .backward = back_gather, .samples = "f(4,5), 2, i(1,5,4,3); f(4,5), 1, i(1,4,6,5); f(2,3,4), 2, i(1,3,1,2,4); f(5), -1, i(1,5,3); f(3,2), 1, i(1,3,0,2)",
-    .wrong = "f(2,3), 2, i(4,4,2,1) => index 4 at position 1; f(2,3), 1, i(1,2,2) => dimensions; f(2,3), 1, i(1,2,2,4) => larger; f(2,3), 2, f(2,3) => int64"};
+    .name = "gather", .args = "x dim:dim index base:base", .flags = SNO_HALF | SNO_VALUES, .nout = 1, .save_in = 2, .infer = infer_gather,
+    .forward = forward_gather,
+    .backward = back_gather, .samples = "f(4,5), 2, i(1,5,4,3); f(4,5), 1, i(1,4,6,5); f(2,3,4), 2, i(1,3,1,2,4); f(5), -1, i(1,5,3); "
+        "f(3,2), 1, i(1,3,0,2)",
+    .wrong = "f(2,3), 2, i(4,4,2,1) => index 4 at position 1; f(2,3), 1, i(1,2,2) => dimensions; f(2,3), 1, i(1,2,2,4) => larger; "
+        "f(2,3), 2, f(2,3) => int64"};
 
 static int infer_gather_backward(sno_call *c) {
   sno_want(c, 0, (sn_dtype)c->in[0]->dtype, c->attr[1].n, c->attr[1].v);
@@ -79,8 +85,8 @@ static int back_gather_backward(sno_back *b) {
  * gy's elements added up at their positions in zeros of this shape.
  */
 const sno_op sno_op_gather_backward = {
-    .name = "gather_backward", .args = "gy index dim:dim shape:ints base:base", .flags = SNO_HIDDEN, .nout = 1, .save_in = 2, .infer = infer_gather_backward,
-    .forward = forward_gather_backward, .backward = back_gather_backward};
+    .name = "gather_backward", .args = "gy index dim:dim shape:ints base:base", .flags = SNO_HIDDEN, .nout = 1, .save_in = 2,
+    .infer = infer_gather_backward, .forward = forward_gather_backward, .backward = back_gather_backward};
 
 /* ---- scatter */
 
@@ -124,13 +130,16 @@ static int back_scatter_add(sno_back *b) {
 static int back_scatter(sno_back *b) {
   if (b->want[0] && (b->gx[0] = sno_run(&sno_op_scatter, SNO_IN(b->gy[0], b->in[1], sno_weak(0)), 2, b->attr)) == NULL) return -1;
   if (!b->want[2]) return 0;
-  snt_tensor *last = sno_run(&sno_op_scatter_last, SNO_IN(b->in[1]), SNO_ATTRS(b->attr[0], sno_ints(b->in_spec[0].ndim, b->in_spec[0].shape), b->attr[1]));
+  snt_tensor *last = sno_run(&sno_op_scatter_last, SNO_IN(b->in[1]), SNO_ATTRS(b->attr[0], sno_ints(b->in_spec[0].ndim, b->in_spec[0].shape),
+      b->attr[1]));
   return last && (b->gx[2] = as_source(sno_where(last, gathered(b), sno_weak(0)), &b->in_spec[2])) ? 0 : -1;
 }
 
 #define SCATTER_ARGS "x dim:dim index src base:base"
-#define SCATTER_SAMPLES "f(4,5), 2, i(1,5,4,3), f(4,3); f(4,5), 1, i(1,4,2,5), f(3,5); f(2,3,4), 2, i(1,3,1,2,4), f(1,2,4); f(5), 1, i(1,5,2), 0.5; f(5), 1, i(1,5,0), f(0)"
-#define SCATTER_WRONG "f(2,3), 2, i(4,4,2,1), f(2,1) => index 4 at position 1; f(2,3), 2, i(1,3,2,2), f(2,1) => cover; f(2,3), 1, i(1,2,2), f(2) => dimensions; i(1,2,3), 1, i(1,2,2), f(2) => int64"
+#define SCATTER_SAMPLES "f(4,5), 2, i(1,5,4,3), f(4,3); f(4,5), 1, i(1,4,2,5), f(3,5); f(2,3,4), 2, i(1,3,1,2,4), f(1,2,4); " \
+  "f(5), 1, i(1,5,2), 0.5; f(5), 1, i(1,5,0), f(0)"
+#define SCATTER_WRONG "f(2,3), 2, i(4,4,2,1), f(2,1) => index 4 at position 1; f(2,3), 2, i(1,3,2,2), f(2,1) => cover; " \
+  "f(2,3), 1, i(1,2,2), f(2) => dimensions; i(1,2,3), 1, i(1,2,2), f(2) => int64"
 
 /*** scatter(x, dim, index, src)
  * x with the elements of `src` (or one number) at the positions along `dim` that `index` (int64) names; of several for one place the last counts.
@@ -140,8 +149,8 @@ static int back_scatter(sno_back *b) {
  * @see gather, scatter_add, index_copy
  */
 const sno_op sno_op_scatter = {
-    .name = "scatter", .args = SCATTER_ARGS, .flags = SNO_VALUES | SNO_HALF, .nout = 1, .save_in = 2, .infer = infer_scatter, .forward = forward_scatter,
-    .backward = back_scatter, .samples = SCATTER_SAMPLES, .wrong = SCATTER_WRONG};
+    .name = "scatter", .args = SCATTER_ARGS, .flags = SNO_VALUES | SNO_HALF, .nout = 1, .save_in = 2, .infer = infer_scatter,
+    .forward = forward_scatter, .backward = back_scatter, .samples = SCATTER_SAMPLES, .wrong = SCATTER_WRONG};
 
 /*** scatter_(x, dim, index, src)
  * scatter in place.
@@ -149,8 +158,8 @@ const sno_op sno_op_scatter = {
  * @grad \bar s_{ij} = \bar x_{i\, \text{index}_{ij}} \text{ where it was the last}
  */
 const sno_op sno_op_scatter_ = {
-    .name = "scatter_", .args = SCATTER_ARGS, .flags = SNO_VALUES | SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2, .infer = infer_scatter,
-    .forward = forward_scatter, .backward = back_scatter, .samples = SCATTER_SAMPLES, .wrong = SCATTER_WRONG};
+    .name = "scatter_", .args = SCATTER_ARGS, .flags = SNO_VALUES | SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2,
+    .infer = infer_scatter, .forward = forward_scatter, .backward = back_scatter, .samples = SCATTER_SAMPLES, .wrong = SCATTER_WRONG};
 
 /*** scatter_add(x, dim, index, src)
  * x with the elements of `src` added at the positions along `dim` that `index` (int64) names, in its order. scatter_add_ writes x itself.
@@ -190,4 +199,5 @@ static void forward_last(sno_call *c) {
  * true where no later element of the index goes to the same place of a tensor of this shape.
  */
 const sno_op sno_op_scatter_last = {
-    .name = "scatter_last", .args = "index dim:dim shape:ints base:base", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_last, .forward = forward_last};
+    .name = "scatter_last", .args = "index dim:dim shape:ints base:base", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_last,
+    .forward = forward_last};

@@ -36,8 +36,8 @@ int sno_check_index(sno_call *c, int i, int64_t base, const snt_tensor *x, int d
   if (!bad) return 0;
   int64_t k = 0;
   while ((uint64_t)(p[k] - base) < (uint64_t)size) k++;
-  return sn_fail("%s: index %lld at position %lld, dimension %d has %lld (positions count from %lld; shape %s)", c->op->name, (long long)p[k], (long long)(k + base),
-                 dim + 1, (long long)size, (long long)base, SNT_SHAPE(x));
+  return sn_fail("%s: index %lld at position %lld, dimension %d has %lld (positions count from %lld; shape %s)", c->op->name, (long long)p[k],
+      (long long)(k + base), dim + 1, (long long)size, (long long)base, SNT_SHAPE(x));
 }
 
 static void cast_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
@@ -78,8 +78,8 @@ static int infer_narrow(sno_call *c) {
   if (step < 1) return sn_fail("narrow: a step is 1 or more, got %lld; flip() turns a dimension round", (long long)step);
   if (length < 0) return sn_fail("narrow: length %lld is negative", (long long)length);
   if (start < 0 || start > size || (length > 0 && (length - 1 >= size || start + (length - 1) * step >= size)))
-    return sn_fail("narrow: %lld from position %lld%s do not lie in dimension %d, which has %lld (shape %s)", (long long)length, (long long)(given < 0 ? given : given + 1),
-                   step > 1 ? " with this step" : "", dim + 1, (long long)size, SNT_SHAPE(x));
+    return sn_fail("narrow: %lld from position %lld%s do not lie in dimension %d, which has %lld (shape %s)", (long long)length,
+        (long long)(given < 0 ? given : given + 1), step > 1 ? " with this step" : "", dim + 1, (long long)size, SNT_SHAPE(x));
   c->attr[1].i = start;
   c->want[0].alias = snt_narrow(x, dim, length > 0 ? start : 0, length, step);
   return c->want[0].alias ? 0 : -1;
@@ -87,7 +87,8 @@ static int infer_narrow(sno_call *c) {
 
 static int back_narrow(sno_back *b) {
   const int64_t dim = b->attr[0].i;
-  b->gx[0] = sno_run(&sno_op_narrow_backward, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(b->attr[1].i), sno_int(b->attr[3].i), sno_int(b->in_spec[0].shape[dim])));
+  b->gx[0] = sno_run(&sno_op_narrow_backward, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(b->attr[1].i), sno_int(b->attr[3].i),
+      sno_int(b->in_spec[0].shape[dim])));
   return b->gx[0] ? 0 : -1;
 }
 
@@ -98,8 +99,8 @@ static int back_narrow(sno_back *b) {
  * @see select, index_select, split
  */
 const sno_op sno_op_narrow = {
-    .name = "narrow", .args = "x dim:dim start:pos length:int step:int=1", .flags = SNO_VIEW, .nout = 1, .infer = infer_narrow, .backward = back_narrow,
-    .samples = "f(4,5), 2, 2, 3; f(4,5), 1, -2, 2; f(7), 1, 1, 3, 3; f(2,6,3), -2, 2, 2, 2; f(3,2), 1, 1, 0",
+    .name = "narrow", .args = "x dim:dim start:pos length:int step:int=1", .flags = SNO_VIEW, .nout = 1, .infer = infer_narrow,
+    .backward = back_narrow, .samples = "f(4,5), 2, 2, 3; f(4,5), 1, -2, 2; f(7), 1, 1, 3, 3; f(2,6,3), -2, 2, 2, 2; f(3,2), 1, 1, 0",
     .wrong = "f(2,3), 3, 1, 1 => dimension 3; f(2,3), 2, 2, 3 => position 2; f(3), 1, 0, 1 => count from 1; f(3), 1, 1, 2, 0 => step"};
 
 static int infer_narrow_backward(sno_call *c) {
@@ -119,7 +120,8 @@ static void forward_narrow_backward(sno_call *c) {
 
 static int back_narrow_backward(sno_back *b) {
   const int64_t dim = b->attr[0].i;
-  b->gx[0] = sno_run(&sno_op_narrow, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(b->attr[1].i), sno_int(b->in_spec[0].shape[dim]), sno_int(b->attr[2].i)));
+  b->gx[0] = sno_run(&sno_op_narrow, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(b->attr[1].i), sno_int(b->in_spec[0].shape[dim]),
+      sno_int(b->attr[2].i)));
   return b->gx[0] ? 0 : -1;
 }
 
@@ -132,7 +134,8 @@ const sno_op sno_op_narrow_backward = {
 
 snt_tensor *sno_grow(snt_tensor *g, const sno_out *spec) {
   for (int d = 0; g && d < spec->ndim; d++)
-    if (g->shape[d] != spec->shape[d]) g = sno_run(&sno_op_narrow_backward, SNO_IN(g), SNO_ATTRS(dim_val(d), pos_val(0), sno_int(1), sno_int(spec->shape[d])));
+    if (g->shape[d] != spec->shape[d]) g = sno_run(&sno_op_narrow_backward, SNO_IN(g), SNO_ATTRS(dim_val(d), pos_val(0), sno_int(1),
+        sno_int(spec->shape[d])));
   return g;
 }
 
@@ -155,7 +158,8 @@ static int back_select(sno_back *b) {
   memcpy(shape, b->in_spec[0].shape, sizeof shape);
   shape[dim] = 1;
   snt_tensor *g = sno_run(&sno_op_reshape, SNO_IN(b->gy[0]), SNO_ATTRS(sno_ints(b->in_spec[0].ndim, shape)));
-  b->gx[0] = g ? sno_run(&sno_op_narrow_backward, SNO_IN(g), SNO_ATTRS(dim_val(dim), b->attr[1], sno_int(1), sno_int(b->in_spec[0].shape[dim]))) : NULL;
+  b->gx[0] = g ? sno_run(&sno_op_narrow_backward, SNO_IN(g), SNO_ATTRS(dim_val(dim), b->attr[1], sno_int(1), sno_int(b->in_spec[0].shape[dim])))
+      : NULL;
   return b->gx[0] ? 0 : -1;
 }
 
@@ -167,14 +171,16 @@ static int back_select(sno_back *b) {
  */
 const sno_op sno_op_select = {
     .name = "select", .args = "x dim:dim index:pos", .flags = SNO_VIEW, .nout = 1, .infer = infer_select, .backward = back_select,
-    .samples = "f(4,5), 2, 2; f(4,5), 1, -1; f(7), 1, 3; f(2,3,4), -2, 2", .wrong = "f(2,3), 3, 1 => dimension 3; f(2,3), 2, 4 => position 4; f(3), 1, 0 => count from 1"};
+    .samples = "f(4,5), 2, 2; f(4,5), 1, -1; f(7), 1, 3; f(2,3,4), -2, 2", .wrong = "f(2,3), 3, 1 => dimension 3; f(2,3), 2, 4 => position 4; "
+        "f(3), 1, 0 => count from 1"};
 
 /* ---- rows by a tensor of indices */
 
 /* What a kernel needs: the table's shape cut at dim, indices and rows. */
 static snk_rows rows_of(const snt_tensor *table, int dim, const snt_tensor *index, const void *rows, int64_t base) {
-  return (snk_rows){.table = snt_data(table), .rows = (void *)(uintptr_t)rows, .index = snt_data(index), .n = snt_numel(index), .base = base, .dtype = (sn_dtype)table->dtype,
-                    .outer = snt_count(dim, table->shape), .size = table->shape[dim], .inner = snt_count(table->ndim - dim - 1, table->shape + dim + 1)};
+  return (snk_rows){.table = snt_data(table), .rows = (void *)(uintptr_t)rows, .index = snt_data(index), .n = snt_numel(index), .base = base,
+      .dtype = (sn_dtype)table->dtype, .outer = snt_count(dim, table->shape), .size = table->shape[dim],
+      .inner = snt_count(table->ndim - dim - 1, table->shape + dim + 1)};
 }
 
 /* x's shape with dimension dim replaced by the index' own dimensions. */
@@ -219,7 +225,8 @@ const sno_op sno_op_index_select = {
     .name = "index_select", .args = "x dim:dim index base:base", .flags = SNO_HALF | SNO_VALUES, .nout = 1, .save_in = 2, .infer = infer_index_select,
     .forward = forward_index_select, .backward = back_index_select,
     .samples = "f(4,3), 1, i(1,4,6); f(2,4,3), 2, i(1,4,2); f(2,3), -1, i(1,3,2,2); f(5), 1, i(1,5,3); f(3,2), 1, i(1,3,0)",
-    .wrong = "f(2,3), 2, i(4,4,2) => index 4 at position 1; f(2,3), 1, i(0,0,1) => index 0; f(2,3), 1, f(2) => int64; f(2), 2, i(1,1,1) => dimension 2"};
+    .wrong = "f(2,3), 2, i(4,4,2) => index 4 at position 1; f(2,3), 1, i(0,0,1) => index 0; f(2,3), 1, f(2) => int64; "
+        "f(2), 2, i(1,1,1) => dimension 2"};
 
 static int infer_rows_backward(sno_call *c) {
   const snt_tensor *g = c->in[0], *index = c->in[1];
@@ -261,8 +268,8 @@ static int back_rows_backward(sno_back *b) {
  * Rows of gy added up at their indices in zeros, in the order of the indices.
  */
 const sno_op sno_op_index_select_backward = {
-    .name = "index_select_backward", .args = "gy index dim:dim size:int skip:int? base:base", .flags = SNO_HIDDEN | SNO_CONTIG, .nout = 1, .save_in = 2,
-    .infer = infer_rows_backward, .forward = forward_rows_backward, .backward = back_rows_backward};
+    .name = "index_select_backward", .args = "gy index dim:dim size:int skip:int? base:base", .flags = SNO_HIDDEN | SNO_CONTIG, .nout = 1,
+    .save_in = 2, .infer = infer_rows_backward, .forward = forward_rows_backward, .backward = back_rows_backward};
 
 /* ---- embedding */
 
@@ -270,9 +277,11 @@ static int infer_embedding(sno_call *c) {
   const snt_tensor *w = c->in[1];
   const int64_t base = c->attr[1].i;
   if (w->ndim != 2 || !sn_is_float((sn_dtype)w->dtype))
-    return sn_fail("embedding: the weight is a floating matrix, rows x features, got %s of shape %s (the index comes first)", sn_dtypes[w->dtype].name, SNT_SHAPE(w));
+    return sn_fail("embedding: the weight is a floating matrix, rows x features, got %s of shape %s (the index comes first)",
+        sn_dtypes[w->dtype].name, SNT_SHAPE(w));
   if (!c->attr[0].absent && (c->attr[0].i < base || c->attr[0].i >= base + w->shape[0]))
-    return sn_fail("embedding: padding_idx %lld is outside the weight's rows, %lld to %lld", (long long)c->attr[0].i, (long long)base, (long long)(base + w->shape[0] - 1));
+    return sn_fail("embedding: padding_idx %lld is outside the weight's rows, %lld to %lld", (long long)c->attr[0].i, (long long)base,
+        (long long)(base + w->shape[0] - 1));
   if (sno_check_index(c, 0, base, w, 0) < 0 || sno_contiguous_input(c, 1) < 0) return -1;
   return want_rows(c, c->in[1], 0, c->in[0]);
 }
@@ -294,9 +303,11 @@ static int back_embedding(sno_back *b) {
  * @see index_select, one_hot
  */
 const sno_op sno_op_embedding = {
-    .name = "embedding", .args = "index weight padding_idx:int? base:base", .flags = SNO_HALF | SNO_VALUES, .nout = 1, .save_in = 1, .infer = infer_embedding,
+    .name = "embedding", .args = "index weight padding_idx:int? base:base", .flags = SNO_HALF | SNO_VALUES, .nout = 1, .save_in = 1,
+    .infer = infer_embedding,
     .forward = forward_embedding, .backward = back_embedding, .samples = "i(1,6,3,4), f(6,3); i(1,4,5), f(4,2); i(1,2,0), f(2,3)",
-    .wrong = "i(7,7,2), f(6,3) => index 7 at position 1; i(1,2,2), f(3) => matrix; f(2), f(3,2) => int64; i(1,2,2), f(2,3), {padding_idx=3} => padding_idx"};
+    .wrong = "i(7,7,2), f(6,3) => index 7 at position 1; i(1,2,2), f(3) => matrix; f(2), f(3,2) => int64; "
+        "i(1,2,2), f(2,3), {padding_idx=3} => padding_idx"};
 
 /* ---- writing rows */
 
@@ -317,8 +328,8 @@ static int infer_index_write(sno_call *c) {
   bool fits = s->ndim == x->ndim;
   for (int d = 0; fits && d < x->ndim; d++) fits = s->shape[d] == shape[d];
   if (!fits)
-    return sn_fail("%s: the source is %s, %s is wanted (%lld indices along dimension %d of %s)", name, SNT_SHAPE(s), snt_shape_str(x->ndim, shape, (char[96]){0}, 96),
-                   (long long)shape[dim], dim + 1, SNT_SHAPE(x));
+    return sn_fail("%s: the source is %s, %s is wanted (%lld indices along dimension %d of %s)", name, SNT_SHAPE(s), snt_shape_str(x->ndim, shape,
+        (char[96]){0}, 96), (long long)shape[dim], dim + 1, SNT_SHAPE(x));
   if (sno_cast_input(c, 2, (sn_dtype)x->dtype) < 0) return -1;
   if (c->op->flags & SNO_WRITES) {
     if (snt_may_overlap(x, c->in[2]) && (c->in[2] = sno_call1(&sno_op_clone, c->in[2])) == NULL) return -1;
@@ -361,7 +372,9 @@ static void write_rows(sno_call *c, bool add) {
 static void forward_index_add(sno_call *c) { write_rows(c, true); }
 static void forward_index_copy(sno_call *c) { write_rows(c, false); }
 
-static snt_tensor *rows_at(const sno_back *b) { return sno_run(&sno_op_index_select, SNO_IN(b->gy[0], b->in[1]), SNO_ATTRS(dim_val(b->attr[0].i), base_val(b->attr[1].i))); }
+static snt_tensor *rows_at(const sno_back *b) {
+  return sno_run(&sno_op_index_select, SNO_IN(b->gy[0], b->in[1]), SNO_ATTRS(dim_val(b->attr[0].i), base_val(b->attr[1].i)));
+}
 
 static int back_index_add(sno_back *b) {
   b->gx[0] = b->gy[0];
@@ -384,7 +397,8 @@ static int back_index_copy(sno_back *b) {
 
 #define WRITES_ROWS "x dim:dim index src base:base"
 #define WRITE_SAMPLES "f(4,3), 1, i(1,4,6), f(6,3); f(2,4,3), 2, i(1,4,2), f(2,2,3); f(3,2), -1, i(1,2,3), f(3,3); f(3), 1, i(1,3,0), f(0)"
-#define WRITE_WRONG "f(4,3), 1, i(5,5,2), f(2,3) => index 5 at position 1; f(4,3), 1, i(1,4,2), f(3,3) => 2x3; f(4), 1, i(1,4,2,2), f(2) => 1-d; i(1,4,4), 1, i(1,4,2), f(2) => int64"
+#define WRITE_WRONG "f(4,3), 1, i(5,5,2), f(2,3) => index 5 at position 1; f(4,3), 1, i(1,4,2), f(3,3) => 2x3; f(4), 1, i(1,4,2,2), f(2) => 1-d; " \
+  "i(1,4,4), 1, i(1,4,2), f(2) => int64"
 
 /*** index_add(x, dim, index, src)
  * x with the slices of `src` along `dim` added at the positions `index` (1-d int64) names, in its order. index_add_ writes x itself.
@@ -402,8 +416,8 @@ const sno_op sno_op_index_add = {
  * @grad \bar s_{\dots j \dots} = \bar x_{\dots\, i_j\, \dots}
  */
 const sno_op sno_op_index_add_ = {
-    .name = "index_add_", .args = WRITES_ROWS, .flags = SNO_VALUES | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2, .infer = infer_index_write,
-    .forward = forward_index_add, .backward = back_index_add, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
+    .name = "index_add_", .args = WRITES_ROWS, .flags = SNO_VALUES | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2,
+    .infer = infer_index_write, .forward = forward_index_add, .backward = back_index_add, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
 
 /*** index_copy(x, dim, index, src)
  * x with the slices of `src` along `dim` in the places of those `index` (1-d int64) names; of several for one place the last counts. index_copy_
@@ -413,8 +427,8 @@ const sno_op sno_op_index_add_ = {
  * @see index_add, index_fill, scatter
  */
 const sno_op sno_op_index_copy = {
-    .name = "index_copy", .args = WRITES_ROWS, .flags = SNO_VALUES, .nout = 1, .save_in = 2, .infer = infer_index_write, .forward = forward_index_copy,
-    .backward = back_index_copy, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
+    .name = "index_copy", .args = WRITES_ROWS, .flags = SNO_VALUES, .nout = 1, .save_in = 2, .infer = infer_index_write,
+    .forward = forward_index_copy, .backward = back_index_copy, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
 
 /*** index_copy_(x, dim, index, src)
  * index_copy in place.
@@ -422,8 +436,8 @@ const sno_op sno_op_index_copy = {
  * @grad \bar s_{\dots j \dots} = \bar x_{\dots\, i_j\, \dots} \text{ where j was the last}
  */
 const sno_op sno_op_index_copy_ = {
-    .name = "index_copy_", .args = WRITES_ROWS, .flags = SNO_VALUES | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2, .infer = infer_index_write,
-    .forward = forward_index_copy, .backward = back_index_copy, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
+    .name = "index_copy_", .args = WRITES_ROWS, .flags = SNO_VALUES | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2,
+    .infer = infer_index_write, .forward = forward_index_copy, .backward = back_index_copy, .samples = WRITE_SAMPLES, .wrong = WRITE_WRONG};
 
 static int infer_index_fill(sno_call *c) {
   const snt_tensor *x = c->in[0];
@@ -463,8 +477,8 @@ static int back_index_fill(sno_back *b) {
  * @see index_copy, masked_fill
  */
 const sno_op sno_op_index_fill = {
-    .name = "index_fill", .args = "x dim:dim index value:num base:base", .flags = SNO_VALUES | SNO_HALF, .nout = 1, .save_in = 2, .infer = infer_index_fill,
-    .forward = forward_index_fill, .backward = back_index_fill, .samples = FILL_SAMPLES, .wrong = FILL_WRONG};
+    .name = "index_fill", .args = "x dim:dim index value:num base:base", .flags = SNO_VALUES | SNO_HALF, .nout = 1, .save_in = 2,
+    .infer = infer_index_fill, .forward = forward_index_fill, .backward = back_index_fill, .samples = FILL_SAMPLES, .wrong = FILL_WRONG};
 
 /*** index_fill_(x, dim, index, value)
  * index_fill in place.
@@ -472,5 +486,6 @@ const sno_op sno_op_index_fill = {
  * @grad \bar x = 0 \text{ at } i
  */
 const sno_op sno_op_index_fill_ = {
-    .name = "index_fill_", .args = "x dim:dim index value:num base:base", .flags = SNO_VALUES | SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2,
+    .name = "index_fill_", .args = "x dim:dim index value:num base:base", .flags = SNO_VALUES | SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1,
+    .save_in = 2,
     .infer = infer_index_fill, .forward = forward_index_fill, .backward = back_index_fill, .samples = FILL_SAMPLES, .wrong = FILL_WRONG};

@@ -67,7 +67,8 @@ static int back_cat(sno_back *b) {
   int64_t at = 0;
   for (int i = 0; i < b->nin; i++) {
     const int64_t n = b->in_spec[i].shape[dim];
-    if (b->want[i] && (b->gx[i] = sno_run(&sno_op_narrow, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(at), sno_int(n), sno_int(1)))) == NULL) return -1;
+    if (b->want[i] && (b->gx[i] = sno_run(&sno_op_narrow, SNO_IN(b->gy[0]), SNO_ATTRS(dim_val(dim), pos_val(at), sno_int(n), sno_int(1)))) == NULL)
+      return -1;
     at += n;
   }
   return 0;
@@ -90,7 +91,8 @@ static int infer_stack(sno_call *c) {
   if (sno_fix_dim(c, 0, x, x->ndim + 1) < 0) return -1;
   const int dim = (int)c->attr[0].i;
   for (int i = 1; i < c->nin; i++)
-    if (!snt_same_shape(x, c->in[i])) return sn_fail("stack: tensor %d is %s, the first %s; they must be equal", i + 1, SNT_SHAPE(c->in[i]), SNT_SHAPE(x));
+    if (!snt_same_shape(x, c->in[i]))
+      return sn_fail("stack: tensor %d is %s, the first %s; they must be equal", i + 1, SNT_SHAPE(c->in[i]), SNT_SHAPE(x));
   int64_t shape[SNT_MAXDIM + 1];
   for (int d = 0, k = 0; d <= x->ndim; d++) shape[d] = d == dim ? c->nin : x->shape[k++];
   if (snt_check_shape(x->ndim + 1, shape, "stack") < 0) return -1;
@@ -122,8 +124,9 @@ static int back_stack(sno_back *b) {
  * @see cat, unbind
  */
 const sno_op sno_op_stack = {
-    .name = "stack", .args = "tensors* dim:dim=0", .flags = SNO_HALF, .nout = 1, .infer = infer_stack, .forward = forward_stack, .backward = back_stack,
-    .samples = "{f(2,3), f(2,3)}, 1; {f(2,3), f(2,3)}, 3; {f(3), f(3), f(3)}, -1; {f(), f()}", .wrong = "{f(2,3), f(3)} => must be equal; {} => empty; {f(2)}, 4 => dimension 4"};
+    .name = "stack", .args = "tensors* dim:dim=0", .flags = SNO_HALF, .nout = 1, .infer = infer_stack, .forward = forward_stack,
+    .backward = back_stack, .samples = "{f(2,3), f(2,3)}, 1; {f(2,3), f(2,3)}, 3; {f(3), f(3), f(3)}, -1; {f(), f()}",
+    .wrong = "{f(2,3), f(3)} => must be equal; {} => empty; {f(2)}, 4 => dimension 4"};
 
 /* ---- pad */
 
@@ -147,8 +150,9 @@ static int pad_by_index(sno_call *c, pad_mode mode, const int64_t *lo, const int
     const int64_t n = c->in[0]->shape[d], most = lo[d] > hi[d] ? lo[d] : hi[d], size = n + lo[d] + hi[d];
     if (lo[d] == 0 && hi[d] == 0) continue;
     if (most > 0 && ((mode == REFLECT && most >= n) || n == 0))
-      return sn_fail("pad: %lld positions %s dimension %d, which has %lld (%s)", (long long)most, mode == REFLECT ? "cannot be reflected in" : "cannot be made from", d + 1,
-                     (long long)n, mode == REFLECT ? "less than its size would do" : "it is empty");
+      return sn_fail("pad: %lld positions %s dimension %d, which has %lld (%s)", (long long)most,
+          mode == REFLECT ? "cannot be reflected in" : "cannot be made from", d + 1, (long long)n,
+          mode == REFLECT ? "less than its size would do" : "it is empty");
     snt_tensor *index = sno_own(snt_new(SN_I64, 1, &size));
     if (index == NULL) return -1;
     int64_t *p = snt_data(index);
@@ -170,7 +174,8 @@ static int read_pads(const sno_call *c, int64_t *lo, int64_t *hi) {
     const int d = x->ndim - 1 - k;
     lo[d] = v->v[2 * k], hi[d] = v->v[2 * k + 1];
     if (lo[d] < -x->shape[d] || hi[d] < -x->shape[d] || x->shape[d] + lo[d] + hi[d] < 0)
-      return sn_fail("pad: %lld and %lld take more away than dimension %d has, %lld (shape %s)", (long long)lo[d], (long long)hi[d], d + 1, (long long)x->shape[d], SNT_SHAPE(x));
+      return sn_fail("pad: %lld and %lld take more away than dimension %d has, %lld (shape %s)", (long long)lo[d], (long long)hi[d], d + 1,
+          (long long)x->shape[d], SNT_SHAPE(x));
     if (lo[d] > INT64_MAX / 4 || hi[d] > INT64_MAX / 4) return sn_fail("pad: %lld and %lld are too many", (long long)lo[d], (long long)hi[d]);
   }
   return 0;
@@ -219,17 +224,20 @@ static int back_pad(sno_back *b) {
 }
 
 /*** pad(x, pads, mode="constant", value=0)
- * x with something around it. `pads` names how much, two numbers for each dimension and the last dimension first: {left, right, top, bottom}; negative
- * numbers take away. Modes: "constant" (the number `value`), "reflect" (mirrored, without the edge), "replicate" (the edge), "circular" (the other end).
+ * x with something around it. `pads` names how much, two numbers for each dimension and the last dimension first: {left, right, top, bottom};
+ * negative numbers take away. Modes: "constant" (the number `value`), "reflect" (mirrored, without the edge), "replicate" (the edge) and
+ * "circular" (the other end).
  * @math y_i = x_{i - l} \text{ inside}, \quad v \text{ outside}
  * @grad \bar x_i = \sum_{j : \text{source}(j) = i} \bar y_j
  * @see narrow, cat
  */
 const sno_op sno_op_pad = {
-    .name = "pad", .args = "x pads:ints mode:str(constant|reflect|replicate|circular)=constant value:num=0", .flags = SNO_HALF, .nout = 1, .infer = infer_pad,
-    .forward = forward_pad, .backward = back_pad,
-    .samples = "f(2,3), {1,2}; f(2,3,4), {1,2,0,1}, {value=0.5}; f(3,4), {-1,2,1,-1}; f(2,4), {2,3}, \"reflect\"; f(2,3), {2,1,1,1}, \"replicate\"; f(2,3), {2,4}, \"circular\"",
-    .wrong = "f(2,3), {1} => two are wanted; f(2,3), {1,1}, \"mirror\" => 'reflect'; f(2,3), {3,0}, \"reflect\" => reflected; f(2,3), {-2,-2} => take more away; f(3), {1,1,1,1} => 4 numbers"};
+    .name = "pad", .args = "x pads:ints mode:str(constant|reflect|replicate|circular)=constant value:num=0", .flags = SNO_HALF, .nout = 1,
+    .infer = infer_pad, .forward = forward_pad, .backward = back_pad,
+    .samples = "f(2,3), {1,2}; f(2,3,4), {1,2,0,1}, {value=0.5}; f(3,4), {-1,2,1,-1}; f(2,4), {2,3}, \"reflect\"; f(2,3), {2,1,1,1}, \"replicate\"; "
+        "f(2,3), {2,4}, \"circular\"",
+    .wrong = "f(2,3), {1} => two are wanted; f(2,3), {1,1}, \"mirror\" => 'reflect'; f(2,3), {3,0}, \"reflect\" => reflected; "
+        "f(2,3), {-2,-2} => take more away; f(3), {1,1,1,1} => 4 numbers"};
 
 /* ---- flip and roll */
 
@@ -280,7 +288,8 @@ static int infer_roll(sno_call *c) {
     if (sno_contiguous_input(c, 0) < 0) return -1;
   } else {
     if (sno_fix_dims(c, 1, x, &mask) < 0) return -1;
-    if (c->attr[0].n != c->attr[1].n || c->attr[0].n == 0) return sn_fail("roll: %d shifts for %d dimensions; as many are wanted", c->attr[0].n, c->attr[1].n);
+    if (c->attr[0].n != c->attr[1].n || c->attr[0].n == 0)
+      return sn_fail("roll: %d shifts for %d dimensions; as many are wanted", c->attr[0].n, c->attr[1].n);
     if (x->ndim == 0) return sn_fail("roll: a tensor without dimensions cannot be rolled");
   }
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
@@ -324,8 +333,9 @@ static int back_roll(sno_back *b) {
  * @see flip
  */
 const sno_op sno_op_roll = {
-    .name = "roll", .args = "x shifts:ints dims:dims?", .flags = SNO_HALF, .nout = 1, .infer = infer_roll, .forward = forward_roll, .backward = back_roll,
-    .samples = "f(2,3), 1; f(4,3), 1, 1; f(4,3), {-1, 5}, {1, 2}; f(2,3,4), 2, -1", .wrong = "f(2,3), {1,2}, 1 => 2 shifts; f(2,3), 1, 3 => dimension 3; f(2,3), {1,2} => one is wanted"};
+    .name = "roll", .args = "x shifts:ints dims:dims?", .flags = SNO_HALF, .nout = 1, .infer = infer_roll, .forward = forward_roll,
+    .backward = back_roll, .samples = "f(2,3), 1; f(4,3), 1, 1; f(4,3), {-1, 5}, {1, 2}; f(2,3,4), 2, -1",
+    .wrong = "f(2,3), {1,2}, 1 => 2 shifts; f(2,3), 1, 3 => dimension 3; f(2,3), {1,2} => one is wanted"};
 
 /* ---- repetition */
 
@@ -417,8 +427,9 @@ static int back_tile(sno_back *b) {
  * @see repeat_interleave, expand
  */
 const sno_op sno_op_tile = {
-    .name = "tile", .args = "x reps:ints", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_tile, .forward = forward_tile, .backward = back_tile,
-    .samples = "f(2,3), 2, 2; f(3), 2, 1, 3; f(2,2,3), {2}; f(2), 0; f(), 3", .wrong = "f(2,3), -1 => repetitions; f(2), {1,1,1,1,1,1,1,1,2} => dimensions"};
+    .name = "tile", .args = "x reps:ints", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_tile, .forward = forward_tile,
+    .backward = back_tile, .samples = "f(2,3), 2, 2; f(3), 2, 1, 3; f(2,2,3), {2}; f(2), 0; f(), 3",
+    .wrong = "f(2,3), -1 => repetitions; f(2), {1,1,1,1,1,1,1,1,2} => dimensions"};
 
 static int infer_interleave(sno_call *c) {
   if (c->attr[0].i < 0) return sn_fail("repeat_interleave: %lld repetitions; 0 or more make sense", (long long)c->attr[0].i);
@@ -430,7 +441,8 @@ static int infer_interleave(sno_call *c) {
   const snt_tensor *x = c->in[0];
   int64_t shape[SNT_MAXDIM];
   memcpy(shape, x->shape, sizeof shape);
-  if (__builtin_mul_overflow(shape[c->attr[1].i], c->attr[0].i, &shape[c->attr[1].i])) return sn_fail("repeat_interleave: the result would be too large");
+  if (__builtin_mul_overflow(shape[c->attr[1].i], c->attr[0].i, &shape[c->attr[1].i]))
+    return sn_fail("repeat_interleave: the result would be too large");
   if (snt_check_shape(x->ndim, shape, "repeat_interleave") < 0) return -1;
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, shape);
   return sno_contiguous_input(c, 0);
@@ -468,5 +480,6 @@ static int back_interleave(sno_back *b) {
  * @see tile
  */
 const sno_op sno_op_repeat_interleave = {
-    .name = "repeat_interleave", .args = "x repeats:int dim:dim?", .flags = SNO_HALF, .nout = 1, .infer = infer_interleave, .forward = forward_interleave,
-    .backward = back_interleave, .samples = "f(2,3), 2, 1; f(2,3), 3, 2; f(2,3), 2; f(2,3,2), 2, -2; f(3), 0, 1", .wrong = "f(2,3), -1, 1 => repetitions; f(2,3), 2, 3 => dimension 3"};
+    .name = "repeat_interleave", .args = "x repeats:int dim:dim?", .flags = SNO_HALF, .nout = 1, .infer = infer_interleave,
+    .forward = forward_interleave, .backward = back_interleave, .samples = "f(2,3), 2, 1; f(2,3), 3, 2; f(2,3), 2; f(2,3,2), 2, -2; f(3), 0, 1",
+    .wrong = "f(2,3), -1, 1 => repetitions; f(2,3), 2, 3 => dimension 3"};

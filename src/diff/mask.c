@@ -68,8 +68,8 @@ static int back_masked_fill(sno_back *b) {
  * @see where, masked_select
  */
 const sno_op sno_op_masked_fill = {
-    .name = "masked_fill", .args = "x mask value", .flags = SNO_HALF, .nout = 1, .save_in = 2, .infer = infer_masked_fill, .forward = forward_masked_fill,
-    .backward = back_masked_fill, .samples = MASKED_SAMPLES "; f(1,3), b(2,1), 0", .wrong = MASKED_WRONG};
+    .name = "masked_fill", .args = "x mask value", .flags = SNO_HALF, .nout = 1, .save_in = 2, .infer = infer_masked_fill,
+    .forward = forward_masked_fill, .backward = back_masked_fill, .samples = MASKED_SAMPLES "; f(1,3), b(2,1), 0", .wrong = MASKED_WRONG};
 
 /*** masked_fill_(x, mask, value)
  * masked_fill in place: the mask fits into x.
@@ -77,8 +77,9 @@ const sno_op sno_op_masked_fill = {
  * @grad \bar v = \sum [m]\, \bar x
  */
 const sno_op sno_op_masked_fill_ = {
-    .name = "masked_fill_", .args = "x mask value", .flags = SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2, .infer = infer_masked_fill,
-    .forward = forward_masked_fill, .backward = back_masked_fill, .samples = MASKED_SAMPLES, .wrong = MASKED_WRONG "; f(1,3), b(2,1), 0 => does not fit"};
+    .name = "masked_fill_", .args = "x mask value", .flags = SNO_HALF | SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, .save_in = 2,
+    .infer = infer_masked_fill, .forward = forward_masked_fill, .backward = back_masked_fill, .samples = MASKED_SAMPLES,
+    .wrong = MASKED_WRONG "; f(1,3), b(2,1), 0 => does not fit"};
 
 /* ---- masked_select */
 
@@ -136,8 +137,9 @@ static int back_masked_select(sno_back *b) { return (b->gx[0] = sno_call2(&sno_o
  * @see masked_fill, nonzero, where
  */
 const sno_op sno_op_masked_select = {
-    .name = "masked_select", .args = "x mask", .flags = SNO_HALF | SNO_DYNAMIC, .nout = 1, .save_in = 2, .infer = infer_masked_select, .forward = forward_masked_select,
-    .backward = back_masked_select, .samples = "f(2,3), b(2,3); f(2,3), b(3); f(3), b(2,1); f(4), b(4)", .wrong = "f(2,3), f(2,3) => bool; f(2,3), b(2) => do not go together"};
+    .name = "masked_select", .args = "x mask", .flags = SNO_HALF | SNO_DYNAMIC, .nout = 1, .save_in = 2, .infer = infer_masked_select,
+    .forward = forward_masked_select, .backward = back_masked_select, .samples = "f(2,3), b(2,3); f(2,3), b(3); f(3), b(2,1); f(4), b(4)",
+    .wrong = "f(2,3), f(2,3) => bool; f(2,3), b(2) => do not go together"};
 
 static int infer_masked_backward(sno_call *c) {
   sno_want(c, 0, (sn_dtype)c->in[0]->dtype, c->in[1]->ndim, c->in[1]->shape);
@@ -161,8 +163,8 @@ static int back_masked_backward(sno_back *b) { return (b->gx[0] = sno_call2(&sno
  * gy's elements in the places where the mask holds, 0 elsewhere.
  */
 const sno_op sno_op_masked_select_backward = {
-    .name = "masked_select_backward", .args = "gy mask", .flags = SNO_HIDDEN | SNO_HALF | SNO_CONTIG, .nout = 1, .save_in = 2, .infer = infer_masked_backward,
-    .forward = forward_masked_backward, .backward = back_masked_backward};
+    .name = "masked_select_backward", .args = "gy mask", .flags = SNO_HIDDEN | SNO_HALF | SNO_CONTIG, .nout = 1, .save_in = 2,
+    .infer = infer_masked_backward, .forward = forward_masked_backward, .backward = back_masked_backward};
 
 /* ---- nonzero */
 
@@ -202,8 +204,8 @@ static void forward_nonzero(sno_call *c) {
  * @see masked_select, where
  */
 const sno_op sno_op_nonzero = {
-    .name = "nonzero", .args = "x base:base", .flags = SNO_NODIFF | SNO_DYNAMIC | SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_nonzero, .forward = forward_nonzero,
-    .samples = "b(2,3); f(4); i(0,1,2,3)", .wrong = "\"a\" => tensor"};
+    .name = "nonzero", .args = "x base:base", .flags = SNO_NODIFF | SNO_DYNAMIC | SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_nonzero,
+    .forward = forward_nonzero, .samples = "b(2,3); f(4); i(0,1,2,3)", .wrong = "\"a\" => tensor"};
 
 /* ---- one_hot */
 
@@ -223,8 +225,8 @@ static int infer_one_hot(sno_call *c) {
   if (classes < 0) return sn_fail("one_hot: %lld classes; 1 or more make sense", (long long)classes);
   for (int64_t i = 0; i < n; i++)
     if (p[i] < base || p[i] - base >= classes)
-      return sn_fail("one_hot: class %lld at position %lld; with %lld classes they are %lld to %lld", (long long)p[i], (long long)(i + base), (long long)classes,
-                     (long long)base, (long long)(base + classes - 1));
+      return sn_fail("one_hot: class %lld at position %lld; with %lld classes they are %lld to %lld", (long long)p[i], (long long)(i + base),
+          (long long)classes, (long long)base, (long long)(base + classes - 1));
   int64_t shape[SNT_MAXDIM + 1];
   memcpy(shape, x->shape, sizeof x->shape);
   shape[x->ndim] = classes;
@@ -247,6 +249,6 @@ static void forward_one_hot(sno_call *c) {
  * @see embedding, scatter
  */
 const sno_op sno_op_one_hot = {
-    .name = "one_hot", .args = "index classes:int? dtype:dtype=int64 base:base", .flags = SNO_NODIFF | SNO_VALUES | SNO_HALF, .nout = 1, .infer = infer_one_hot,
-    .forward = forward_one_hot, .samples = "i(1,4,6), 4; i(1,3,2,2); i(1,3,0), 3; i(1,2,3), 2, {dtype=\"float32\"}",
+    .name = "one_hot", .args = "index classes:int? dtype:dtype=int64 base:base", .flags = SNO_NODIFF | SNO_VALUES | SNO_HALF, .nout = 1,
+    .infer = infer_one_hot, .forward = forward_one_hot, .samples = "i(1,4,6), 4; i(1,3,2,2); i(1,3,0), 3; i(1,2,3), 2, {dtype=\"float32\"}",
     .wrong = "i(5,5,2), 4 => class 5 at position 1; f(3), 3 => int64; i(1,3,0) => must be given"};

@@ -125,8 +125,8 @@ static int infer_like(sno_call *c) {
  * @see rand
  */
 const sno_op sno_op_rand_like = {
-    .name = "rand_like", .args = "x dtype:dtype?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_like, .forward = forward_rand,
-    .samples = "f(2,3); i(1,5,4), {dtype=\"float64\"}", .wrong = "i(1,5,4) => floating"};
+    .name = "rand_like", .args = "x dtype:dtype?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_like,
+    .forward = forward_rand, .samples = "f(2,3); i(1,5,4), {dtype=\"float64\"}", .wrong = "i(1,5,4) => floating"};
 
 /*** randn_like(x, {dtype=, generator=})
  * Normal numbers with mean 0 and standard deviation 1 in x's shape and dtype.
@@ -134,8 +134,8 @@ const sno_op sno_op_rand_like = {
  * @see randn
  */
 const sno_op sno_op_randn_like = {
-    .name = "randn_like", .args = "x dtype:dtype?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_like, .forward = forward_randn,
-    .samples = "f(2,3); i(1,5,4), {dtype=\"float64\"}", .wrong = "i(1,5,4) => floating"};
+    .name = "randn_like", .args = "x dtype:dtype?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_like,
+    .forward = forward_randn, .samples = "f(2,3); i(1,5,4), {dtype=\"float64\"}", .wrong = "i(1,5,4) => floating"};
 
 static int infer_uniform(sno_call *c) {
   if (check_uniform(c, c->attr[0].d, c->attr[1].d) < 0) return -1;
@@ -154,8 +154,8 @@ static void forward_normal(sno_call *c) { fill_tensor(c, c->out[0], NORMAL, c->a
  * @see rand, uniform_
  */
 const sno_op sno_op_uniform = {
-    .name = "uniform", .args = "lo:num hi:num size:ints dtype:dtype=float32", .flags = CREATOR, .nout = 1, .infer = infer_uniform, .forward = forward_uniform,
-    .samples = "-1, 2, 2, 3; 0, 0.5, {4}", .wrong = "1, 0, 3 => range; 0, 1, -3 => negative"};
+    .name = "uniform", .args = "lo:num hi:num size:ints dtype:dtype=float32", .flags = CREATOR, .nout = 1, .infer = infer_uniform,
+    .forward = forward_uniform, .samples = "-1, 2, 2, 3; 0, 0.5, {4}", .wrong = "1, 0, 3 => range; 0, 1, -3 => negative"};
 
 /*** normal(mean, std, size..., {dtype="float32", generator=})
  * A new tensor of normal numbers with this mean and standard deviation.
@@ -163,8 +163,8 @@ const sno_op sno_op_uniform = {
  * @see randn, normal_
  */
 const sno_op sno_op_normal = {
-    .name = "normal", .args = "mean:num std:num size:ints dtype:dtype=float32", .flags = CREATOR, .nout = 1, .infer = infer_normal, .forward = forward_normal,
-    .samples = "1, 2, 2, 3; 0, 0.5, {4}", .wrong = "0, -1, 3 => deviation; 0, 1, -3 => negative"};
+    .name = "normal", .args = "mean:num std:num size:ints dtype:dtype=float32", .flags = CREATOR, .nout = 1, .infer = infer_normal,
+    .forward = forward_normal, .samples = "1, 2, 2, 3; 0, 0.5, {4}", .wrong = "0, -1, 3 => deviation; 0, 1, -3 => negative"};
 
 /* ---- in place */
 
@@ -243,8 +243,8 @@ static void forward_randint(sno_call *c) { sn_parallel(snt_numel(c->out[0]), GRA
  * @see randperm, rand
  */
 const sno_op sno_op_randint = {
-    .name = "randint", .args = "lo:int hi:int size:ints dtype:dtype=int64", .flags = CREATOR, .nout = 1, .infer = infer_randint, .forward = forward_randint,
-    .samples = "1, 11, 5; -3, 4, {2, 3}; 0, 2, 4, {dtype=\"uint8\"}; 0, 9, 3, {dtype=\"float32\"}",
+    .name = "randint", .args = "lo:int hi:int size:ints dtype:dtype=int64", .flags = CREATOR, .nout = 1, .infer = infer_randint,
+    .forward = forward_randint, .samples = "1, 11, 5; -3, 4, {2, 3}; 0, 2, 4, {dtype=\"uint8\"}; 0, 9, 3, {dtype=\"float32\"}",
     .wrong = "5, 5, 3 => empty; 0, 300, 3, {dtype=\"uint8\"} => fit; 0, 3, -1 => negative; 0, 1.5, 3 => integer"};
 
 static int infer_randperm(sno_call *c) {
@@ -285,19 +285,22 @@ static void forward_randperm(sno_call *c) {
  * @see randint
  */
 const sno_op sno_op_randperm = {
-    .name = "randperm", .args = "n:int dtype:dtype=int64 base:base", .flags = CREATOR, .nout = 1, .infer = infer_randperm, .forward = forward_randperm,
-    .samples = "10; 0; 5, {dtype=\"int32\"}", .wrong = "-1 => 0 or more; 3, {dtype=\"float32\"} => int64"};
+    .name = "randperm", .args = "n:int dtype:dtype=int64 base:base", .flags = CREATOR, .nout = 1, .infer = infer_randperm,
+    .forward = forward_randperm, .samples = "10; 0; 5, {dtype=\"int32\"}", .wrong = "-1 => 0 or more; 3, {dtype=\"float32\"} => int64"};
 
 /* ---- bernoulli */
 
 static int infer_bernoulli(sno_call *c) {
   snt_tensor *p = c->in[0];
   if (p->weak || !sn_is_float((sn_dtype)p->dtype)) {
-    if (!p->weak) return sn_fail("bernoulli: probabilities are floating numbers, got a %s tensor; :to(\"float32\") converts", sn_dtypes[p->dtype].name);
+    if (!p->weak)
+      return sn_fail("bernoulli: probabilities are floating numbers, got a %s tensor; :to(\"float32\") converts", sn_dtypes[p->dtype].name);
     if ((c->in[0] = p = sno_own(snt_to(p, SN_F32))) == NULL) return -1;
   }
+  if (!snt_is_contiguous(p) && (c->in[0] = p = sno_call1(&sno_op_contiguous, p)) == NULL) return -1;
+  const char *q = snt_data(p);
   for (int64_t i = 0, n = snt_numel(p); i < n; i++) {
-    const double v = sn_load_double(snt_at(p, i), (sn_dtype)p->dtype);
+    const double v = p->dtype == SN_F32 ? (double)((const float *)(const void *)q)[i] : ((const double *)(const void *)q)[i];
     if (!(v >= 0 && v <= 1)) return sn_fail("bernoulli: probability %g at element %lld is outside 0..1", v, (long long)i + 1);
   }
   if (!c->attr[0].absent) {
@@ -339,10 +342,15 @@ static void forward_bernoulli(sno_call *c) { sn_parallel(snt_numel(c->out[0]), G
  * @see rand
  */
 const sno_op sno_op_bernoulli = {
-    .name = "bernoulli", .args = "p size:ints?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_VALUES, .nout = 1, .infer = infer_bernoulli, .forward = forward_bernoulli,
-    .samples = "f(2,3):sigmoid(); 0.3, 2, 3; f(1,3):sigmoid(), {4, 3}", .wrong = "p(3) * 10 => outside 0..1; i(0,1,3) => floating; f(2):sigmoid(), 3 => expand"};
+    .name = "bernoulli", .args = "p size:ints?", .flags = SNO_RANDOM | SNO_NODIFF | SNO_VALUES, .nout = 1, .infer = infer_bernoulli,
+    .forward = forward_bernoulli, .samples = "f(2,3):sigmoid(); 0.3, 2, 3; f(1,3):sigmoid(), {4, 3}",
+    .wrong = "p(3) * 10 => outside 0..1; i(0,1,3) => floating; f(2):sigmoid(), 3 => expand"};
 
 /* ---- multinomial */
+
+static double weight_at(const snt_tensor *p, int64_t i) {
+  return p->dtype == SN_F32 ? (double)((const float *)snt_data(p))[i] : ((const double *)snt_data(p))[i];
+}
 
 static int infer_multinomial(sno_call *c) {
   const snt_tensor *p = c->in[0];
@@ -356,15 +364,17 @@ static int infer_multinomial(sno_call *c) {
     double sum = 0;
     int64_t some = 0;
     for (int64_t k = 0; k < classes; k++) {
-      const double v = sn_load_double(snt_at(p, r * classes + k), (sn_dtype)p->dtype);
-      if (!(v >= 0 && v <= DBL_MAX)) return sn_fail("multinomial: weight %g of class %lld in row %lld; weights are finite and not negative", v, (long long)k + 1, (long long)r + 1);
+      const double v = weight_at(p, r * classes + k);
+      if (!(v >= 0 && v <= DBL_MAX))
+        return sn_fail("multinomial: weight %g of class %lld in row %lld; weights are finite and not negative", v, (long long)k + 1,
+            (long long)r + 1);
       sum += v;
       some += v > 0;
     }
     if (n > 0 && !(sum > 0)) return sn_fail("multinomial: the weights of row %lld are all 0", (long long)r + 1);
     if (!again && n > some)
-      return sn_fail("multinomial: %lld draws from %lld classes with a weight in row %lld; {replacement=true} draws a class more than once", (long long)n, (long long)some,
-                     (long long)r + 1);
+      return sn_fail("multinomial: %lld draws from %lld classes with a weight in row %lld; {replacement=true} draws a class more than once",
+          (long long)n, (long long)some, (long long)r + 1);
   }
   const int64_t shape[2] = {p->ndim == 2 ? rows : n, n};
   if (snt_check_shape(p->ndim, shape, "multinomial") < 0) return -1;
@@ -392,7 +402,7 @@ static void sink(entry *h, int64_t n, int64_t i) {
 static void draw_race(const sno_call *c, const snt_tensor *p, int64_t row, int64_t classes, int64_t n, int64_t *y) {
   entry *h = c->scratch;
   for (int64_t k = 0; k < classes; k++) {
-    const double w = sn_load_double(snt_at(p, row * classes + k), (sn_dtype)p->dtype);
+    const double w = weight_at(p, row * classes + k);
     h[k] = (entry){-log(snk_unit_open(snk_random_bits_at(c->rng.seed, c->rng.position, row * classes + k))) / w, k};
     if (!(w > 0)) h[k].key = HUGE_VAL;
   }
@@ -408,7 +418,7 @@ static void draw_again(const sno_call *c, const snt_tensor *p, int64_t row, int6
   double *sum = c->scratch, total = 0;
   int64_t last = 0;
   for (int64_t k = 0; k < classes; k++) {
-    const double w = sn_load_double(snt_at(p, row * classes + k), (sn_dtype)p->dtype);
+    const double w = weight_at(p, row * classes + k);
     sum[k] = total += w;
     if (w > 0) last = k;
   }
@@ -438,6 +448,6 @@ static void forward_multinomial(sno_call *c) {
  * @see randint, bernoulli
  */
 const sno_op sno_op_multinomial = {
-    .name = "multinomial", .args = "weights n:int replacement:bool=false base:base", .flags = SNO_RANDOM | SNO_NODIFF | SNO_VALUES, .nout = 1,
-    .infer = infer_multinomial, .forward = forward_multinomial, .samples = "p(5), 3; p(2,4), 6, true; p(3,4), 4",
+    .name = "multinomial", .args = "weights n:int replacement:bool=false base:base", .flags = SNO_RANDOM | SNO_NODIFF | SNO_VALUES | SNO_CONTIG,
+    .nout = 1, .infer = infer_multinomial, .forward = forward_multinomial, .samples = "p(5), 3; p(2,4), 6, true; p(3,4), 4",
     .wrong = "p(3), 4 => replacement; p(3) * -1, 1 => negative; p(2,2,2), 1 => rows x classes; p(3) * 0, 1 => all 0"};

@@ -83,7 +83,8 @@ static int infer_sort(sno_call *c) {
 static void forward_sort(sno_call *c) {
   const int dim = (int)c->attr[0].i;
   const bool both = c->op == &sno_op_sort;
-  run_lines(c, dim, (snk_sort_args){.what = SNK_SORT_ALL, .descending = c->attr[1].i, .k = length(c->in[0], dim), .base = c->attr[2].i}, both ? c->out[0] : NULL, c->out[both]);
+  run_lines(c, dim, (snk_sort_args){.what = SNK_SORT_ALL, .descending = c->attr[1].i, .k = length(c->in[0], dim), .base = c->attr[2].i},
+      both ? c->out[0] : NULL, c->out[both]);
 }
 
 static int back_sort(sno_back *b) { return back_picked(b, b->attr[0], b->gy[0], b->out[1], b->attr[2]); }
@@ -95,8 +96,8 @@ static int back_sort(sno_back *b) { return back_picked(b, b->attr[0], b->gy[0], 
  * @see argsort, topk
  */
 const sno_op sno_op_sort = {
-    .name = "sort", .args = "x dim:dim=-1 descending:bool=false base:base", .nout = 2, .save_out = 2, .infer = infer_sort, .forward = forward_sort, .backward = back_sort,
-    .samples = "d(3,4); d(4,3), 1, true; d(2,3,2), 2; d(600); d(1); d()", .wrong = "f(2,3), 3 => dimension 3"};
+    .name = "sort", .args = "x dim:dim=-1 descending:bool=false base:base", .nout = 2, .save_out = 2, .infer = infer_sort, .forward = forward_sort,
+    .backward = back_sort, .samples = "d(3,4); d(4,3), 1, true; d(2,3,2), 2; d(600); d(1); d()", .wrong = "f(2,3), 3 => dimension 3"};
 
 /*** argsort(x, dim=-1, descending=false)
  * The positions that put x in order along `dim`: the second result of sort.
@@ -104,8 +105,8 @@ const sno_op sno_op_sort = {
  * @see sort
  */
 const sno_op sno_op_argsort = {
-    .name = "argsort", .args = "x dim:dim=-1 descending:bool=false base:base", .flags = SNO_NODIFF, .nout = 1, .infer = infer_sort, .forward = forward_sort,
-    .samples = "d(3,4); d(4,3), 1, true; i(1,3,2,5)", .wrong = "f(2,3), 3 => dimension 3"};
+    .name = "argsort", .args = "x dim:dim=-1 descending:bool=false base:base", .flags = SNO_NODIFF, .nout = 1, .infer = infer_sort,
+    .forward = forward_sort, .samples = "d(3,4); d(4,3), 1, true; i(1,3,2,5)", .wrong = "f(2,3), 3 => dimension 3"};
 
 /* ---- topk */
 
@@ -125,7 +126,8 @@ static int infer_topk(sno_call *c) {
 }
 
 static void forward_topk(sno_call *c) {
-  run_lines(c, (int)c->attr[1].i, (snk_sort_args){.what = SNK_SORT_FIRST, .descending = c->attr[2].i, .k = c->attr[0].i, .base = c->attr[4].i}, c->out[0], c->out[1]);
+  run_lines(c, (int)c->attr[1].i, (snk_sort_args){.what = SNK_SORT_FIRST, .descending = c->attr[2].i, .k = c->attr[0].i, .base = c->attr[4].i},
+      c->out[0], c->out[1]);
 }
 
 static int back_topk(sno_back *b) { return back_picked(b, b->attr[1], b->gy[0], b->out[1], b->attr[4]); }
@@ -138,8 +140,9 @@ static int back_topk(sno_back *b) { return back_picked(b, b->attr[1], b->gy[0], 
  * @see sort, kthvalue, argmax
  */
 const sno_op sno_op_topk = {
-    .name = "topk", .args = "x k:int dim:dim=-1 largest:bool=true sorted:bool=true base:base", .nout = 2, .save_out = 2, .infer = infer_topk, .forward = forward_topk,
-    .backward = back_topk, .samples = "d(3,4), 2; d(4,3), 2, 1, false; d(2,5,2), 3, 2; d(600), 5; d(4), 4; d(3), 0", .wrong = "f(2,3), 4 => k = 4; f(2,3), 1, 3 => dimension 3; f(3), -1 => k = -1"};
+    .name = "topk", .args = "x k:int dim:dim=-1 largest:bool=true sorted:bool=true base:base", .nout = 2, .save_out = 2, .infer = infer_topk,
+    .forward = forward_topk, .backward = back_topk, .samples = "d(3,4), 2; d(4,3), 2, 1, false; d(2,5,2), 3, 2; d(600), 5; d(4), 4; d(3), 0",
+    .wrong = "f(2,3), 4 => k = 4; f(2,3), 1, 3 => dimension 3; f(3), -1 => k = -1"};
 
 /* ---- kthvalue and median */
 
@@ -179,7 +182,8 @@ static int infer_kth(sno_call *c) {
   if (prepare(c, 1) < 0) return -1;
   const int dim = (int)c->attr[1].i;
   const int64_t n = length(c->in[0], dim), k = c->attr[0].i;
-  if (k < 1 || k > n) return sn_fail("kthvalue: k = %lld, dimension %d has %lld (shape %s)", (long long)k, dim + 1, (long long)n, SNT_SHAPE(c->in[0]));
+  if (k < 1 || k > n)
+    return sn_fail("kthvalue: k = %lld, dimension %d has %lld (shape %s)", (long long)k, dim + 1, (long long)n, SNT_SHAPE(c->in[0]));
   return want_reduced(c, dim, c->attr[2].i);
 }
 static void forward_kth(sno_call *c) { run_kth(c, (int)c->attr[1].i, c->attr[0].i, false, c->attr[3].i); }
@@ -192,8 +196,9 @@ static int back_kth(sno_back *b) { return back_reduced(b, (int)b->attr[1].i, b->
  * @see sort, median
  */
 const sno_op sno_op_kthvalue = {
-    .name = "kthvalue", .args = "x k:int dim:dim=-1 keepdim:bool=false base:base", .nout = 2, .save_out = 2, .infer = infer_kth, .forward = forward_kth, .backward = back_kth,
-    .samples = "d(3,4), 2; d(4,3), 4, 1; d(2,5,2), 3, 2, {keepdim=true}; d(100), 37", .wrong = "f(2,3), 4 => k = 4; f(2,3), 0 => k = 0; f(2,3), 1, 3 => dimension 3"};
+    .name = "kthvalue", .args = "x k:int dim:dim=-1 keepdim:bool=false base:base", .nout = 2, .save_out = 2, .infer = infer_kth,
+    .forward = forward_kth, .backward = back_kth, .samples = "d(3,4), 2; d(4,3), 4, 1; d(2,5,2), 3, 2, {keepdim=true}; d(100), 37",
+    .wrong = "f(2,3), 4 => k = 4; f(2,3), 0 => k = 0; f(2,3), 1, 3 => dimension 3"};
 
 static int infer_median(sno_call *c) {
   if (c->attr[0].absent) { /* of all: that of one row */
@@ -223,13 +228,14 @@ static int back_median(sno_back *b) {
 }
 
 /*** median(x, dim?, {keepdim=false})
- * The middle element in order, of two the smaller: of all (one result), or along `dim` with its position as a second result. NaN where there is a NaN.
+ * The middle element in order, of two the smaller: of all (one result), or along `dim` with its position as a second result. One NaN makes it NaN.
  * @math y = x_{\pi(\lceil n/2 \rceil)}
  * @grad \bar x_{\pi(\lceil n/2 \rceil)} = \bar y
  * @see kthvalue, mean
  */
 const sno_op sno_op_median = {
-    .name = "median", .args = "x dim:dim? keepdim:bool=false base:base", .nout = 1, .save_out = 2, .infer = infer_median, .forward = forward_median, .backward = back_median,
+    .name = "median", .args = "x dim:dim? keepdim:bool=false base:base", .nout = 1, .save_out = 2, .infer = infer_median,
+    .forward = forward_median, .backward = back_median,
     .samples = "d(3,4), 2; d(4,3), 1, {keepdim=true}; d(5); d(2,3,2)", .wrong = "f(0) => without elements; f(2,3), 3 => dimension 3"};
 
 /* ---- unique: sorted, then every first of equals */
@@ -277,8 +283,8 @@ static int infer_unique(sno_call *c) {
  * @see bincount, sort
  */
 const sno_op sno_op_unique = {
-    .name = "unique", .args = "x return_inverse:bool=false return_counts:bool=false base:base", .flags = SNO_NODIFF | SNO_DYNAMIC, .nout = 1, .infer = infer_unique,
-    .samples = "i(1,3,2,4); i(1,3,7), {return_inverse=true, return_counts=true}; f(4); b(3)", .wrong = "\"a\" => tensor"};
+    .name = "unique", .args = "x return_inverse:bool=false return_counts:bool=false base:base", .flags = SNO_NODIFF | SNO_DYNAMIC, .nout = 1,
+    .infer = infer_unique, .samples = "i(1,3,2,4); i(1,3,7), {return_inverse=true, return_counts=true}; f(4); b(3)", .wrong = "\"a\" => tensor"};
 
 /* ---- bincount */
 
@@ -292,7 +298,8 @@ static int infer_bincount(sno_call *c) {
   const int64_t *p = snt_data(x), n = x->shape[0];
   int64_t size = least;
   for (int64_t i = 0; i < n; i++) {
-    if (p[i] < base) return sn_fail("bincount: number %lld at position %lld; they count from %lld", (long long)p[i], (long long)(i + base), (long long)base);
+    if (p[i] < base)
+      return sn_fail("bincount: number %lld at position %lld; they count from %lld", (long long)p[i], (long long)(i + base), (long long)base);
     if (p[i] - base >= size) size = p[i] - base + 1;
   }
   if (snt_check_shape(1, &size, "bincount") < 0) return -1;
@@ -324,8 +331,10 @@ static void forward_bincount(sno_call *c) {
  * @see unique, one_hot
  */
 const sno_op sno_op_bincount = {
-    .name = "bincount", .args = "x weights? minlength:int=0 base:base", .flags = SNO_NODIFF | SNO_DYNAMIC, .nout = 1, .infer = infer_bincount, .forward = forward_bincount,
-    .samples = "i(1,4,9); i(1,4,5), f(5), {minlength=7}; i(1,4,0)", .wrong = "i(0,0,2) => count from 1; i(1,3,2,2) => 1-d; f(3) => int64; i(1,3,3), f(2) => weights"};
+    .name = "bincount", .args = "x weights? minlength:int=0 base:base", .flags = SNO_NODIFF | SNO_DYNAMIC, .nout = 1, .infer = infer_bincount,
+    .forward = forward_bincount,
+    .samples = "i(1,4,9); i(1,4,5), f(5), {minlength=7}; i(1,4,0)", .wrong = "i(0,0,2) => count from 1; i(1,3,2,2) => 1-d; f(3) => int64; "
+        "i(1,3,3), f(2) => weights"};
 
 /* ---- searchsorted */
 
@@ -371,5 +380,6 @@ static void forward_searchsorted(sno_call *c) { sn_parallel(snt_numel(c->in[1]),
  * @see sort
  */
 const sno_op sno_op_searchsorted = {
-    .name = "searchsorted", .args = "sorted x right:bool=false base:base", .flags = SNO_NODIFF, .nout = 1, .infer = infer_searchsorted, .forward = forward_searchsorted,
-    .samples = "f(9):sort(), f(2,3); sn.arange(1, 6), i(0,7,5), {right=true}; f(3):sort(), 0.5", .wrong = "f(2,3), f(3) => 1-d; f(3), i(1,2,2) => int64"};
+    .name = "searchsorted", .args = "sorted x right:bool=false base:base", .flags = SNO_NODIFF, .nout = 1, .infer = infer_searchsorted,
+    .forward = forward_searchsorted, .samples = "f(9):sort(), f(2,3); sn.arange(1, 6), i(0,7,5), {right=true}; f(3):sort(), 0.5",
+    .wrong = "f(2,3), f(3) => 1-d; f(3), i(1,2,2) => int64"};

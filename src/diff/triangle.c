@@ -46,8 +46,8 @@ static int back_triangle(sno_back *b) { return (b->gx[0] = sno_run(b->op, SNO_IN
  * @see triu
  */
 const sno_op sno_op_tril = {
-    .name = "tril", .args = "x diagonal:int=0", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_triangle, .forward = forward_triangle, .backward = back_triangle,
-    .samples = "f(3,3); f(2,4), 1; f(2,3,2), -1; f(3,2), -9; f(2,2), 9", .wrong = "f(3) => matrices"};
+    .name = "tril", .args = "x diagonal:int=0", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_triangle, .forward = forward_triangle,
+    .backward = back_triangle, .samples = "f(3,3); f(2,4), 1; f(2,3,2), -1; f(3,2), -9; f(2,2), 9", .wrong = "f(3) => matrices"};
 
 /*** triu(x, diagonal=0)
  * The upper triangles of matrices, 0 below: from the diagonal on, or from the one so many places above it (below it when negative).
@@ -56,8 +56,8 @@ const sno_op sno_op_tril = {
  * @see tril
  */
 const sno_op sno_op_triu = {
-    .name = "triu", .args = "x diagonal:int=0", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_triangle, .forward = forward_triangle, .backward = back_triangle,
-    .samples = "f(3,3); f(2,4), 1; f(2,3,2), -1; f(3,2), -9; f(2,2), 9", .wrong = "f(3) => matrices"};
+    .name = "triu", .args = "x diagonal:int=0", .flags = SNO_HALF | SNO_CONTIG, .nout = 1, .infer = infer_triangle, .forward = forward_triangle,
+    .backward = back_triangle, .samples = "f(3,3); f(2,4), 1; f(2,3,2), -1; f(3,2), -9; f(2,2), 9", .wrong = "f(3) => matrices"};
 
 /* ---- meshgrid */
 
@@ -104,5 +104,5 @@ static int back_meshgrid(sno_back *b) {
  * @see arange, linspace
  */
 const sno_op sno_op_meshgrid = {
-    .name = "meshgrid", .args = "tensors*", .flags = SNO_FUNC_ONLY | SNO_HALF, .nout = 1, .infer = infer_meshgrid, .forward = forward_meshgrid, .backward = back_meshgrid,
-    .samples = "{f(2), f(3)}; {f(2)}; {f(2), f(1), f(3)}", .wrong = "{} => 1 to 8; {f(2,2)} => 1-d"};
+    .name = "meshgrid", .args = "tensors*", .flags = SNO_FUNC_ONLY | SNO_HALF, .nout = 1, .infer = infer_meshgrid, .forward = forward_meshgrid,
+    .backward = back_meshgrid, .samples = "{f(2), f(3)}; {f(2)}; {f(2), f(1), f(3)}", .wrong = "{} => 1 to 8; {f(2,2)} => 1-d"};

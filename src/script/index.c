@@ -139,7 +139,9 @@ static snt_tensor *watched_view(const key *k) {
 
 static snt_tensor *view(const key *k) { return watched(k->x) ? watched_view(k) : plain_view(k); }
 
-static snt_tensor *shaped(snt_tensor *x, int n, const int64_t *shape) { return x ? sno_run(&sno_op_reshape, SNO_IN(x), SNO_ATTRS(sno_ints(n, shape))) : NULL; }
+static snt_tensor *shaped(snt_tensor *x, int n, const int64_t *shape) {
+  return x ? sno_run(&sno_op_reshape, SNO_IN(x), SNO_ATTRS(sno_ints(n, shape))) : NULL;
+}
 
 static bool is_mask(const snt_tensor *t) { return t->dtype == SN_BOOL || t->dtype == SN_U8; }
 
@@ -150,7 +152,7 @@ static int check_mask(const key *k) {
   return fits ? 0 : sn_fail("index: a mask of shape %s does not fit the first dimensions of %s", SNT_SHAPE(k->by), SNT_SHAPE(k->x));
 }
 
-/* The positions that a mask or a tensor of positions names (from 1), and in *x the tensor they are rows of: what the mask covers made one dimension. */
+/* The positions that a mask or a tensor of positions names (from 1), and in *x what they are rows of: the dimensions a mask covers made one. */
 static snt_tensor *rows_of(const key *k, snt_tensor **x) {
   *x = k->x;
   if (!is_mask(k->by)) {
@@ -197,7 +199,8 @@ static int assign_rows(const key *k, snt_tensor *v) {
   shape[0] = rows->shape[0];
   v = v->weak ? sno_own(snt_to(v, (sn_dtype)x->dtype)) : sno_to(v, (sn_dtype)x->dtype);
   v = v ? sno_run(&sno_op_expand, SNO_IN(v), SNO_ATTRS(sno_ints(x->ndim, shape))) : NULL;
-  if (v == NULL) return sn_error_code() == SN_ERROR_MEMORY ? -1 : sn_fail_prefix("index: the value does not fit into the chosen %s: ", snt_shape_str(x->ndim, shape, (char[96]){0}, 96));
+  if (v == NULL && sn_error_code() == SN_ERROR_MEMORY) return -1;
+  if (v == NULL) return sn_fail_prefix("index: the value does not fit into the chosen %s: ", snt_shape_str(x->ndim, shape, (char[96]){0}, 96));
   snt_tensor *all = sno_run(&sno_op_index_copy, SNO_IN(x, rows, v), SNO_ATTRS({.kind = SNO_DIM, .i = 0}, {.kind = SNO_BASE, .i = 1}));
   all = shaped(all, k->x->ndim, k->x->shape);
   return all && sno_call2(&sno_op_copy_, k->x, all) ? 0 : -1;

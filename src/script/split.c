@@ -47,7 +47,8 @@ static int body_plan(lua_State *L, void *ctx, snt_tensor **out) {
     const sno_val *dim = &a.val[p->how == UNBIND ? 0 : 1];
     int64_t d = dim->absent ? 0 : dim->i;
     if (d < 0) d += p->x->ndim;
-    if (d < 0 || d >= p->x->ndim) rc = sn_fail("%s: dimension %lld does not exist (shape %s)", p->name, (long long)(dim->absent || dim->i >= 0 ? d + 1 : dim->i), SNT_SHAPE(p->x));
+    if (d < 0 || d >= p->x->ndim) rc = sn_fail("%s: dimension %lld does not exist (shape %s)", p->name, (long long)(dim->absent || dim->i >= 0
+        ? d + 1 : dim->i), SNT_SHAPE(p->x));
     p->dim = (int)d;
   }
   const int64_t size = rc == 0 ? p->x->shape[p->dim] : 0;
