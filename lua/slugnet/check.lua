@@ -129,7 +129,10 @@ end
 
 -- A tensor from a tensor or a table of numbers.
 function M.tensor(where, name, v)
-  if core.is_tensor(v) then return v end
+  if core.is_tensor(v) then
+    if not pcall(v.dim, v) then M.fail("%s: %s is a closed tensor", where, name) end
+    return v
+  end
   if type(v) == "number" or type(v) == "boolean" then M.fail("%s: %s is %s; it wants to be a tensor or a table of numbers", where, name, show(v)) end
   if type(v) ~= "table" then M.fail("%s: %s is %s; it wants to be a tensor or a table of numbers", where, name, show(v)) end
   local ok, t = pcall(core.tensor, v)

@@ -39,7 +39,8 @@ local function object(where, v, family)
     check.fail("%s: unknown %s '%s'%s", where, family, v, check.hint(v, names))
   end
   if family_of(v) ~= family then
-    local got = family_of(v) and "a " .. family_of(v) or check.show(v)
+    local f = family_of(v)
+    local got = f and (f:match("^[aeiou]") and "an " or "a ") .. f or check.show(v)
     if type(v) == "function" then got = "a function; a class is called to make an object" end
     check.fail("%s is %s; it wants to be %s", where, got, words[family])
   end
@@ -221,12 +222,17 @@ function Model:_bind()
     if #params > 0 then opt:add(params) end
     return
   end
-  local mine = {}
+  local mine, shared, fresh = {}, false, {}
   for _, p in ipairs(params) do mine[p] = true end
   for _, p in ipairs(held) do
-    if mine[p] then return end
+    shared = shared or mine[p] ~= nil
+    mine[p] = nil
   end
-  check.fail("Model: its optimizer already moves the parameters of something else; give every model an optimizer of its own")
+  if not shared then check.fail("Model: its optimizer already moves the parameters of something else; give every model an optimizer of its own") end
+  for _, p in ipairs(params) do
+    if mine[p] then fresh[#fresh + 1] = p end
+  end
+  if #fresh > 0 then opt:add(fresh) end -- of layers that were added since
 end
 
 -- ---- inputs

@@ -83,7 +83,7 @@ const sno_val *snn_arg(const snn_obj *o, const char *name) {
     if (strcmp(a[i].name, name) == 0) return &o->val[k];
     k++;
   }
-  assert(!"a class has no such argument");
+  assert(false);
   return NULL;
 }
 

@@ -115,7 +115,7 @@ int snn_optim_get(snn_obj *o, int k, const char *option, double *v) {
 
 static double rate_at(const snn_obj *o, const group *g, int64_t t) {
   double lr = base_lr(o, g) / (1 + number(o, g, "decay", 0) * (double)t);
-  const double lo = number(o, g, "lr_min", 0), hi = number(o, g, "lr_max", INFINITY);
+  const double lo = number(o, g, "lr_min", 0), hi = number(o, g, "lr_max", (double)INFINITY);
   if (lr > hi) lr = hi;
   if (lr < lo) lr = lo;
   return lr;
