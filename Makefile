@@ -5,6 +5,7 @@ CC ?= cc
 CFLAGS ?= -g
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
 SN_OPT = -O2
+SN_KERNEL_OPT = -O3
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
 SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
@@ -60,7 +61,7 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 define isa_rule
 $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(SN_CFLAGS) -O3 -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
+	$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
@@ -85,9 +86,9 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@ASAN_OPTIONS=detect_leaks=0 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@ASAN_OPTIONS=detect_leaks=0 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
-	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" tsan-run
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)
 	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1 $(BUILD)/bin/slugnet tests/threads.lua)
 	@TSAN_OPTIONS=halt_on_error=1 C_ONLY=1 BUILD=$(BUILD) tests/run
