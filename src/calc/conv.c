@@ -260,7 +260,8 @@ void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void
 typedef struct grad_plan {
   snk_conv_pass p;
   int64_t size, per, bands, blocks, runs, chunk, parts; /* images of a block; bands of an image; blocks; runs of `chunk` blocks */
-  bool exact, spread;                                   /* places packed; the gradient's rows are laid at the source's pitch */
+  bool last, exact, spread;                             /* channels last; places packed; the gradient's rows are laid at the source's pitch */
+  int64_t channels, sums;                               /* last: of a place; numbers of a group's partial sums */
   int64_t vectors, gld;                                 /* of a whole band; step of the gradient's copy from row to row */
   const snk_conv_type *t;
   const char *x, *gy;
@@ -277,10 +278,12 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   p->direct = fits(&p->y) && fits(&p->x);
   lay(p, most(p->y.n, 1));
   double m = (double)p->m / 2, waste = (double)most(1, p->y.n * p->pitch) / (double)useful;
-  w.exact = p->k > 0 && m * 1.02 + 5 + 2 * (double)lanes / (double)most(1, p->x.n) < m * waste * 1.08;
+  w.channels = parts_of(p->c, lanes) * lanes;
+  w.last = p->m >= 4 && 4 * p->c >= 3 * w.channels && p->k > 0;
+  w.exact = !w.last && p->k > 0 && m * 1.02 + 5 + 2 * (double)lanes / (double)most(1, p->x.n) < m * waste * 1.08;
   if (w.exact) p->direct = false, lay(p, p->band);
   /* a block holds so many places that a tile's rows of the gradient stay close to the core */
-  int64_t flat = w.exact ? useful : most(1, p->y.n * p->pitch), want = 8192 / w.size;
+  int64_t flat = w.exact || w.last ? useful : most(1, p->y.n * p->pitch), want = w.last ? 1024 : 8192 / w.size;
   int64_t room = ((int64_t)4 << 20) / w.size / most(1, p->m + p->c * p->y.slots * p->x.slots);
   want = most(least(want, room), 1);
   if (flat > 2 * want) {
@@ -289,25 +292,32 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   } else w.per = least(most(p->n, 1), most(1, want / flat));
   w.bands = parts_of(p->y.n, p->band);
   w.blocks = w.bands > 1 ? p->n * w.bands : parts_of(p->n, w.per);
-  w.spread = !w.exact && p->pitch != p->x.n;
+  w.spread = !w.exact && !w.last && p->pitch != p->x.n;
   w.vectors = p->y.n > 0 ? parts_of(grad_places(&w, p->band), lanes) : 0;
   w.gld = w.exact ? parts_of(w.per * p->band * p->x.n, lanes) * lanes : w.vectors * lanes;
-  int64_t bytes = most(1, p->groups * p->m * p->k * w.size);
+  if (w.last) w.gld = w.per * p->band * p->x.n;
+  w.sums = w.last ? p->y.taps * p->x.taps * p->m * w.channels : p->m * p->k;
+  int64_t bytes = most(1, p->groups * w.sums * w.size);
   w.runs = most(1, least(w.blocks, least(RUNS, PARTIAL_BYTES / bytes)));
   w.chunk = parts_of(most(w.blocks, 1), w.runs);
   w.runs = parts_of(most(w.blocks, 1), w.chunk);
   return w;
 }
 
+/* In a worker's scratch: the prepared source, its turned form, the gradient's copy, packed rows. */
+static size_t grad_turned(const grad_plan *w) { return w->last ? aligned((size_t)((w->per * w->p.plane + w->t->wide) * w->channels * w->size)) : 0; }
 static size_t grad_source(const grad_plan *w) { return w->p.direct ? 0 : aligned((size_t)((w->per * w->p.c * w->p.plane + w->t->wide) * w->size)); }
-static size_t grad_copy(const grad_plan *w) { return w->exact || w->spread ? aligned((size_t)(w->per * w->p.m * w->gld * w->size)) : 0; }
+static size_t grad_copy(const grad_plan *w) {
+  if (w->last) return aligned((size_t)((w->p.m * w->gld + w->t->wide) * w->size));
+  return w->exact || w->spread ? aligned((size_t)(w->per * w->p.m * w->gld * w->size)) : 0;
+}
 static size_t grad_worker(const grad_plan *w) {
   size_t room = w->exact ? (size_t)((least(w->p.k, SNK_CONV_KCHUNK) * w->gld + w->t->lanes) * w->size) : 0;
-  return grad_source(w) + grad_copy(w) + room;
+  return grad_source(w) + grad_turned(w) + grad_copy(w) + room;
 }
 static size_t grad_scratch(const grad_plan *w) {
   size_t n = aligned((size_t)w->p.k * sizeof(int64_t)) + aligned((size_t)w->vectors * 2 * sizeof(uint32_t));
-  return w->runs == 1 ? n : n + (size_t)(w->runs * w->p.groups * w->p.m * w->p.k * w->size);
+  return w->runs == 1 && !w->last ? n : n + (size_t)(w->runs * w->p.groups * w->sums * w->size);
 }
 
 /* One block of one group: rows m0..m1 of its gradient are put into or added to `out`. `to`: the worker's scratch. */
@@ -317,7 +327,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
   int64_t images = w->bands > 1 ? 1 : least(w->per, p->n - image), rows = most(0, least(p->band, p->y.n - oy0)), size = w->size;
   int64_t splane = p->y.src * p->x.src, gplane = p->y.n * p->x.n, xstep = p->groups * p->c * splane, gstep = p->groups * p->m * gplane;
   const char *x = w->x + (image * xstep + g * p->c * splane) * size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * size;
-  char *copy = to + grad_source(w);
+  char *turned = to + grad_source(w), *copy = turned + grad_turned(w);
   snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? parts_of(grad_places(w, rows), w->t->lanes) : 0, .g = copy, .gld = w->gld, .m0 = m0,
                      .m1 = m1, .out = out, .add = add, .masks = w->masks[rows < p->band], .x = to, .ximage = p->c * p->plane};
   if (p->direct) {
@@ -325,6 +335,17 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
     d.ximage = xstep;
   } else
     for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * size, oy0, rows, to + i * d.ximage * size);
+  if (w->last) {
+    int64_t per = rows * p->x.n, places = p->direct ? (rows + p->y.span - p->y.n) * p->pitch - (p->pitch - p->x.span) : p->plane;
+    d.channels = w->channels, d.piece = (snk_conv_piece){images, rows, p->plane, images * per}, d.gld = images * per;
+    for (int64_t i = 0; i < images && rows; i++) {
+      w->t->turn((const char *)d.x + i * d.ximage * size, p->c, p->plane, places, w->channels, turned + i * p->plane * w->channels * size);
+      w->t->turn_rows(gy + i * gstep * size, m1 - m0, gplane, per, images * per, i * per, copy);
+    }
+    d.x = turned;
+    w->t->grad_last(&d);
+    return;
+  }
   if (w->exact) {
     d.piece = (snk_conv_piece){images, rows, d.ximage, images * rows * p->x.n};
     for (int64_t i = 0; i < images; i++)
@@ -349,7 +370,7 @@ static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t i = begin; i < end; i++) {
     int64_t part = i % w->parts, g = i / w->parts % p->groups, r = i / w->parts / p->groups;
     int64_t m0 = p->m * part / w->parts, m1 = p->m * (part + 1) / w->parts;
-    char *out = w->out + (r * p->groups + g) * p->m * p->k * w->size;
+    char *out = w->out + (r * p->groups + g) * w->sums * w->size;
     for (int64_t b = r * w->chunk; b < w->blocks && b < (r + 1) * w->chunk; b++)
       grad_block(w, b, g, m0, m1, out, b > r * w->chunk, sn_scratch(worker));
   }
@@ -369,6 +390,30 @@ static void total_task(void *ctx, int64_t begin, int64_t end, int worker) {
       float *to = w->to;
       for (int64_t i = begin; i < end; i++) to[i] = r ? to[i] + from[i] : from[i];
     }
+}
+
+/* From tap x m x channels to m x channels x tap, for rows of all groups. */
+#define TURN(NAME, T)                                                                                                \
+  static void NAME(const grad_plan *w, int64_t i, T *gw) {                                                           \
+    int64_t taps = w->p.y.taps * w->p.x.taps, g = i / w->p.m, m = i % w->p.m;                                        \
+    for (int64_t tap = 0; tap < taps; tap++) {                                                                       \
+      const T *from = (const T *)(const void *)w->out + g * w->sums + (tap * w->p.m + m) * w->channels;              \
+      for (int64_t c = 0; c < w->p.c; c++) {                                                                         \
+        T sum = from[c];                                                                                             \
+        for (int64_t r = 1; r < w->runs; r++) sum += from[r * w->p.groups * w->sums + c];                            \
+        gw[(i * w->p.c + c) * taps + tap] = sum;                                                                     \
+      }                                                                                                              \
+    }                                                                                                                \
+  }
+TURN(turn_f32, float)
+TURN(turn_f64, double)
+typedef struct turning { const grad_plan *w; void *gw; } turning;
+static void turn_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const turning *t = ctx;
+  (void)worker;
+  for (int64_t i = begin; i < end; i++)
+    if (t->w->size == 8) turn_f64(t->w, i, t->gw);
+    else turn_f32(t->w, i, t->gw);
 }
 
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch) {
@@ -397,12 +442,17 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
       }
     }
   }
-  w.x = x, w.gy = gy, w.out = w.runs == 1 ? gw : at;
+  w.x = x, w.gy = gy, w.out = w.runs == 1 && !w.last ? gw : at;
   double work = (double)p->n * (double)n * (double)(p->y.n * p->x.n);
   int64_t items = w.runs * p->groups, threads = work < 2 * SMALL ? 1 : sn_threads();
   w.parts = items < 2 * threads && threads > 1 ? least(most(1, p->m / 4), parts_of(2 * threads, items)) : 1;
   items *= w.parts;
   sn_parallel(items, threads == 1 ? items : most(1, (int64_t)(SMALL / (work / (double)items))), grad_task, &w);
+  if (w.last) {
+    turning turn = {&w, gw};
+    sn_parallel(p->groups * p->m, 1 + 16384 / (p->k * w.runs), turn_task, &turn);
+    return;
+  }
   total t = {s->f64, n, w.runs, at, gw};
   if (w.runs > 1) sn_parallel(n, 65536, total_task, &t);
 }

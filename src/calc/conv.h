@@ -4,7 +4,8 @@
  * p counts places of a plane row by row at the plane's own pitch, so that one tap is one constant shift and a vector of places is one load.
  * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
  * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored. The forward operation is one
- * pass, the gradient of the input one for each phase of the stride. The gradient of the weight multiplies planes with shifted planes.
+ * pass, the gradient of the input one for each phase of the stride. The gradient of the weight sums over places: with many channels as products of
+ * places x channels with shifted places x channels, with few as inner products of planes with shifted planes.
  *
  * Every element is one chain of fused multiply-adds over blocks of k in order (as in gemm.h), so neither the way it is packed nor the number
  * of threads changes a bit. The weight's gradient is summed over fixed runs of images, the runs added in order.
@@ -87,6 +88,7 @@ typedef struct snk_conv_grad {
   bool add;
   snk_conv_piece piece;           /* exact: what x holds; rows of it for some k are packed into `room`, at gld */
   void *room;
+  int64_t channels;               /* channels last: of a place of x, padded to whole vectors; g is in tiles, out is tap x m x channels */
 } snk_conv_grad;
 enum { SNK_CONV_KCHUNK = 48 };    /* k of a weight's gradient that are packed together */
 
@@ -103,6 +105,10 @@ typedef struct snk_conv_type {
   void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
   void (*grad)(const snk_conv_grad *g);
   void (*grad_exact)(const snk_conv_grad *g);
+  /* Channels last: places x channels from channels x places; tiles of rows, places x rows; and the product. */
+  void (*turn)(const void *src, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst);
+  void (*turn_rows)(const void *src, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dst);
+  void (*grad_last)(const snk_conv_grad *g);
 } snk_conv_type;
 typedef struct snk_conv { snk_conv_type f32, f64; } snk_conv;
 SNK_TABLE(conv)

@@ -70,9 +70,29 @@ SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
 }
 #endif
 
-/* out[i] = total of v[i]: neighbours are added in a tree, lanes of as many vectors at once as a vector has lanes. */
 typedef float vff __attribute__((vector_size(4 * VFL)));
 typedef double vdd __attribute__((vector_size(8 * VDL)));
+
+/* Lanes of two vectors in turn: of their lower and upper halves. */
+#define SHUFFLE __builtin_shufflevector
+#if defined(__AVX512F__)
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+#elif defined(__AVX2__)
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 4, 1, 5)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 2, 6, 3, 7)
+#else
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 4, 1, 5)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 2, 6, 3, 7)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 1, 3)
+#endif
+
+/* out[i] = total of v[i]: neighbours are added in a tree, lanes of as many vectors at once as a vector has lanes. */
 #if defined(__AVX512F__)
 #define EVEN16 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD16 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
@@ -112,6 +132,8 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_take vf_take
 #define v_put vf_put
 #define v_sums vf_sums
+#define V_LOW LOW_F
+#define V_HIGH HIGH_F
 #include "calc/conv_tile.h"
 #undef T
 #undef V
@@ -125,6 +147,8 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_take
 #undef v_put
 #undef v_sums
+#undef V_LOW
+#undef V_HIGH
 
 #define T double
 #define V VD
@@ -138,9 +162,13 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_take vd_take
 #define v_put vd_put
 #define v_sums vd_sums
+#define V_LOW LOW_D
+#define V_HIGH HIGH_D
 #include "calc/conv_tile.h"
 
 const snk_conv SNK_FN(snk_conv) = {
-    {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, panel_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32},
-    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, panel_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64},
+    {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, panel_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,
+     turn_rows_f32, grad_last_f32},
+    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, panel_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64, turn_f64,
+     turn_rows_f64, grad_last_f64},
 };

@@ -361,3 +361,114 @@ static void FN(grad_exact)(const snk_conv_grad *w) {
     FN(grad_tiles)(w, w->room, local, k0, k1);
   }
 }
+
+/* ---- the same with the channels last: for every tap a product of rows x places with places x channels */
+
+SNK_INLINE void FN(corner)(V *v) { /* L vectors as a square, turned */
+  for (int s = 1; s < L; s *= 2) {
+    V n[L];
+    for (int i = 0; i < L / 2; i++) n[2 * i] = V_LOW(v[i], v[i + L / 2]), n[2 * i + 1] = V_HIGH(v[i], v[i + L / 2]);
+    for (int i = 0; i < L; i++) v[i] = n[i];
+  }
+}
+
+/* Up to L rows of n places each into n places of L numbers at step `to`, the missing rows zero. */
+static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, int64_t to, T *dst) {
+  for (int64_t j = 0; j < n; j += L) {
+    V v[L];
+    int64_t left = n - j < L ? n - j : L;
+    uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
+    for (int i = 0; i < L; i++) {
+      v[i] = v_zero();
+      if (i < rows) {
+        if (left == L) v[i] = v_load(src + i * step + j);
+        else v[i] = v_take(src + i * step + j, mask);
+      }
+    }
+    FN(corner)(v);
+    if (left == L)
+      for (int i = 0; i < L; i++) v_store(dst + (j + i) * to, v[i]);
+    else
+      for (int i = 0; i < left; i++) v_store(dst + (j + i) * to, v[i]);
+  }
+}
+
+static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
+  for (int64_t c = 0; c < channels; c += L)
+    FN(turn_some)((const T *)srcp + c * plane, channels - c < L ? channels - c : L, plane, places, to, (T *)dst + c);
+}
+
+/* Rows as tiles of up to MR, each places x rows; these are places at .. of `all`. */
+static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dstp) {
+  int64_t tiles = snk_conv_tiles(rows, MR);
+  for (int64_t t = 0; t < tiles; t++) {
+    int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
+    const T *src = (const T *)srcp + m * step;
+    T *dst = (T *)dstp + m * all + at * mr;
+    if (MR <= L && at + places < all) FN(turn_some)(src, mr, step, places, mr, dst); /* what is too much is written over */
+    else if (MR <= L && places > L) {
+      FN(turn_some)(src, mr, step, places - L, mr, dst);
+      for (int64_t j = places - L; j < places; j++)
+        for (int64_t i = 0; i < mr; i++) dst[j * mr + i] = src[i * step + j];
+    } else
+      for (int64_t j = 0; j < places; j++)
+        for (int64_t i = 0; i < mr; i++) dst[j * mr + i] = src[i * step + j];
+  }
+}
+
+SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, const T *a, const T *x, T *out) {
+  V acc[2 * MR];
+  const int64_t width = w->p->x.n, step = w->channels;
+  for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+  for (int64_t image = 0; image < w->piece.images; image++)
+    for (int64_t row = 0; row < w->piece.rows; row++) {
+      const T *b = x + (image * w->piece.step + row * w->p->pitch) * step;
+      for (int64_t col = 0; col < width; col++, b += step, a += mr) {
+        V bv[2];
+        for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
+        for (int i = 0; i < mr; i++) {
+          V av = v_set1(a[i]);
+          for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
+        }
+      }
+    }
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nv; j++) {
+      T *to = out + i * step + j * L;
+      if (w->add) acc[i * nv + j] = v_load(to) + acc[i * nv + j];
+      v_store(to, acc[i * nv + j]);
+    }
+}
+
+#define OARGS const snk_conv_grad *w, const T *a, const T *x, T *out
+typedef void FN(outerer)(OARGS);
+#define OUTER(mr)                                                                       \
+  static void FN(SNK_CAT(outer##mr, 1))(OARGS) { FN(outer)(mr, 1, w, a, x, out); }      \
+  static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, a, x, out); }
+#if MR == 12
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+ROWS(OUTER)
+#define NAME1(mr) FN(SNK_CAT(outer##mr, 1)),
+#define NAME2(mr) FN(SNK_CAT(outer##mr, 2)),
+static FN(outerer) *const FN(outerers)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
+#undef OARGS
+#undef OUTER
+#undef ROWS
+#undef NAME1
+#undef NAME2
+
+static void FN(grad_last)(const snk_conv_grad *w) {
+  const snk_conv_pass *p = w->p;
+  int64_t rows = w->m1 - w->m0, tiles = snk_conv_tiles(rows, MR), taps = p->y.taps * p->x.taps;
+  for (int64_t t = 0; t < tiles; t++) {
+    int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
+    const T *a = (const T *)w->g + m * w->gld;
+    for (int64_t tap = 0; tap < taps; tap++)
+      for (int64_t c = 0; c < w->channels; c += 2 * L)
+        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + p->koff[tap] * w->channels + c,
+                                             (T *)w->out + (tap * p->m + w->m0 + m) * w->channels + c);
+  }
+}
