@@ -89,16 +89,13 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
 }
 
 /* Tiles of an exact pass that are packed together: many if the weight is so large that it should be read once for them. */
-static int64_t together(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
-  if (p->m * p->k * size <= WEIGHT_BYTES) return 1;
-  return most(1, least(8, BAND_BYTES / (p->k * 2 * t->lanes * size)));
-}
+static int64_t together(const snk_conv_pass *p, int64_t size) { return p->m * p->k * size <= WEIGHT_BYTES ? 2 : SNK_CONV_TOGETHER; }
 
 static size_t copy_bytes(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   return p->direct ? 0 : aligned((size_t)(((p->exact ? p->per : 1) * p->c * p->plane + t->wide) * size));
 }
 static size_t pass_worker(const snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
-  size_t panels = p->exact ? (size_t)((together(p, t, size) * p->k * 2 + 1) * t->lanes * size) : 0;
+  size_t panels = p->exact ? (size_t)(snk_conv_room(p, t->lanes, together(p, size)) * size) : 0;
   return copy_bytes(p, t, size) + panels;
 }
 static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
@@ -172,7 +169,6 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const snk_conv_pass *p = j->p;
   int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx, nr = 2 * j->t->lanes;
   char *copy = sn_scratch(worker), *panels = copy + copy_bytes(p, j->t, j->size);
-  int64_t bytes = p->k * nr * j->size;
   for (int64_t i = begin; i < end; i++) {
     int64_t part = i % j->parts, band = i / j->parts % j->bands, g = i / j->parts / j->bands % p->groups, run = i / j->parts / j->bands / p->groups;
     int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts, oy0 = band * p->band, image = run * p->per;
@@ -184,13 +180,8 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
     for (int64_t q = 0; q < piece.images; q++)
       j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
     for (int64_t at = 0; at < piece.places; at += j->together * nr) {
-      int64_t last = least(piece.places, at + j->together * nr);
-      for (int64_t q = at; q < last; q += nr) j->t->panel(p, &piece, copy, q, panels + (q - at) / nr * bytes);
-      if (j->together == 1) j->t->exact(p, &piece, panels, at, a, dst, bias_of(p, g, j->size), t0, t1);
-      else
-        for (int64_t t = t0; t < t1; t++)
-          for (int64_t q = at; q < last; q += nr)
-            j->t->exact(p, &piece, panels + (q - at) / nr * bytes, q, a, dst, bias_of(p, g, j->size), t, t + 1);
+      int64_t some = least(j->together, parts_of(piece.places - at, nr));
+      j->t->exact(p, &piece, copy, at, some, a, dst, bias_of(p, g, j->size), t0, t1, panels);
     }
   }
 }
@@ -198,7 +189,7 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
   int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k;
-  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, t, size), .packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t))};
+  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, size), .packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t))};
   int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;
@@ -216,7 +207,7 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   if (items < 2 * threads && threads > 1) j.parts = least(tiles, parts_of(2 * threads, items));
   items *= j.parts;
   offsets(p, koff);
-  for (int64_t k = 0; k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
+  for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
   p->koff = koff, p->kpanel = kpanel;
   p->packed = j.packed;
   sn_parallel(p->groups * tiles, most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);

@@ -56,7 +56,7 @@ typedef struct snk_conv_pass {
   int64_t per;                            /* exact: images of one piece */
   int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
-  const int64_t *koff, *kpanel;           /* of k in the source as read, and in a panel */
+  const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
   const void *src, *bias, *packed;
   void *dst;
 } snk_conv_pass;
@@ -98,10 +98,10 @@ typedef struct snk_conv_type {
   void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
   /* Places p0..p1 of an image's band, rows of tiles t0..t1; src at the band's first place, dst at its first row. */
   void (*band)(const snk_conv_pass *p, const void *src, int64_t p0, int64_t p1, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
-  /* Two vectors of places of a piece from number `at` on, k x 2 vectors; and their product. dst at the piece's first row. */
-  void (*panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, void *dst);
-  void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *panel, int64_t at, const void *a, void *dst, const void *bias, int64_t t0,
-                int64_t t1);
+  /* `tiles` times two vectors of places of a piece from number `at` on: packed by blocks of k into room (snk_conv_room numbers) and multiplied.
+   * src and dst at the piece's first row. */
+  void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *a, void *dst,
+                const void *bias, int64_t t0, int64_t t1, void *room);
   void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
   void (*grad)(const snk_conv_grad *g);
   void (*grad_exact)(const snk_conv_grad *g);
@@ -112,6 +112,9 @@ typedef struct snk_conv_type {
 } snk_conv_type;
 typedef struct snk_conv { snk_conv_type f32, f64; } snk_conv;
 SNK_TABLE(conv)
+
+enum { SNK_CONV_TOGETHER = 8 }; /* exact tiles packed together, at most */
+static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64_t tiles) { return tiles * 2 * lanes * (p->kblock + p->m) + lanes; }
 
 /* Rows of tile t of m rows shared out evenly among tiles of at most mr. */
 static inline int64_t snk_conv_tiles(int64_t m, int64_t mr) { return (m + mr - 1) / mr; }

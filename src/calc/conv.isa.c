@@ -76,16 +76,22 @@ typedef double vdd __attribute__((vector_size(8 * VDL)));
 /* Lanes of two vectors in turn: of their lower and upper halves. */
 #define SHUFFLE __builtin_shufflevector
 #if defined(__AVX512F__)
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6, 8, 10, 12, 14)
 #define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 4, 12, 5, 13, 6, 14, 7, 15)
 #elif defined(__AVX2__)
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6)
 #define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 4, 12, 5, 13, 6, 14, 7, 15)
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 4, 1, 5)
 #define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 2, 6, 3, 7)
 #else
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
 #define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 4, 1, 5)
 #define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 2, 6, 3, 7)
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
@@ -134,6 +140,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_sums vf_sums
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F
+#define V_EVEN EVEN_F
 #include "calc/conv_tile.h"
 #undef T
 #undef V
@@ -149,6 +156,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_sums
 #undef V_LOW
 #undef V_HIGH
+#undef V_EVEN
 
 #define T double
 #define V VD
@@ -164,11 +172,12 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_sums vd_sums
 #define V_LOW LOW_D
 #define V_HIGH HIGH_D
+#define V_EVEN EVEN_D
 #include "calc/conv_tile.h"
 
 const snk_conv SNK_FN(snk_conv) = {
-    {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, panel_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,
+    {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,
      turn_rows_f32, grad_last_f32},
-    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, panel_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64, turn_f64,
+    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64, turn_f64,
      turn_rows_f64, grad_last_f64},
 };

@@ -8,10 +8,45 @@ enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
 
 /* ---- getting ready */
 
+SNK_INLINE void FN(corner)(V *v) { /* L vectors as a square, turned */
+  for (int s = 1; s < L; s *= 2) {
+    V n[L];
+    for (int i = 0; i < L / 2; i++) n[2 * i] = V_LOW(v[i], v[i + L / 2]), n[2 * i + 1] = V_HIGH(v[i], v[i + L / 2]);
+    for (int i = 0; i < L; i++) v[i] = n[i];
+  }
+}
+
+/* Up to L rows of n places each into n places of L numbers at step `to`, the missing rows zero. */
+static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, int64_t to, T *dst) {
+  for (int64_t j = 0; j < n; j += L) {
+    V v[L];
+    int64_t left = n - j < L ? n - j : L;
+    uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
+    for (int i = 0; i < L; i++) {
+      v[i] = v_zero();
+      if (i < rows) {
+        if (left == L) v[i] = v_load(src + i * step + j);
+        else v[i] = v_take(src + i * step + j, mask);
+      }
+    }
+    FN(corner)(v);
+    if (left == L)
+      for (int i = 0; i < L; i++) v_store(dst + (j + i) * to, v[i]);
+    else
+      for (int i = 0; i < left; i++) v_store(dst + (j + i) * to, v[i]);
+  }
+}
+
 static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
   const T *w = (const T *)wp + m0 * p->wm;
   T *dst = dstp;
   int64_t k = 0, off, slot, r, s;
+  if (mr <= L && p->wc == p->y.taps * p->x.taps && p->k > L) { /* a row of k lies in one piece: turn it, the end one by one */
+    FN(turn_some)(w, mr, p->wm, p->k - L, mr, dst);
+    for (k = p->k - L; k < p->k; k++)
+      for (int64_t i = 0; i < mr; i++) dst[k * mr + i] = w[i * p->wm + k];
+    return;
+  }
   for (int64_t c = 0; c < p->c; c++)
     for (int64_t ty = 0; ty < p->y.taps; ty++) {
       snk_conv_tap(&p->y, ty, &r, &slot, &off);
@@ -40,8 +75,12 @@ static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step
   if (hi < lo) hi = lo;
   for (int64_t j = 0; j < lo; j++) dst[j] = 0;
   if (step == 1) FN(copy)(dst + lo, src + start + lo, hi - lo);
-  else
-    for (int64_t j = lo; j < hi; j++) dst[j] = src[start + j * step];
+  else {
+    int64_t j = lo;
+    if (step == 2)
+      for (; j + L <= hi && start + 2 * (j + L) <= size; j += L) v_store(dst + j, V_EVEN(v_load(src + start + 2 * j), v_load(src + start + 2 * j + L)));
+    for (; j < hi; j++) dst[j] = src[start + j * step];
+  }
   for (int64_t j = hi; j < n; j++) dst[j] = 0;
 }
 
@@ -87,20 +126,18 @@ static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, in
   return n;
 }
 
-/* Whole vectors are copied; what they bring too much is written over by what follows. */
-static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, void *dstp) {
+/* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. */
+static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0, int64_t k1, T *dst) {
   enum { NR = FN(NR) };
-  FN(stretch) s[NR];
   int64_t from[2 * NR], to[2 * NR];
-  int parts = 0, n = FN(stretches)(p, piece, at, s);
+  int parts = 0;
   for (int i = 0; i < n; i++)
     for (int64_t o = 0; o < s[i].n; o += L, parts++) {
       from[parts] = s[i].image * piece->step + s[i].row * p->pitch + s[i].col + o;
       to[parts] = s[i].lane + o;
     }
-  T *dst = dstp;
-  for (int64_t k = 0; k < p->k; k++, dst += NR) {
-    const T *base = (const T *)src + p->koff[k];
+  for (int64_t k = k0; k < k1; k++, dst += NR) {
+    const T *base = src + p->koff[k];
     for (int i = 0; i < parts; i++) v_store(dst + to[i], v_load(base + from[i]));
   }
 }
@@ -126,28 +163,27 @@ SNK_INLINE void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
     if (w->off[q * L + l] >= 0) out[w->off[q * L + l]] = t[l];
 }
 
-SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *out,
-                         const T *bias) {
+/* k0 .. k1-1 of a tile; its sums so far are in part (nothing for k0 = 0), and the finished ones go out after the last k. */
+SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
+                         const FN(cols) *w, T *part, T *out, const T *bias) {
   V acc[32];
-  T part[32 * L] __attribute__((aligned(64)));
   int64_t mstep = p->dsty * p->dstx;
-  for (int64_t k0 = 0, k1;; k0 = k1) {
-    k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
-    for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
-    for (int64_t k = k0; k < k1; k++) {
-      const T *from = b + koff[k];
-      V bv[8];
-      for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * L);
-      for (int i = 0; i < mr; i++) {
-        V av = v_set1(a[i]);
-        for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
-      }
-      a += mr;
+  for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+  for (int64_t k = k0; k < k1; k++) {
+    const T *from = b + koff[k - k0];
+    V bv[8];
+    for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * L);
+    for (int i = 0; i < mr; i++) {
+      V av = v_set1(a[i]);
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
     }
-    if (k0 > 0)
-      for (int i = 0; i < mr * nv; i++) acc[i] = v_load(part + i * L) + acc[i];
-    if (k1 >= p->k) break;
+    a += mr;
+  }
+  if (k0 > 0)
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_load(part + i * L) + acc[i];
+  if (k1 < p->k) {
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
+    return;
   }
   for (int i = 0; i < mr; i++)
     for (int j = 0; j < nv; j++) {
@@ -157,10 +193,11 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, con
     }
 }
 
-#define ARGS const snk_conv_pass *p, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *out, const T *bias
+#define ARGS                                                                                                                                    \
+  const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *part, T *out, const T *bias
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, a, koff, b, w, out, bias); }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, w, part, out, bias); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -223,6 +260,7 @@ static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from
 static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64_t p1, const void *ap, void *dst, const void *bias, int64_t t0,
                      int64_t t1) {
   FN(cols) w;
+  T part[32 * L] __attribute__((aligned(64)));
   const T *src = srcp, *a = ap;
   int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
   int wide = FN(widest)(p->m);
@@ -235,34 +273,58 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64
     FN(columns)(p, start, nv, at, end, &w);
     for (int64_t t = t0; t < t1; t++) {
       int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
-      FN(choose)(mr, nv)(p, a + m0 * p->k, p->koff, src + start, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+      for (int64_t k0 = 0, k1; k0 == 0 || k0 < p->k; k0 = k1) {
+        k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
+        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+        if (p->k == 0) break;
+      }
     }
     at = end;
   }
 }
 
-static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *panel, int64_t at, const void *ap, void *dst, const void *bias,
-                      int64_t t0, int64_t t1) {
+/* Where two vectors of a piece's places go; how many vectors they are. */
+static int FN(exact_columns)(const snk_conv_pass *p, const FN(stretch) *s, int n, FN(cols) *w) {
   enum { NR = FN(NR) };
-  FN(stretch) s[NR];
-  FN(cols) w;
-  int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
-  int n = FN(stretches)(p, piece, at, s), nv = piece->places - at > L ? 2 : 1;
-  for (int l = 0; l < NR; l++) w.off[l] = -1;
+  int64_t mstep = p->dsty * p->dstx;
+  for (int l = 0; l < NR; l++) w->off[l] = -1;
   for (int i = 0; i < n; i++) {
     int64_t to = s[i].image * p->groups * p->m * mstep + s[i].row * p->y.ostep * p->dstx + s[i].col * p->x.ostep;
-    for (int64_t l = 0; l < s[i].n; l++) w.off[s[i].lane + l] = to + l * p->x.ostep;
+    for (int64_t l = 0; l < s[i].n; l++) w->off[s[i].lane + l] = to + l * p->x.ostep;
   }
+  int nv = s[n - 1].lane + s[n - 1].n > L ? 2 : 1;
   for (int q = 0; q < nv; q++) { /* lanes from the first on that lie side by side */
-    const int64_t *off = w.off + q * L;
+    const int64_t *off = w->off + q * L;
     int good = 1;
     while (good < L && off[good] == off[0] + good) good++;
-    w.unit[q] = good == L || off[good] < 0;
-    w.mask[q] = (uint32_t)(((uint64_t)1 << good) - 1), w.at[q] = off[0];
+    w->unit[q] = good == L || off[good] < 0;
+    w->mask[q] = (uint32_t)(((uint64_t)1 << good) - 1), w->at[q] = off[0];
   }
-  for (int64_t t = t0; t < t1; t++) {
-    int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
-    FN(kernels)[nv - 1][mr](p, (const T *)ap + m0 * p->k, p->kpanel, panel, &w, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+  return nv;
+}
+
+static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap, void *dst,
+                      const void *bias, int64_t t0, int64_t t1, void *roomp) {
+  enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
+  FN(stretch) s[MOST][NR];
+  FN(cols) w[MOST];
+  int n[MOST], nv[MOST];
+  const T *a = ap;
+  T *part = roomp, *panel = part + tiles * p->m * NR;
+  int64_t mtiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
+  for (int64_t q = 0; q < tiles; q++) {
+    n[q] = FN(stretches)(p, piece, at + q * NR, s[q]);
+    nv[q] = FN(exact_columns)(p, s[q], n[q], &w[q]);
+  }
+  for (int64_t k0 = 0, k1; k0 < p->k; k0 = k1) {
+    k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
+    for (int64_t q = 0; q < tiles; q++) FN(panel)(p, piece, s[q], n[q], src, k0, k1, panel + q * p->kblock * NR);
+    for (int64_t t = t0; t < t1; t++) {
+      int64_t m0 = snk_conv_tile_at(p->m, mtiles, t), mr = snk_conv_tile_at(p->m, mtiles, t + 1) - m0;
+      for (int64_t q = 0; q < tiles; q++)
+        FN(kernels)[nv[q] - 1][mr](p, k0, k1, a + m0 * p->k + k0 * mr, p->kpanel, panel + q * p->kblock * NR, &w[q], part + (q * p->m + m0) * NR,
+                                   (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+    }
   }
 }
 
@@ -363,35 +425,6 @@ static void FN(grad_exact)(const snk_conv_grad *w) {
 }
 
 /* ---- the same with the channels last: for every tap a product of rows x places with places x channels */
-
-SNK_INLINE void FN(corner)(V *v) { /* L vectors as a square, turned */
-  for (int s = 1; s < L; s *= 2) {
-    V n[L];
-    for (int i = 0; i < L / 2; i++) n[2 * i] = V_LOW(v[i], v[i + L / 2]), n[2 * i + 1] = V_HIGH(v[i], v[i + L / 2]);
-    for (int i = 0; i < L; i++) v[i] = n[i];
-  }
-}
-
-/* Up to L rows of n places each into n places of L numbers at step `to`, the missing rows zero. */
-static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, int64_t to, T *dst) {
-  for (int64_t j = 0; j < n; j += L) {
-    V v[L];
-    int64_t left = n - j < L ? n - j : L;
-    uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
-    for (int i = 0; i < L; i++) {
-      v[i] = v_zero();
-      if (i < rows) {
-        if (left == L) v[i] = v_load(src + i * step + j);
-        else v[i] = v_take(src + i * step + j, mask);
-      }
-    }
-    FN(corner)(v);
-    if (left == L)
-      for (int i = 0; i < L; i++) v_store(dst + (j + i) * to, v[i]);
-    else
-      for (int i = 0; i < left; i++) v_store(dst + (j + i) * to, v[i]);
-  }
-}
 
 static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
   for (int64_t c = 0; c < channels; c += L)
