@@ -105,11 +105,12 @@ deps: ## install missing Debian packages when root, else say which
 	  else echo "missing packages; run: sudo apt-get install$$missing"; exit 1; fi; fi
 
 install: all ## install under PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/bin/slugnet $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BUILD)/lib/slugnet/core.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/slugnet/
 	install -m 644 $(LUASRC) $(DESTDIR)$(PREFIX)/share/lua/5.4/slugnet/
 	install -m 644 $(BUILD)/lib/libslugnet.a $(BUILD)/lib/libslugnet.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 src/slugnet.h $(DESTDIR)$(PREFIX)/include/
 
 module: $(BUILD)/lib/slugnet/core.so
 install-rock: module

@@ -14,7 +14,6 @@ function M.permutation(n, seed, epoch)
   return core.randperm(n, { generator = g })
 end
 
--- sn.data.idx(path, {scale=1/255}): the tensor in an IDX file (.gz or plain), or nil, message. With a scale bytes become float32.
 function M.idx(path, options) return core.read_idx(path, options) end
 
 local CSV = {
@@ -33,7 +32,8 @@ local function take(x, p)
   return rest, x:select(2, p):contiguous()
 end
 
--- sn.data.csv(path or {text=…}, options) -> a table, or nil, "file:line: …":
+--- data.csv(path or {text=...}, {header=, separator=",", skip=0, label=, classes=, strings=false, missing=, dtype="float32"})
+-- A table of numbers and words as a table with these fields, or nil and "file:line: what is wrong":
 --   X (rows x columns of numbers), names (of these columns, from the header, else their numbers), rows,
 --   y and classes: the column label = name or number (-1 is the last); words become classes 1..C, sorted, numbers stay numbers unless
 --   classes = true, or the list of classes that another file had;
@@ -87,7 +87,8 @@ local function samples(where, X, y)
   return X, y
 end
 
--- sn.data.split(X, y, {test=0.2, seed=1, shuffle=true}) -> Xtrain, ytrain, Xtest, ytest
+--- data.split(X, y, {test=0.2, seed=0, shuffle=true})
+-- Xtrain, ytrain, Xtest, ytest: the samples in an order made by the seed, the last part of them to test with.
 function M.split(X, y, options)
   local o = check.options("data.split", options, { test = kind.fraction, seed = kind.integer, shuffle = kind.flag })
   X, y = samples("data.split", X, y)
@@ -101,6 +102,7 @@ function M.split(X, y, options)
   return X:index_select(1, train), y and y:index_select(1, train), X:index_select(1, test), y and y:index_select(1, test)
 end
 
+--- data.standardize(X, stats)
 -- Mean 0 and deviation 1 for every column: Z, stats = standardize(Xtrain); Ztest = standardize(Xtest, stats).
 -- A column that never changes is only centred.
 function M.standardize(X, stats)
@@ -117,7 +119,8 @@ function M.standardize(X, stats)
   return X:sub(stats.mean):div(stats.std), stats
 end
 
--- Rows with one 1 each: sn.data.one_hot(labels, C).
+--- data.one_hot(labels, C)
+-- Rows of float32 with one 1 each, at the class 1..C.
 function M.one_hot(y, C)
   y = check.tensor("data.one_hot", "labels", y)
   if y:dim() ~= 1 then check.fail("data.one_hot: labels have the shape %s; want class numbers (n)", check.shape(y.shape)) end
@@ -126,7 +129,8 @@ function M.one_hot(y, C)
   return core.one_hot(check.classes("data.one_hot", y, C), C):to("float32")
 end
 
--- for xb, yb, i in sn.data.batches(X, y, {batch_size=32, shuffle=true, seed=1, epoch=1, drop_last=false}) do … end
+--- data.batches(X, y, {batch_size=32, shuffle=true, seed=0, epoch=1, drop_last=false})
+-- for xb, yb, i in sn.data.batches(X, y) do ... end: every sample once, in an order that seed and epoch alone decide.
 function M.batches(X, y, options)
   local o = check.options("data.batches", options,
     { batch_size = kind.count, shuffle = kind.flag, seed = kind.integer, epoch = kind.integer, drop_last = kind.flag })
@@ -151,6 +155,7 @@ local function names(from, to)
   return l
 end
 
+--- data.digits({flat=false})
 -- The 1,797 digits of 8x8 pixels, scaled to 0..1: X (n x 1 x 8 x 8, or n x 64 with {flat=true}), y (1..10), classes ("0".."9").
 function M.digits(options)
   local o = check.options("data.digits", options, { flat = kind.flag })
@@ -168,6 +173,7 @@ function M.digits(options)
   return o.flat and X or X:reshape(X:size(1), 1, 8, 8), y, names(0, 9)
 end
 
+--- data.iris()
 -- The 150 irises: X (150 x 4, centimetres), y (1..3), classes.
 function M.iris()
   local t = assert(M.csv({ text = require "slugnet.iris" }, { header = false, label = 5 }))
@@ -219,7 +225,9 @@ local function folder(where, dir, options)
   return dir and #dir > 1 and dir:gsub("/+$", "") or dir, o.flat
 end
 
--- train, test, classes = sn.data.mnist(dir, {flat=true}): train.X, train.y; images n x 1 x 28 x 28 (or n x 784) in 0..1, labels 1..10.
+--- data.mnist(dir, {flat=false})
+-- train, test, classes from the four files of MNIST: train.X and train.y; images n x 1 x 28 x 28 (or n x 784) in 0..1, labels 1..10.
+-- nil and a message if a file is missing or damaged.
 function M.mnist(dir, options)
   local path, flat = folder("data.mnist", dir, options)
   if not path then check.fail("data.mnist: wants the folder that holds train-images-idx3-ubyte.gz and its three companions") end
@@ -230,6 +238,7 @@ end
 
 local clothes = { "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot" }
 
+--- data.fashion_mnist(dir, {flat=false})
 -- The same for Fashion-MNIST; without a folder, where Debian's package puts it.
 function M.fashion_mnist(dir, options)
   local path, flat = folder("data.fashion_mnist", dir, options)
