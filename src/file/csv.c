@@ -168,7 +168,8 @@ int snf_csv_column(const snf_csv *c, const snf_pick *p) {
     if (i < 0 || i >= c->cols) return sn_fail("%s: there is no column %lld, the table has %d", c->who, (long long)p->index, c->cols);
     return (int)i;
   }
-  if (c->names == NULL) return sn_fail("%s: a column '%s' was asked for, but the table has no header; columns have numbers then", c->who, SNF_SHOW(p->name));
+  if (c->names == NULL)
+    return sn_fail("%s: a column '%s' was asked for, but the table has no header; columns have numbers then", c->who, SNF_SHOW(p->name));
   for (int i = 0; i < c->cols; i++)
     if (c->names[i].n == p->name.n && memcmp(c->names[i].p, p->name.p, p->name.n) == 0) return i;
   char list[256];
@@ -404,7 +405,8 @@ static int64_t given_classes(const snf_csv *c, const snf_str *cells, words *w, c
   for (int64_t i = 0; i < c->rows; i++) {
     const int64_t k = grow_words(w) < 0 ? -1 : *find(w, cells[i]);
     if (k < 0) return -1;
-    if (k == 0) return sn_fail_io("%s:%lld: '%s' is none of the %lld classes given", c->who, (long long)c->lines[i], SNF_SHOW(cells[i]), (long long)ngiven);
+    if (k == 0)
+      return sn_fail_io("%s:%lld: '%s' is none of the %lld classes given", c->who, (long long)c->lines[i], SNF_SHOW(cells[i]), (long long)ngiven);
     codes[i] = k - 1 + base;
   }
   return ngiven;

@@ -146,10 +146,11 @@ static int check_size(const source *s, int ndim, const int64_t *shape, const kin
     over |= shape[i] != 0 && __builtin_mul_overflow(bytes, shape[i], &bytes);
   }
   if (over) return sn_fail_io("%s: its sizes are too large", s->file.path);
-  const double want = zero ? 0 : (double)bytes / (double)sn_size_of(k->dtype) * k->size, most = (double)left(s) * (s->packed ? 1040 : 1) + (s->packed ? 65536 : 0);
+  const double want = zero ? 0 : (double)bytes / (double)sn_size_of(k->dtype) * k->size;
+  const double most = (double)left(s) * (s->packed ? 1040 : 1) + (s->packed ? 65536 : 0);
   if (want > most || (!s->packed && want < most))
-    return sn_fail_io("%s: its sizes %s ask for %.0f bytes of numbers, the file has %lld%s", s->file.path, snt_shape_str(ndim, shape, (char[96]){0}, 96), want,
-                      (long long)left(s), s->packed ? " packed ones" : "");
+    return sn_fail_io("%s: its sizes %s ask for %.0f bytes of numbers, the file has %lld%s", s->file.path,
+                      snt_shape_str(ndim, shape, (char[96]){0}, 96), want, (long long)left(s), s->packed ? " packed ones" : "");
   return 0;
 }
 

@@ -101,7 +101,11 @@ static size_t put_utf8(char *to, int32_t c) {
   if (c < 0x80) return to[0] = (char)c, 1;
   if (c < 0x800) return to[0] = (char)(0xc0 | c >> 6), to[1] = (char)(0x80 | (c & 63)), 2;
   if (c < 0x10000) return to[0] = (char)(0xe0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)), to[2] = (char)(0x80 | (c & 63)), 3;
-  return to[0] = (char)(0xf0 | c >> 18), to[1] = (char)(0x80 | (c >> 12 & 63)), to[2] = (char)(0x80 | (c >> 6 & 63)), to[3] = (char)(0x80 | (c & 63)), 4;
+  to[0] = (char)(0xf0 | c >> 18);
+  to[1] = (char)(0x80 | (c >> 12 & 63));
+  to[2] = (char)(0x80 | (c >> 6 & 63));
+  to[3] = (char)(0x80 | (c & 63));
+  return 4;
 }
 
 size_t snf_json_unescape(const snf_json *j, char *to) {
@@ -157,8 +161,8 @@ static snf_token number(snf_json *j) {
   if (!whole) return SNF_JSON_FLOAT;
   int64_t v = 0;
   const bool minus = *from == '-';
-  for (p = from + minus; p < q; p++)
-    if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, *p - '0', &v)) return SNF_JSON_FLOAT; /* counted downwards: there is one more below 0 */
+  for (p = from + minus; p < q; p++) /* counted downwards: there is one more below 0 */
+    if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, *p - '0', &v)) return SNF_JSON_FLOAT;
   if (!minus && __builtin_sub_overflow(0, v, &v)) return SNF_JSON_FLOAT;
   if (minus && v == 0) return SNF_JSON_FLOAT; /* -0 */
   j->i = v;

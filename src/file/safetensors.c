@@ -116,10 +116,11 @@ static int check_entry(const entry *e, int64_t data) {
   }
   if (over) return sn_fail_io("its shape is too large");
   n = zero ? 0 : all;
-  if (e->begin > e->end || e->end > data) return sn_fail_io("its numbers are said to be at %lld to %lld of %lld bytes", (long long)e->begin, (long long)e->end, (long long)data);
+  if (e->begin > e->end || e->end > data)
+    return sn_fail_io("its numbers are said to be at %lld to %lld of %lld bytes", (long long)e->begin, (long long)e->end, (long long)data);
   if (e->end - e->begin != n)
-    return sn_fail_io("%s of shape %s needs %lld bytes, it has %lld", dtype_names[e->dtype], snt_shape_str(e->ndim, e->shape, (char[96]){0}, 96), (long long)n,
-                      (long long)(e->end - e->begin));
+    return sn_fail_io("%s of shape %s needs %lld bytes, it has %lld", dtype_names[e->dtype],
+                      snt_shape_str(e->ndim, e->shape, (char[96]){0}, 96), (long long)n, (long long)(e->end - e->begin));
   return 0;
 }
 
@@ -179,7 +180,8 @@ static int check_all(header *h, int64_t data) {
   int64_t at = 0;
   for (int i = 0; i < h->n; i++) {
     const entry *e = &h->entries[i];
-    if (e->begin != at) return sn_fail_io("tensor '%s' begins at byte %lld of the numbers, %lld was expected", SNF_SHOW(e->name), (long long)e->begin, (long long)at);
+    if (e->begin != at)
+      return sn_fail_io("tensor '%s' begins at byte %lld of the numbers, %lld was expected", SNF_SHOW(e->name), (long long)e->begin, (long long)at);
     at = e->end;
   }
   if (at != data) return sn_fail_io("the tensors end at byte %lld of %lld: the file is damaged", (long long)at, (long long)data);
@@ -228,7 +230,8 @@ static int read_open(const snf_file *f, snf_bundle *out) {
   if (f->size < 8) return sn_fail_io("%s: %lld bytes are no safetensors file", f->path, (long long)f->size);
   if (snf_read(f, 0, &length, 8) < 0) return -1;
   if (length > (uint64_t)(f->size - 8) || length > (uint64_t)MAX_HEADER || length < 2)
-    return sn_fail_io("%s: no safetensors file, or damaged: its header would have %llu bytes, the file has %lld", f->path, (unsigned long long)length, (long long)f->size);
+    return sn_fail_io("%s: no safetensors file, or damaged: its header would have %llu bytes, the file has %lld", f->path,
+                      (unsigned long long)length, (long long)f->size);
   if ((out->text = sn_malloc((size_t)length + 1)) == NULL || snf_read(f, 8, out->text, (size_t)length) < 0) return -1;
   out->text[length] = 0;
   const int64_t from = 8 + (int64_t)length, data = f->size - from;

@@ -13,7 +13,7 @@ typedef struct snf_bundle {
   char *text;          /* what the names point into, if they are its own */
 } snf_bundle;
 
-/* Everything in the file, whatever its bytes are: 0, or -1 after a message of one line (SN_ERROR_IO, or memory). Tensors by name's order in the file. */
+/* Everything in the file, whatever its bytes are: 0, or -1 after a message of one line (SN_ERROR_IO, or memory). Tensors as they lie in the file. */
 int snf_safetensors_read(const char *path, snf_bundle *out);
 /* Written beside, synced, renamed. The bundle is borrowed. */
 int snf_safetensors_write(const char *path, const snf_bundle *in);

@@ -80,7 +80,8 @@ static void read_given(lua_State *L, table *t) {
   t->ngiven = (int64_t)lua_rawlen(L, -1);
   if ((t->given = sn_calloc((size_t)t->ngiven + 1, sizeof *t->given)) == NULL) snl_fail(L);
   for (int64_t i = 0; i < t->ngiven; i++) {
-    if (lua_rawgeti(L, -1, i + 1) != LUA_TSTRING) snl_error(L, "csv: classes wants a list of strings, entry %d is a %s", (int)i + 1, luaL_typename(L, -1));
+    if (lua_rawgeti(L, -1, i + 1) != LUA_TSTRING)
+      snl_error(L, "csv: classes wants a list of strings, entry %d is a %s", (int)i + 1, luaL_typename(L, -1));
     t->given[i].p = lua_tolstring(L, -1, &t->given[i].n);
     lua_pop(L, 1);
   }
@@ -96,7 +97,8 @@ static void read_options(lua_State *L, table *t) {
   if (lua_getfield(L, OPTIONS, "separator") != LUA_TNIL) {
     size_t n;
     const char *s = luaL_checklstring(L, -1, &n);
-    if (n != 1 || strchr("\"\n\r.+-0123456789eE", *s)) snl_error(L, "csv: separator is one character that is part of no number, such as ',' ';' or '\\t'");
+    if (n != 1 || strchr("\"\n\r.+-0123456789eE", *s))
+      snl_error(L, "csv: separator is one character that is part of no number, such as ',' ';' or '\\t'");
     t->o.separator = *s;
   }
   if (lua_getfield(L, OPTIONS, "skip") != LUA_TNIL) t->o.skip = luaL_checkinteger(L, -1);

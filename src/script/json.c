@@ -20,7 +20,8 @@ static void push_string(lua_State *L, const snf_json *j) {
   luaL_pushresultsize(&b, snf_json_unescape(j, p));
 }
 
-/* Pushes the value that begins with this token: 0, or -1 with the message pending and the stack as it may be. Nothing of ours is held, so Lua may raise. */
+/* Pushes the value that begins with this token: 0, or -1 with the message pending and the stack as it may be. Nothing of ours is held, so
+ * Lua may raise. */
 static int push_value(lua_State *L, snf_json *j, snf_token t) {
   luaL_checkstack(L, 8, "JSON");
   switch (t) {
