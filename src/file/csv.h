@@ -35,7 +35,8 @@ void snf_csv_free(snf_csv *c);
 /* The column that is meant, from 0; -1 after sn_fail. */
 int snf_csv_column(const snf_csv *c, const snf_pick *p);
 /* The words of a column of words, each once: those given, in their order, or the column's own, sorted (as numbers if all are).
- * codes[row]: which, from `base`. How many words, or -1 after sn_fail_io naming the line of a word that was not given. *words: sn_malloc'd; NULL when given. */
+ * codes[row]: which, from `base`. How many words, or -1 after sn_fail_io naming the line of a word that was not given.
+ * *words: sn_malloc'd; NULL when given. */
 int64_t snf_csv_classes(const snf_csv *c, int column, const snf_str *given, int64_t ngiven, int64_t base, int64_t *codes, snf_str **words);
 
 #endif
