@@ -47,7 +47,8 @@ end
 
 describe("conv2d", function()
   it("is what loops compute", function()
-    for _, case in ipairs { { 2, 3, 6, 7, 4, 3, 2, 1, 0 }, { 1, 2, 9, 9, 5, 3, 3, 1, 1 }, { 2, 1, 8, 20, 3, 5, 3, 2, 2 }, { 3, 17, 5, 5, 13, 3, 3, 1, 1 } } do
+    local cases = { { 2, 3, 6, 7, 4, 3, 2, 1, 0 }, { 1, 2, 9, 9, 5, 3, 3, 1, 1 }, { 2, 1, 8, 20, 3, 5, 3, 2, 2 }, { 3, 17, 5, 5, 13, 3, 3, 1, 1 } }
+    for _, case in ipairs(cases) do
       local n, c, h, w, o, kh, kw, stride, pad = table.unpack(case)
       local x, k = ramp(n, c, h, w), ramp(o, c, kh, kw)
       local want = plain(x, k, stride, pad)
@@ -101,7 +102,8 @@ describe("conv2d", function()
 
   it("gives equal bits for one to four threads", function()
     local before = sn.threads()
-    local cases = { { 5, 3, 32, 32, 20, 3, 1, 1, 1 }, { 9, 40, 7, 7, 33, 3, 1, 1, 1 }, { 2, 32, 26, 26, 24, 3, 1, 0, 1 }, { 1, 64, 30, 30, 20, 3, 2, 1, 1 },
+    local cases = { { 5, 3, 32, 32, 20, 3, 1, 1, 1 }, { 9, 40, 7, 7, 33, 3, 1, 1, 1 }, { 2, 32, 26, 26, 24, 3, 1, 0, 1 },
+      { 1, 64, 30, 30, 20, 3, 2, 1, 1 },
       { 4, 16, 12, 12, 16, 3, 1, 1, 16 }, { 3, 1, 28, 28, 8, 5, 1, 0, 1 }, { 40, 48, 3, 3, 64, 3, 1, 1, 1 } }
     for _, case in ipairs(cases) do
       local n, c, h, w, o, k, stride, pad, groups = table.unpack(case)

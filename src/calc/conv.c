@@ -26,7 +26,8 @@ static int64_t size_of(const snk_conv_shape *s) { return s->f64 ? 8 : 4; }
 /* ---- passes */
 
 static snk_conv_side side_forward(const snk_conv_axis *a) {
-  return (snk_conv_side){.n = a->out, .src = a->in, .origin = -a->pad, .step = a->stride, .slots = least(a->k, a->stride / gcd(a->stride, a->dilation)),
+  return (snk_conv_side){.n = a->out, .src = a->in, .origin = -a->pad, .step = a->stride,
+                         .slots = least(a->k, a->stride / gcd(a->stride, a->dilation)),
                          .span = a->out + (a->k - 1) * a->dilation / a->stride, .taps = a->k, .every = 1, .stride = a->stride,
                          .dilation = a->dilation, .ostep = 1};
 }
@@ -189,7 +190,8 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
   int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k;
-  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, size), .packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t))};
+  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, size)};
+  j.packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t));
   int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;

@@ -27,7 +27,8 @@ enum { SNK_CONV_FORWARD, SNK_CONV_INPUT, SNK_CONV_WEIGHT };
 
 /* Bytes wanted: `scratch` for the call, `worker` by sn_scratch_reserve; they depend on the shape alone. */
 void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker);
-/* x n x groups*ci x in, w groups*co x ci x k, y n x groups*co x out, all contiguous; bias (may be NULL) has a number for each channel of the result. */
+/* x n x groups*ci x in, w groups*co x ci x k, y n x groups*co x out, all contiguous; bias (may be NULL) has a number for each channel of the
+ * result. */
 void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch);
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);

@@ -142,6 +142,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define V_HIGH HIGH_F
 #define V_EVEN EVEN_F
 #include "calc/conv_tile.h"
+#include "calc/conv_grad.h"
 #undef T
 #undef V
 #undef L
@@ -174,6 +175,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define V_HIGH HIGH_D
 #define V_EVEN EVEN_D
 #include "calc/conv_tile.h"
+#include "calc/conv_grad.h"
 
 const snk_conv SNK_FN(snk_conv) = {
     {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,

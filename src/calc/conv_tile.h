@@ -1,7 +1,7 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
  * The includer defines T, V, L (lanes), FN(name), MR, v_load v_store v_set1 v_fma v_zero, v_take (masked load), v_put (masked store
- * of the chosen lanes side by side) and v_sums (totals of many vectors).
+ * of the chosen lanes side by side), v_sums (totals of many vectors), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
  */
 
 enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
@@ -78,7 +78,10 @@ static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step
   else {
     int64_t j = lo;
     if (step == 2)
-      for (; j + L <= hi && start + 2 * (j + L) <= size; j += L) v_store(dst + j, V_EVEN(v_load(src + start + 2 * j), v_load(src + start + 2 * j + L)));
+      for (; j + L <= hi && start + 2 * (j + L) <= size; j += L) {
+        const T *from = src + start + 2 * j;
+        v_store(dst + j, V_EVEN(v_load(from), v_load(from + L)));
+      }
     for (; j < hi; j++) dst[j] = src[start + j * step];
   }
   for (int64_t j = hi; j < n; j++) dst[j] = 0;
@@ -127,7 +130,8 @@ static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, in
 }
 
 /* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. */
-static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0, int64_t k1, T *dst) {
+static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0, int64_t k1,
+                      T *dst) {
   enum { NR = FN(NR) };
   int64_t from[2 * NR], to[2 * NR];
   int parts = 0;
@@ -275,7 +279,8 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64
       int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
       for (int64_t k0 = 0, k1; k0 == 0 || k0 < p->k; k0 = k1) {
         k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
-        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep,
+                           bias ? (const T *)bias + m0 : NULL);
         if (p->k == 0) break;
       }
     }
@@ -325,183 +330,5 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
         FN(kernels)[nv[q] - 1][mr](p, k0, k1, a + m0 * p->k + k0 * mr, p->kpanel, panel + q * p->kblock * NR, &w[q], part + (q * p->m + m0) * NR,
                                    (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
     }
-  }
-}
-
-/* ---- the weight's gradient: mr planes of the gradient times nk shifted planes of the source, summed over places and images */
-
-SNK_INLINE void FN(product)(const int mr, const int nk, const bool masked, const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out) {
-  V acc[32];
-  for (int i = 0; i < mr * nk; i++) acc[i] = v_zero();
-  const T *b[6];
-  const uint32_t *masks = w->masks;
-  const int64_t vectors = w->vectors, gld = w->gld;
-  for (int64_t image = 0; image < w->images; image++) {
-    const T *gi = g + image * w->gimage;
-    for (int j = 0; j < nk; j++) b[j] = x + image * w->ximage + koff[j];
-    for (int64_t v = 0; v < vectors; v++) {
-      V gv[4];
-      if (!masked || (!ALL_MASKED && masks[v] == (uint32_t)(((uint64_t)1 << L) - 1))) {
-        for (int i = 0; i < mr; i++) gv[i] = v_load(gi + i * gld + v * L);
-        for (int j = 0; j < nk; j++) {
-          V bv = v_load(b[j] + v * L);
-          for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
-        }
-      } else {
-        uint32_t mask = masks[v];
-        for (int i = 0; i < mr; i++) gv[i] = v_take(gi + i * gld + v * L, mask);
-        for (int j = 0; j < nk; j++) {
-          V bv = v_take(b[j] + v * L, mask);
-          for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
-        }
-      }
-    }
-  }
-  T total[32];
-  v_sums(acc, mr * nk, total);
-  for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nk; j++) {
-      T *to = out + i * w->p->k + j;
-      *to = w->add ? *to + total[i * nk + j] : total[i * nk + j];
-    }
-}
-
-#define PARGS const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out
-typedef void FN(producer)(PARGS);
-#define PRODUCT(mr, nk)                                                                               \
-  static void FN(SNK_CAT(product##mr, nk))(PARGS) { FN(product)(mr, nk, true, w, g, x, koff, out); } \
-  static void FN(SNK_CAT(whole##mr, nk))(PARGS) { FN(product)(mr, nk, false, w, g, x, koff, out); }
-#define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4) PRODUCT(mr, 5) PRODUCT(mr, 6)
-#define PNAME(name, mr, nk) FN(SNK_CAT(name##mr, nk))
-#define PNAMES(name, mr) \
-  {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4), PNAME(name, mr, 5), PNAME(name, mr, 6)}
-PRODUCTS(1)
-PRODUCTS(2)
-PRODUCTS(3)
-PRODUCTS(4)
-static FN(producer) *const FN(producers)[2][5][7] = {
-    {{NULL}, PNAMES(product, 1), PNAMES(product, 2), PNAMES(product, 3), PNAMES(product, 4)},
-    {{NULL}, PNAMES(whole, 1), PNAMES(whole, 2), PNAMES(whole, 3), PNAMES(whole, 4)}};
-#undef PARGS
-#undef PRODUCT
-#undef PRODUCTS
-#undef PNAME
-#undef PNAMES
-
-/* Tiles of k from k0 on, where tile j0 .. j1 of ktiles are at x + koff. */
-static void FN(grad_tiles)(const snk_conv_grad *w, const T *x, const int64_t *koff, int64_t k0, int64_t k1) {
-  int64_t k = w->p->k, rows = w->m1 - w->m0, mtiles = snk_conv_tiles(rows, GM), ktiles = snk_conv_tiles(k1 - k0, GK);
-  for (int64_t i = 0; i < mtiles; i++) {
-    int64_t m = snk_conv_tile_at(rows, mtiles, i), mr = snk_conv_tile_at(rows, mtiles, i + 1) - m;
-    for (int64_t j = 0; j < ktiles; j++) {
-      int64_t at = snk_conv_tile_at(k1 - k0, ktiles, j), nk = snk_conv_tile_at(k1 - k0, ktiles, j + 1) - at;
-      FN(producers)[w->masks == NULL][mr][nk](w, (const T *)w->g + m * w->gld, x, koff + at, (T *)w->out + (w->m0 + m) * k + k0 + at);
-    }
-  }
-}
-
-static void FN(grad)(const snk_conv_grad *w) {
-  for (int64_t k = 0; k < w->p->k; k += SNK_CONV_KCHUNK) /* as much of the source as stays in the second cache */
-    FN(grad_tiles)(w, w->x, w->p->koff + k, k, k + SNK_CONV_KCHUNK < w->p->k ? k + SNK_CONV_KCHUNK : w->p->k);
-}
-
-static void FN(grad_exact)(const snk_conv_grad *w) {
-  const snk_conv_pass *p = w->p;
-  int64_t local[SNK_CONV_KCHUNK], width = p->x.n;
-  for (int64_t i = 0; i < SNK_CONV_KCHUNK; i++) local[i] = i * w->gld;
-  for (int64_t k0 = 0; k0 < p->k; k0 += SNK_CONV_KCHUNK) {
-    int64_t k1 = k0 + SNK_CONV_KCHUNK < p->k ? k0 + SNK_CONV_KCHUNK : p->k;
-    for (int64_t k = k0; k < k1; k++) {
-      T *to = (T *)w->room + local[k - k0], *end = to + w->gld;
-      for (int64_t image = 0; image < w->piece.images; image++) {
-        const T *from = (const T *)w->x + image * w->piece.step + p->koff[k];
-        for (int64_t row = 0; row < w->piece.rows; row++, from += p->pitch, to += width)
-          for (int64_t o = 0; o < width; o += L) v_store(to + o, v_load(from + o));
-      }
-      for (; to < end; to++) *to = 0;
-    }
-    FN(grad_tiles)(w, w->room, local, k0, k1);
-  }
-}
-
-/* ---- the same with the channels last: for every tap a product of rows x places with places x channels */
-
-static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
-  for (int64_t c = 0; c < channels; c += L)
-    FN(turn_some)((const T *)srcp + c * plane, channels - c < L ? channels - c : L, plane, places, to, (T *)dst + c);
-}
-
-/* Rows as tiles of up to MR, each places x rows; these are places at .. of `all`. */
-static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dstp) {
-  int64_t tiles = snk_conv_tiles(rows, MR);
-  for (int64_t t = 0; t < tiles; t++) {
-    int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
-    const T *src = (const T *)srcp + m * step;
-    T *dst = (T *)dstp + m * all + at * mr;
-    if (MR <= L && at + places < all) FN(turn_some)(src, mr, step, places, mr, dst); /* what is too much is written over */
-    else if (MR <= L && places > L) {
-      FN(turn_some)(src, mr, step, places - L, mr, dst);
-      for (int64_t j = places - L; j < places; j++)
-        for (int64_t i = 0; i < mr; i++) dst[j * mr + i] = src[i * step + j];
-    } else
-      for (int64_t j = 0; j < places; j++)
-        for (int64_t i = 0; i < mr; i++) dst[j * mr + i] = src[i * step + j];
-  }
-}
-
-SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, const T *a, const T *x, T *out) {
-  V acc[2 * MR];
-  const int64_t width = w->p->x.n, step = w->channels;
-  for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
-  for (int64_t image = 0; image < w->piece.images; image++)
-    for (int64_t row = 0; row < w->piece.rows; row++) {
-      const T *b = x + (image * w->piece.step + row * w->p->pitch) * step;
-      for (int64_t col = 0; col < width; col++, b += step, a += mr) {
-        V bv[2];
-        for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
-        for (int i = 0; i < mr; i++) {
-          V av = v_set1(a[i]);
-          for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
-        }
-      }
-    }
-  for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nv; j++) {
-      T *to = out + i * step + j * L;
-      if (w->add) acc[i * nv + j] = v_load(to) + acc[i * nv + j];
-      v_store(to, acc[i * nv + j]);
-    }
-}
-
-#define OARGS const snk_conv_grad *w, const T *a, const T *x, T *out
-typedef void FN(outerer)(OARGS);
-#define OUTER(mr)                                                                       \
-  static void FN(SNK_CAT(outer##mr, 1))(OARGS) { FN(outer)(mr, 1, w, a, x, out); }      \
-  static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, a, x, out); }
-#if MR == 12
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#endif
-ROWS(OUTER)
-#define NAME1(mr) FN(SNK_CAT(outer##mr, 1)),
-#define NAME2(mr) FN(SNK_CAT(outer##mr, 2)),
-static FN(outerer) *const FN(outerers)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
-#undef OARGS
-#undef OUTER
-#undef ROWS
-#undef NAME1
-#undef NAME2
-
-static void FN(grad_last)(const snk_conv_grad *w) {
-  const snk_conv_pass *p = w->p;
-  int64_t rows = w->m1 - w->m0, tiles = snk_conv_tiles(rows, MR), taps = p->y.taps * p->x.taps;
-  for (int64_t t = 0; t < tiles; t++) {
-    int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
-    const T *a = (const T *)w->g + m * w->gld;
-    for (int64_t tap = 0; tap < taps; tap++)
-      for (int64_t c = 0; c < w->channels; c += 2 * L)
-        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + p->koff[tap] * w->channels + c,
-                                             (T *)w->out + (tap * p->m + w->m0 + m) * w->channels + c);
   }
 }

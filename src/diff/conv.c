@@ -61,12 +61,14 @@ static int check(const char *name, const options *o, int dims, const int64_t x[4
   if (check_options(name, o) < 0) return -1;
   int64_t v[4];
   planes(w, dims, v);
-  if (v[2] < 1 || v[3] < 1 || v[2] >= (int64_t)1 << 31 || v[3] >= (int64_t)1 << 31) return sn_fail("%s: the kernel has no size (weight %s)", name, SNT_SHAPE(w));
+  const int64_t big = (int64_t)1 << 31;
+  if (v[2] < 1 || v[3] < 1 || v[2] >= big || v[3] >= big) return sn_fail("%s: the kernel has no size (weight %s)", name, SNT_SHAPE(w));
   if (v[0] % o->groups != 0)
     return sn_fail("%s: %lld groups do not divide the %lld outputs of weight %s", name, (long long)o->groups, (long long)v[0], SNT_SHAPE(w));
   if (x[1] != v[1] * o->groups) {
     if (o->groups == 1)
-      return sn_fail("%s: input has %lld channels, weight wants %lld (input %s, weight %s)", name, (long long)x[1], (long long)v[1], xs, SNT_SHAPE(w));
+      return sn_fail("%s: input has %lld channels, weight wants %lld (input %s, weight %s)", name, (long long)x[1], (long long)v[1], xs,
+                     SNT_SHAPE(w));
     return sn_fail("%s: input has %lld channels, weight wants %lld in each of %lld groups (input %s, weight %s)", name, (long long)x[1],
                    (long long)v[1], (long long)o->groups, xs, SNT_SHAPE(w));
   }
@@ -188,21 +190,28 @@ static int back_conv2d(sno_back *b) {
  * {height, width}; what lies outside is zero. With groups the channels are cut into that many separate convolutions; groups = c is depthwise.
  * Errors: channels that do not match the weight, a kernel larger than the padded input, groups that do not divide.
  * @math y_{noij} = b_o + \sum_{crs} w_{ocrs}\, x_{n,c,\,is+rd-p,\,js+sd-p}
- * @grad \bar x = \bar y \star^T w, \quad \bar w_{ocrs} = \sum_{nij} \bar y_{noij}\, x_{n,c,\,is+rd-p,\,js+sd-p}, \quad \bar b_o = \sum_{nij} \bar y_{noij}
+ * @grad \bar x = \bar y \star^T w, \quad \bar w_{ocrs} = \sum_{nij} \bar y_{noij}\, x_{n,c,\,is+rd-p,\,js+sd-p},
+ *   \quad \bar b_o = \sum_{nij} \bar y_{noij}
  * @see conv1d, conv_transpose2d, max_pool2d
  */
 const sno_op sno_op_conv2d = {
-    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_CONTIG, .nout = 1, .save_in = 3,
+    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_CONTIG,
+    .nout = 1, .save_in = 3,
     .infer = infer_conv2d, .forward = forward_conv2d, .backward = back_conv2d,
-    .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}}; f(2,1,5,5), f(2,1,2,2), {dilation={2,3}, padding=1};"
+    .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
+             " f(2,1,5,5), f(2,1,2,2), {dilation={2,3}, padding=1};"
                " f(2,4,4,3), f(4,2,2,2), f(4), {groups=2}; f(1,3,5,5), f(3,1,3,3), {groups=3, stride=2, padding=1}; f(2,3,3,3), f(4,3,1,1), f(4);"
-               " f(3,5,5), f(2,3,3,3), f(2); f(1,1,7,7), f(2,1,3,3), {stride=3, padding=2}; f(1,2,5,5), f(2,2,2,2), {stride=3, dilation=2, padding=1};"
+               " f(3,5,5), f(2,3,3,3), f(2); f(1,1,7,7), f(2,1,3,3), {stride=3, padding=2};"
+             " f(1,2,5,5), f(2,2,2,2), {stride=3, dilation=2, padding=1};"
                " f(3,2,1,1), f(2,2,1,1); f(1,2,5,5), f(2,2,1,1), {stride=2}; f(2,1,20,9), f(13,1,3,3), f(13), {padding=1}",
-    .wrong = "f(8,3,9,9), f(4,1,3,3) => input has 3 channels, weight wants 1 (input 8x3x9x9, weight 4x1x3x3); f(1,1,2,2), f(1,1,3,3) => larger than the padded input;"
+    .wrong = "f(8,3,9,9), f(4,1,3,3) => input has 3 channels, weight wants 1 (input 8x3x9x9, weight 4x1x3x3);"
+             " f(1,1,2,2), f(1,1,3,3) => larger than the padded input;"
              " f(1,1,4,4), f(1,1,3,3), {stride=0} => stride must be positive; f(1,1,4,4), f(1,1,3,3), {padding=-1} => padding must not be negative;"
              " f(1,1,4,4), f(1,1,3,3), {dilation=0} => dilation; f(1,4,4,4), f(3,2,3,3), {groups=2} => groups do not divide;"
-             " f(1,4,4,4), f(4,1,3,3), {groups=2} => each of 2 groups; f(4,4), f(1,1,3,3) => n x c x h x w; f(1,1,4,4), f(1,3,3) => weight of 4 dimensions;"
-             " f(1,1,4,4), f(2,1,3,3), f(3) => bias; i(1,5,1,1,4,4), f(1,1,3,3) => floating; f(1,1,4,4), f(1,1,3,3), {groups=0} => groups must be positive"};
+             " f(1,4,4,4), f(4,1,3,3), {groups=2} => each of 2 groups; f(4,4), f(1,1,3,3) => n x c x h x w;"
+             " f(1,1,4,4), f(1,3,3) => weight of 4 dimensions;"
+             " f(1,1,4,4), f(2,1,3,3), f(3) => bias; i(1,5,1,1,4,4), f(1,1,3,3) => floating;"
+             " f(1,1,4,4), f(1,1,3,3), {groups=0} => groups must be positive"};
 
 /* Another shape with a height of 1. */
 static snt_tensor *tall(snt_tensor *t) {
@@ -220,10 +229,12 @@ static int back_conv1d(sno_back *b) {
   snt_tensor *g = tall(b->gy[0]), *gx;
   if (g == NULL) return -1;
   if (b->want[0]) {
-    if ((gx = conv_input(g, tall(b->in[1]), 1, x->shape[x->ndim - 1], &o)) == NULL || (b->gx[0] = sno_shaped(gx, x->ndim, x->shape)) == NULL) return -1;
+    gx = conv_input(g, tall(b->in[1]), 1, x->shape[x->ndim - 1], &o);
+    if (gx == NULL || (b->gx[0] = sno_shaped(gx, x->ndim, x->shape)) == NULL) return -1;
   }
   if (b->want[1]) {
-    if ((gx = conv_weight(tall(b->in[0]), g, 1, w->shape[2], &o)) == NULL || (b->gx[1] = sno_shaped(gx, 3, w->shape)) == NULL) return -1;
+    gx = conv_weight(tall(b->in[0]), g, 1, w->shape[2], &o);
+    if (gx == NULL || (b->gx[1] = sno_shaped(gx, 3, w->shape)) == NULL) return -1;
   }
   if (b->want[2] && (b->gx[2] = conv_bias(b->gy[0], 1, w->shape[0])) == NULL) return -1;
   return 0;
@@ -239,8 +250,10 @@ static int back_conv1d(sno_back *b) {
 const sno_op sno_op_conv1d = {
     .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_CONTIG, .nout = 1, .save_in = 3,
     .infer = infer_conv1d, .forward = forward_conv1d, .backward = back_conv1d,
-    .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2); f(2,1,5), f(1,1,5), {padding=2}",
-    .wrong = "f(2,3,7), f(2,2,3) => input has 3 channels, weight wants 2; f(1,1,2), f(1,1,3) => larger than the padded input; f(1,1,4), f(1,1,3), {stride=0} => stride;"
+    .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
+             " f(2,1,5), f(1,1,5), {padding=2}",
+    .wrong = "f(2,3,7), f(2,2,3) => input has 3 channels, weight wants 2; f(1,1,2), f(1,1,3) => larger than the padded input;"
+             " f(1,1,4), f(1,1,3), {stride=0} => stride;"
              " f(7), f(1,1,3) => n x c x l; f(1,1,7), f(1,1,3,3) => 3 dimensions; f(1,1,7), f(2,1,3), f(1) => bias"};
 
 /* ---- the gradient of the input */
@@ -360,7 +373,8 @@ static int transposed(const sno_call *c, snk_conv_shape *s) {
   if (w->ndim != 4) return sn_fail("%s: wants a weight of 4 dimensions (in x out/groups x kernel), got %s", name, SNT_SHAPE(w));
   if (check_options(name, &o) < 0) return -1;
   if (v[1] != w->shape[0])
-    return sn_fail("%s: input has %lld channels, weight wants %lld (input %s, weight %s)", name, (long long)v[1], (long long)w->shape[0], SNT_SHAPE(x), SNT_SHAPE(w));
+    return sn_fail("%s: input has %lld channels, weight wants %lld (input %s, weight %s)", name, (long long)v[1], (long long)w->shape[0],
+                   SNT_SHAPE(x), SNT_SHAPE(w));
   size[0] = v[0], size[1] = w->shape[1] * o.groups;
   for (int d = 0; d < 2; d++) {
     int64_t extra = c->attr[2].v[d];
@@ -408,7 +422,9 @@ static int back_transpose(sno_back *b) {
 const sno_op sno_op_conv_transpose2d = {
     .name = "conv_transpose2d", .args = "x weight bias? stride:int2=1 padding:int2=0 output_padding:int2=0 groups:int=1 dilation:int2=1",
     .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
-    .samples = "f(2,3,3,4), f(3,2,3,2), f(2); f(1,2,3,3), f(2,2,3,3), f(2), {stride=2, padding=1, output_padding=1}; f(1,4,2,3), f(4,1,2,2), {stride={3,2}, groups=2, dilation=2};"
+    .samples = "f(2,3,3,4), f(3,2,3,2), f(2); f(1,2,3,3), f(2,2,3,3), f(2), {stride=2, padding=1, output_padding=1};"
+             " f(1,4,2,3), f(4,1,2,2), {stride={3,2}, groups=2, dilation=2};"
                " f(2,3,3), f(2,1,2,2), {padding=1}",
     .wrong = "f(1,3,3,3), f(2,1,2,2) => input has 3 channels, weight wants 2; f(1,1,3,3), f(1,1,2,2), {output_padding=1} => output_padding;"
-             " f(1,1,1,1), f(1,1,1,1), {padding=1} => nothing would be left; f(1,1,3,3), f(1,2,2,2), f(1) => bias; f(3,3), f(1,1,2,2) => n x c x h x w"};
+             " f(1,1,1,1), f(1,1,1,1), {padding=1} => nothing would be left; f(1,1,3,3), f(1,2,2,2), f(1) => bias;"
+             " f(3,3), f(1,1,2,2) => n x c x h x w"};

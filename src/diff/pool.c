@@ -40,7 +40,8 @@ static int fill_axes(sno_call *c, int at, const int64_t *in, const int64_t *dila
   for (int d = 0; d < 2; d++) {
     snk_pool_axis *a = &axis[d];
     const int64_t big = (int64_t)1 << 31;
-    *a = (snk_pool_axis){.in = in[d], .k = c->attr[at].v[d], .stride = c->attr[at + 1].v[d], .pad = c->attr[at + 2].v[d], .dilation = dilation ? dilation[d] : 1};
+    *a = (snk_pool_axis){.in = in[d], .k = c->attr[at].v[d], .stride = c->attr[at + 1].v[d], .pad = c->attr[at + 2].v[d],
+                          .dilation = dilation ? dilation[d] : 1};
     if (a->k < 1 || a->k >= big) return sn_fail("%s: kernel_size must be positive, got %lld", name, (long long)a->k);
     if (a->stride < 1 || a->stride >= big) return sn_fail("%s: stride must be positive, got %lld", name, (long long)a->stride);
     if (a->dilation < 1 || a->dilation >= big) return sn_fail("%s: dilation must be positive, got %lld", name, (long long)a->dilation);
@@ -48,12 +49,12 @@ static int fill_axes(sno_call *c, int at, const int64_t *in, const int64_t *dila
     if (a->pad < 0 || a->pad > reach / 2)
       return sn_fail("%s: padding must be from 0 to half the kernel (%lld), got %lld", name, (long long)(reach / 2), (long long)a->pad);
     int64_t room = a->in + 2 * a->pad - reach;
-    if (room < 0 && ceil_mode) room += a->stride - 1; /* one window that hangs over, if it still begins inside */
-    else if (ceil_mode) room += a->stride - 1;
+    if (ceil_mode) room += a->stride - 1; /* one window that hangs over, if it still begins inside */
     a->out = room >= 0 ? room / a->stride + 1 : 0;
     if (ceil_mode && a->out > 0 && (a->out - 1) * a->stride >= a->in + a->pad) a->out--;
     if (a->out < 1)
-      return sn_fail("%s: the kernel is larger than the padded input: %lld against %lld (input %s)", name, (long long)reach, (long long)(a->in + 2 * a->pad), shown);
+      return sn_fail("%s: the kernel is larger than the padded input: %lld against %lld (input %s)", name, (long long)reach,
+                     (long long)(a->in + 2 * a->pad), shown);
   }
   return 0;
 }
@@ -223,9 +224,11 @@ static int back_avg(sno_back *b) {
  * @see max_pool2d, adaptive_avg_pool2d
  */
 const sno_op sno_op_avg_pool2d = {
-    .name = "avg_pool2d", .args = "x kernel_size:int2 stride:int2? padding:int2=0 ceil_mode:bool=false count_include_pad:bool=true divisor_override:int?",
+    .name = "avg_pool2d",
+    .args = "x kernel_size:int2 stride:int2? padding:int2=0 ceil_mode:bool=false count_include_pad:bool=true divisor_override:int?",
     .flags = SNO_CONTIG, .nout = 1, .save_in = 0, .infer = infer_avg, .forward = forward_avg, .backward = back_avg,
-    .samples = "f(2,3,4,6), 2; f(1,2,7,6), {3,2}, {stride={1,2}, padding=1}; f(2,5,5), 2, {ceil_mode=true}; f(1,1,5,4), 3, {padding=1, count_include_pad=false};"
+    .samples = "f(2,3,4,6), 2; f(1,2,7,6), {3,2}, {stride={1,2}, padding=1}; f(2,5,5), 2, {ceil_mode=true};"
+             " f(1,1,5,4), 3, {padding=1, count_include_pad=false};"
                " f(1,2,6,38), 2; f(1,1,5,5), 3, {stride=2, padding=1, ceil_mode=true, divisor_override=7}",
     .wrong = "f(1,1,2,2), 3 => larger than the padded input; f(1,1,4,4), 2, {padding=2} => half the kernel; f(1,1,4,4), 2, {stride=0} => stride;"
              " f(1,1,4,4), 2, {divisor_override=0} => divisor_override; f(4,4), 2 => n x c x h x w; i(1,9,1,1,4,4), 2 => floating"};
@@ -235,7 +238,8 @@ static int infer_avg_back(sno_call *c) {
   if (check_planes(c, 0) < 0 || mean_axes(c, 1, axis) < 0) return -1;
   const snt_tensor *g = c->in[0];
   if (g->shape[g->ndim - 2] != axis[0].out || g->shape[g->ndim - 1] != axis[1].out)
-    return sn_fail("%s: the gradient is %s, its planes should be %lldx%lld", c->op->name, SNT_SHAPE(g), (long long)axis[0].out, (long long)axis[1].out);
+    return sn_fail("%s: the gradient is %s, its planes should be %lldx%lld", c->op->name, SNT_SHAPE(g), (long long)axis[0].out,
+                   (long long)axis[1].out);
   c->scratch_bytes = windows_bytes(axis[0].out, axis[1].out);
   return want(c, 0, axis[0].in, axis[1].in);
 }
@@ -270,7 +274,8 @@ static int adaptive_axes(sno_call *c, snk_pool_axis axis[2]) {
   for (int d = 0; d < 2; d++) {
     int64_t own = t->shape[t->ndim - 2 + d], other = c->attr[0].v[d];
     if (other < 1 || own < 1 || other >= (int64_t)1 << 31 || own >= (int64_t)1 << 31)
-      return sn_fail("%s: sizes must be positive, got %lldx%lld (input %s)", c->op->name, (long long)c->attr[0].v[0], (long long)c->attr[0].v[1], SNT_SHAPE(t));
+      return sn_fail("%s: sizes must be positive, got %lldx%lld (input %s)", c->op->name, (long long)c->attr[0].v[0],
+                     (long long)c->attr[0].v[1], SNT_SHAPE(t));
     axis[d] = (snk_pool_axis){.in = back ? other : own, .out = back ? own : other};
   }
   return 0;

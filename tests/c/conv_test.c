@@ -25,7 +25,8 @@ static double get(const void *p, int64_t i, bool f64) { return f64 ? ((const dou
 
 static snk_conv_axis axis(int64_t most, int64_t kmost) {
   for (;;) {
-    snk_conv_axis a = {.in = upto(most), .k = upto(kmost), .stride = draw() % 3 ? 1 : upto(3), .pad = draw() % 2 ? 0 : upto(4), .dilation = draw() % 4 ? 1 : upto(3)};
+    snk_conv_axis a = {.in = upto(most), .k = upto(kmost), .stride = draw() % 3 ? 1 : upto(3), .pad = draw() % 2 ? 0 : upto(4)};
+    a.dilation = draw() % 4 ? 1 : upto(3);
     int64_t room = a.in + 2 * a.pad - (a.k - 1) * a.dilation - 1;
     if (room < 0) continue;
     a.out = room / a.stride + 1;
@@ -85,7 +86,8 @@ static int threads_agree(const snk_conv_shape *s, int what, const void *a, const
 
 static int one(int round) {
   int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
-  snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels), .co = upto(channels)};
+  snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels)};
+  s.co = upto(channels);
   if (draw() % 4 == 0) s.ci = 1;
   if (draw() % 4 == 0) s.co = upto(3);
   s.y = axis(big, 5), s.x = axis(big, 5);
@@ -103,8 +105,9 @@ static int one(int round) {
   if (differs(gx, px, nx, s.f64, 4)) bad |= 16;
   if (differs(gw, pw, nw, s.f64, 30)) bad |= 32;
   if (bad)
-    printf("round %d: %d; %s n %d g %d ci %d co %d; y in %d k %d s %d p %d d %d; x in %d k %d s %d p %d d %d\n", round, bad, s.f64 ? "f64" : "f32", (int)s.n,
-           (int)s.groups, (int)s.ci, (int)s.co, (int)s.y.in, (int)s.y.k, (int)s.y.stride, (int)s.y.pad, (int)s.y.dilation, (int)s.x.in, (int)s.x.k,
+    printf("round %d: %d; %s n %d g %d ci %d co %d; y in %d k %d s %d p %d d %d; x in %d k %d s %d p %d d %d\n", round, bad,
+           s.f64 ? "f64" : "f32", (int)s.n, (int)s.groups, (int)s.ci, (int)s.co, (int)s.y.in, (int)s.y.k, (int)s.y.stride, (int)s.y.pad,
+           (int)s.y.dilation, (int)s.x.in, (int)s.x.k,
            (int)s.x.stride, (int)s.x.pad, (int)s.x.dilation);
   free(x), free(w), free(gy), free(bias), free(y), free(gx), free(gw), free(py), free(px), free(pw);
   return bad == 0;
