@@ -57,6 +57,58 @@ static void call_swapped(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0,
   h->hook(h->ctx, c, cs, rs, j0, i0, n, m);
 }
 
+/* ---- one row or one column of C, both operands along K */
+
+bool snk_gemm_dots(const snk_gemm_args *g) {
+  if (g->packed || g->pack || g->brs != 1 || g->acs != 1) return false;
+  return g->m == 1 || g->n == 1;
+}
+
+enum { DOTS = 64 }; /* rows at a time */
+
+typedef struct dots_job { const snk_gemm_args *g; const snk_gemm_type *type; int64_t rows, each; } dots_job;
+
+#define FINISH_DOTS(T)                                                                                   \
+  do {                                                                                                   \
+    const T *bias = g->bias, *sum = (const T *)(const void *)out;                                        \
+    for (int64_t i = 0; i < n; i++) {                                                                    \
+      T v = sum[i], *to = (T *)g->c + co + (r + i) * step;                                               \
+      if (g->bias_kind) v = v + bias[(g->bias_kind == SNK_BIAS_COL) == (g->m == 1) ? r + i : 0];         \
+      if (g->accumulate) v = *to + v;                                                                    \
+      if (g->act == SNK_ACT_RELU) v = (T)0 > v ? (T)0 : v;                                               \
+      *to = v;                                                                                           \
+    }                                                                                                    \
+  } while (0)
+
+static void run_dots(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const dots_job *w = ctx;
+  const snk_gemm_args *g = w->g;
+  const int64_t size = g->f64 ? 8 : 4, ld = g->m == 1 ? g->bcs : g->ars, step = g->m == 1 ? g->ccs : g->crs;
+  double out[DOTS];
+  for (int64_t p = begin; p < end; p++) {
+    int64_t left = p / w->each, r = p % w->each * DOTS, ao = 0, bo = 0, co = 0;
+    for (int d = g->nbatch - 1; d >= 0; d--) {
+      int64_t i = left % g->batch[d];
+      left /= g->batch[d];
+      ao += i * g->abatch[d], bo += i * g->bbatch[d], co += i * g->cbatch[d];
+    }
+    const int64_t n = w->rows - r < DOTS ? w->rows - r : DOTS;
+    const char *a = (const char *)g->a + ao * size, *b = (const char *)g->b + bo * size;
+    w->type->dots(g->k, n, (g->m == 1 ? b : a) + r * ld * size, ld, g->m == 1 ? a : b, out);
+    if (g->f64) FINISH_DOTS(double);
+    else FINISH_DOTS(float);
+    if (g->hook) g->hook(g->hook_ctx, (char *)g->c + (co + r * step) * size, g->crs, g->ccs, g->m == 1 ? 0 : r, g->m == 1 ? r : 0, g->m == 1 ? 1 : n, g->m == 1 ? n : 1);
+  }
+}
+
+static void dots(const snk_gemm_args *g, const snk_gemm_type *type, int64_t batches) {
+  dots_job w = {g, type, g->m == 1 ? g->n : g->m, 0};
+  w.each = (w.rows + DOTS - 1) / DOTS;
+  const int64_t grain = 1 + 65536 / (DOTS * (g->k + 1));
+  sn_parallel(batches * w.each, grain, run_dots, &w);
+}
+
 void snk_gemm_run(const snk_gemm_args *args) {
   gemm_job w = {.g = *args};
   snk_gemm_args *g = &w.g;
@@ -65,10 +117,15 @@ void snk_gemm_run(const snk_gemm_args *args) {
   if (g->m == 0 || g->n == 0 || batches == 0) return;
   assert(g->crs == 1 || g->ccs == 1 || g->m == 1 || g->n == 1);
   w.type = g->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  if (snk_gemm_dots(g)) {
+    dots(g, w.type, batches);
+    return;
+  }
   swapped_hook hook = {g->hook, g->hook_ctx};
   bool fixed_b = g->packed || g->pack;
   /* the vectors run along N: C should lie that way; with few rows, so should B */
   bool swap = !fixed_b && g->ccs != 1;
+  if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->n < w.type->nr / 2 && g->m >= w.type->nr / 2) swap = true;
   if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->m >= w.type->nr / 2 && g->m <= 4 * w.type->nr && g->n >= 2 * g->m) swap = true;
   if (swap) {
     swap_operands(g);
@@ -101,12 +158,21 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
 /* ---- reference */
 #define PLAIN(NAME, T, FMA)                                                                                                       \
   static void NAME(const snk_gemm_args *g, const T *a, const T *b, T *c, int64_t kcmax, bool fused) {                             \
-    int64_t kb = snk_gemm_kblock(g->k, kcmax);                                                                                    \
+    const int64_t kb = snk_gemm_kblock(g->k, kcmax), lanes = (g->f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).nr;             \
     const T *bias = g->bias;                                                                                                      \
     for (int64_t i = 0; i < g->m; i++)                                                                                            \
       for (int64_t j = 0; j < g->n; j++) {                                                                                        \
         T sum = 0;                                                                                                                \
-        for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                               \
+        if (snk_gemm_dots(g)) {                                                                                                   \
+          T lane[64] = {0};                                                                                                       \
+          for (int64_t k = 0; k < g->k; k++) {                                                                                    \
+            T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \
+            lane[k % lanes] = fused ? FMA(x, y, lane[k % lanes]) : x * y + lane[k % lanes];                                       \
+          }                                                                                                                       \
+          for (int64_t h = lanes / 2; h > 0; h /= 2)                                                                              \
+            for (int64_t l = 0; l < h; l++) lane[l] += lane[l + h];                                                               \
+          sum = lane[0];                                                                                                          \
+        } else for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                               \
           T part = 0;                                                                                                             \
           for (int64_t k = k0; k < g->k && k < k0 + kb; k++) {                                                                    \
             T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \

@@ -2,7 +2,8 @@
  *
  * Every element of C is one chain of fused multiply-adds over a block of K, the finished blocks added in order; the length
  * of a block depends on K, the number type and the instruction set alone. So no choice made here (tile shape, packing,
- * swapping the operands, cutting C for threads) changes a bit, and row i of a product is the product of row i.
+ * swapping the operands, cutting C for threads) changes a bit. One exception, by shape and layout alone: where C is one row or one
+ * column and both operands lie along K (a layer's weights and one sample), each element is a dot product in lanes (snk_gemm_dots).
  *
  * Each worker of sn_parallel packs into its own scratch: reserve SNK_GEMM_SCRATCH bytes before calling.
  */
@@ -42,6 +43,7 @@ typedef struct snk_gemm_args {
 } snk_gemm_args;
 
 void snk_gemm_run(const snk_gemm_args *g);
+bool snk_gemm_dots(const snk_gemm_args *g); /* is this product computed as dot products? */
 /* B packed once for many products (the instruction set's own layout). */
 size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
@@ -60,6 +62,8 @@ typedef struct snk_gemm_type {
   void (*block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
   void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
   int fused;              /* multiply-adds round once */
+  /* Products of `rows` rows of w (ld apart) with x, all consecutive numbers: nr lanes each. */
+  void (*dots)(int64_t k, int64_t rows, const void *w, int64_t ld, const void *x, void *out);
 } snk_gemm_type;
 typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
 SNK_TABLE(gemm)

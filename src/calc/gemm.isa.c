@@ -64,7 +64,7 @@ static void transpose_f64(double *dst, int64_t ld, const double *src, int64_t sl
 #define T float
 #define V VF
 #define L VFL
-#define KCMAX 384
+#define KCMAX 256
 #define FN(name) SNK_CAT(name, f32)
 #define v_load vf_load
 #define v_store vf_store
@@ -108,6 +108,6 @@ enum { FUSED = 1 };
 enum { FUSED = 0 };
 #endif
 const snk_gemm SNK_FN(snk_gemm) = {
-    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, FUSED},
-    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, FUSED},
+    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, FUSED, dots_f32},
+    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, FUSED, dots_f64},
 };

@@ -12,7 +12,7 @@ typedef struct FN(dest) {
   int64_t crs, ccs;
   T *p;
   int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
-  bool first, last, accumulate, relu;
+  bool first, last, accumulate, relu, simple; /* simple: no bias, addition or activation */
   const T *row_bias, *col_bias;
 } FN(dest);
 
@@ -39,28 +39,13 @@ static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i
   }
 }
 
-SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
-  if (nr < nv * L || (d->last && d->ccs != 1)) {
-    T t[MR * 8 * L] __attribute__((aligned(64)));
-    for (int i = 0; i < mr; i++)
-      for (int j = 0; j < nv; j++) v_store(t + (i * nv + j) * L, acc[i * nv + j]);
-    FN(finish_edge)(d, t, nv * L, i0, j0, mr, nr < nv * L ? nr : nv * L);
-    return;
-  }
-  T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
-  if (!d->last) {
-    for (int i = 0; i < mr; i++)
-      for (int j = 0; j < nv; j++) {
-        V v = acc[i * nv + j];
-        if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
-        v_store(p + i * d->ldp + j * L, v);
-      }
-    return;
-  }
+/* The last block of a whole tile: its rows at t, with bias, addition and activation. */
+static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+  const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
   T *c = d->c + i0 * d->crs + j0;
   for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nv; j++) {
-      V v = acc[i * nv + j];
+    for (int j = 0; j < nv; j++, t += L) {
+      V v = v_load(t);
       if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
       if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
       if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
@@ -70,16 +55,90 @@ SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const 
     }
 }
 
+/* The same where columns of C lie together: the rows are finished as vectors, then turned on the way out. */
+static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+  const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nv; j++) {
+      T *q = t + (i * nv + j) * L;
+      V v = v_load(q);
+      if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
+      if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
+      if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
+      if (d->relu && !d->accumulate) v = v_relu(v);
+      v_store(q, v);
+    }
+  T *c = d->c + i0 * d->crs + j0 * d->ccs;
+  for (int j = 0; j < nv * L; j++, c += d->ccs)
+    for (int i = 0; i < mr; i++) {
+      T v = t[i * nv * L + j];
+      if (d->accumulate) {
+        v = c[i * d->crs] + v;
+        if (d->relu) v = (T)0 > v ? (T)0 : v;
+      }
+      c[i * d->crs] = v;
+    }
+}
+
+/* The plain ends of a tile (kept or added to what is there) go straight from registers; all others through memory. */
+SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
+  const bool whole = nr >= nv * L && !(d->last && d->ccs != 1);
+  T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+  if (whole && (!d->last || (d->simple && p == d->c + i0 * d->crs + j0))) {
+    const int64_t ld = d->ldp;
+    if (d->first) {
+      SNK_UNROLL
+      for (int i = 0; i < mr; i++) {
+        SNK_UNROLL
+        for (int j = 0; j < nv; j++) v_store(p + i * ld + j * L, acc[i * nv + j]);
+      }
+    } else {
+      SNK_UNROLL
+      for (int i = 0; i < mr; i++) {
+        SNK_UNROLL
+        for (int j = 0; j < nv; j++) v_store(p + i * ld + j * L, v_load(p + i * ld + j * L) + acc[i * nv + j]);
+      }
+    }
+    return;
+  }
+  T t[MR * 8 * L] __attribute__((aligned(64)));
+  SNK_UNROLL
+  for (int i = 0; i < mr; i++) {
+    SNK_UNROLL
+    for (int j = 0; j < nv; j++) v_store(t + (i * nv + j) * L, acc[i * nv + j]);
+  }
+  if (!whole && nr >= nv * L) {
+    FN(finish_turned)(d, t, mr, nv, i0, j0);
+    return;
+  }
+  if (!whole) {
+    FN(finish_edge)(d, t, nv * L, i0, j0, mr, nr < nv * L ? nr : nv * L);
+    return;
+  }
+  FN(finish_rows)(d, t, mr, nv, i0, j0);
+}
+
 /* One tile: mr rows of A (strides ars, acs) times kc rows of B. Vectors 2q and 2q+1 of a row of B lie at b + q * bps. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const T *a, int64_t ars, int64_t acs, const T *b, int64_t ldb, int64_t bps,
                          const FN(dest) *d, int64_t i0, int64_t j0, int64_t nr) {
   V acc[MR * 2 > 8 ? MR * 2 : 8];
+  if (d->last ? d->ccs == 1 : true) { /* what the sums are added to or stored over is fetched meanwhile */
+    const T *p = d->last ? d->c + i0 * d->crs + j0 : d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+    const int64_t ld = d->last ? d->crs : d->ldp;
+    SNK_UNROLL
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < nv * L; j += 64 / (int)sizeof(T)) __builtin_prefetch(p + i * ld + j, 1);
+  }
+  SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   for (int64_t k = 0; k < kc; k++) {
     V bv[8];
+    SNK_UNROLL
     for (int j = 0; j < nv; j++) bv[j] = v_load(b + (j >> 1) * bps + (j & 1) * L);
+    SNK_UNROLL
     for (int i = 0; i < mr; i++) {
       V av = v_set1(a[i * ars]);
+      SNK_UNROLL
       for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
     }
     a += acs;
@@ -123,6 +182,44 @@ static FN(kernel) *const FN(packed_kernels)[2][MR + 1] = {{NULL, ROWS(NAMEP1)}, 
 #undef NAME2
 #undef NAMEP1
 #undef NAMEP2
+
+/* out[r] = w_r . x for rows of w side by side: lane l of 2 L sums numbers l, l + 2 L, ...; the lanes are folded by halves. */
+SNK_INLINE void FN(dot_rows)(const int rows, int64_t k, const T *w, int64_t ld, const T *x, T *out) {
+  V acc[8];
+  SNK_UNROLL
+  for (int i = 0; i < 2 * rows; i++) acc[i] = v_zero();
+  int64_t q = 0;
+  for (; q + 2 * L <= k; q += 2 * L) {
+    V x0 = v_load(x + q), x1 = v_load(x + q + L);
+    SNK_UNROLL
+    for (int i = 0; i < rows; i++) {
+      acc[2 * i] = v_fma(v_load(w + i * ld + q), x0, acc[2 * i]);
+      acc[2 * i + 1] = v_fma(v_load(w + i * ld + q + L), x1, acc[2 * i + 1]);
+    }
+  }
+  T xe[2 * L] = {0}, we[2 * L] = {0}, lane[2 * L];
+  const size_t rest = (size_t)(k - q) * sizeof(T);
+  memcpy(xe, x + q, rest);
+  for (int i = 0; i < rows; i++) {
+    if (rest) {
+      memcpy(we, w + i * ld + q, rest);
+      acc[2 * i] = v_fma(v_load(we), v_load(xe), acc[2 * i]);
+      acc[2 * i + 1] = v_fma(v_load(we + L), v_load(xe + L), acc[2 * i + 1]);
+    }
+    v_store(lane, acc[2 * i] + acc[2 * i + 1]);
+    for (int h = L / 2; h > 0; h /= 2)
+      for (int l = 0; l < h; l++) lane[l] += lane[l + h];
+    out[i] = lane[0];
+  }
+}
+
+static void FN(dots)(int64_t k, int64_t rows, const void *wp, int64_t ld, const void *x, void *outp) {
+  const T *w = wp;
+  T *out = outp;
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) FN(dot_rows)(4, k, w + r * ld, ld, x, out + r);
+  for (; r < rows; r++) FN(dot_rows)(1, k, w + r * ld, ld, x, out + r);
+}
 
 /* mr rows of A as kc groups of mr numbers. */
 static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
@@ -255,6 +352,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
   d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
+  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu;
   int64_t mouter = parts ? mc : m;
   for (int64_t io = m0; io < m1; io += mouter)
     for (int64_t j0 = n0; j0 < n1; j0 += nc) {

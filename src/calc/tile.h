@@ -8,6 +8,12 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Before a loop of constant length whose array is to stay in registers. */
+#if defined(__clang__)
+#define SNK_UNROLL _Pragma("unroll")
+#else
+#define SNK_UNROLL _Pragma("GCC unroll 24")
+#endif
 #define SNK_INLINE static inline __attribute__((always_inline, unused))
 
 #if defined(__AVX512F__)

@@ -49,6 +49,7 @@ static int one(int round) {
   g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0;
   twice ctx = {g.f64};
   bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && draw() % 4 == 0;
+  if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
   void *a = malloc((size_t)(an * batch) * size), *b = malloc((size_t)(bn * batch) * size), *bias = malloc((size_t)(g.m + g.n) * size);
   void *c0 = malloc((size_t)(cn * batch) * size), *c1 = malloc((size_t)(cn * batch) * size), *want = malloc((size_t)(cn * batch) * size);
   fill(a, an * batch, g.f64), fill(b, bn * batch, g.f64), fill(bias, g.m + g.n, g.f64), fill(c0, cn * batch, g.f64);
