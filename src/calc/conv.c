@@ -84,9 +84,10 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   p->direct = false, p->limit = -1;
   lay(p, band_rows(p, size));
   p->per = 1;
-  if (p->band >= p->y.n) /* some 16 tiles together, so that the last counts little */
-    p->per = most(1, least(parts_of(32 * t->lanes, (int64_t)useful), BAND_BYTES / most(1, p->c * p->plane * size)));
-  p->per = least(p->per, most(p->n, 1));
+  if (p->band >= p->y.n) { /* some 32 tiles together, so that the last counts little and rows of different images share tiles */
+    p->per = most(1, least(parts_of(64 * t->lanes, (int64_t)useful), BAND_BYTES / most(1, p->c * p->plane * size)));
+    p->per = parts_of(most(p->n, 1), parts_of(most(p->n, 1), p->per));
+  }
 }
 
 /* Tiles of an exact pass that are packed together: many if the weight is so large that it should be read once for them. */
@@ -99,17 +100,20 @@ static size_t pass_worker(const snk_conv_pass *p, const snk_conv_type *t, int64_
   size_t panels = p->exact ? (size_t)(snk_conv_room(p, t->lanes, together(p, size)) * size) : 0;
   return copy_bytes(p, t, size) + panels;
 }
+/* Tables before the packed weight. */
+static size_t table_bytes(const snk_conv_pass *p) { return aligned((size_t)(p->k + p->y.taps) * 2 * sizeof(int64_t)); }
 static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
-  return aligned((size_t)p->k * 2 * sizeof(int64_t)) + aligned((size_t)(p->groups * p->m * p->k * size));
+  return table_bytes(p) + aligned((size_t)(p->groups * p->m * p->k * size));
 }
 
 static void offsets(const snk_conv_pass *p, int64_t *koff) {
-  int64_t k = 0, r, jy, jx, oy, ox;
-  for (int64_t c = 0; c < p->c; c++)
-    for (int64_t ty = 0; ty < p->y.taps; ty++) {
-      snk_conv_tap(&p->y, ty, &r, &jy, &oy);
-      for (int64_t tx = 0; tx < p->x.taps; tx++, k++) {
+  int64_t r, jy, jx, oy, ox;
+  for (int64_t ty = 0; ty < p->y.taps; ty++) {
+    snk_conv_tap(&p->y, ty, &r, &jy, &oy);
+    for (int64_t c = 0; c < p->c; c++)
+      for (int64_t tx = 0; tx < p->x.taps; tx++) {
         snk_conv_tap(&p->x, tx, &r, &jx, &ox);
+        int64_t k = p->tap_rows ? (ty * p->c + c) * p->x.taps + tx : (c * p->y.taps + ty) * p->x.taps + tx;
         koff[k] = c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
       }
     }
@@ -149,7 +153,7 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
     const char *src = (const char *)p->src + ig * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
     char *dst = (char *)p->dst + (ig * p->m * dplane + p->y.ostart * p->dstx + p->x.ostart) * j->size;
     if (rows <= 0 || t0 == t1) continue;
-    int64_t p0 = 0, p1 = (rows - 1) * p->pitch + p->x.n;
+    int64_t row = p->direct ? 0 : oy0, p0 = 0, p1 = (rows - 1) * p->pitch + p->x.n;
     if (p->direct) {
       src += (p->y.origin * p->pitch + p->x.origin) * j->size;
       p0 = oy0 * p->pitch, p1 += p0;
@@ -159,9 +163,9 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
       src = to;
       dst += oy0 * p->y.ostep * p->dstx * j->size;
     }
-    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
+    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, row, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
     else /* the weight is too large to be read again for every few places */
-      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, p0, p1, a, dst, bias_of(p, g, j->size), t, t + 1);
+      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, row, p0, p1, a, dst, bias_of(p, g, j->size), t, t + 1);
   }
 }
 
@@ -173,7 +177,7 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t i = begin; i < end; i++) {
     int64_t part = i % j->parts, band = i / j->parts % j->bands, g = i / j->parts / j->bands % p->groups, run = i / j->parts / j->bands / p->groups;
     int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts, oy0 = band * p->band, image = run * p->per;
-    snk_conv_piece piece = {.images = least(p->per, p->n - image), .rows = least(p->band, p->y.n - oy0), .step = p->c * p->plane};
+    snk_conv_piece piece = {.images = least(p->per, p->n - image), .oy0 = oy0, .rows = least(p->band, p->y.n - oy0), .step = p->c * p->plane};
     if (piece.rows <= 0 || t0 == t1) continue;
     piece.places = piece.images * piece.rows * p->x.n;
     const char *src = (const char *)p->src + (image * p->groups + g) * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
@@ -189,9 +193,9 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
 
 static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
-  int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k;
+  int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k, *meets = kpanel + p->k;
   job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, size)};
-  j.packed = scratch + aligned((size_t)p->k * 2 * sizeof(int64_t));
+  j.packed = scratch + table_bytes(p);
   int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;
@@ -210,7 +214,8 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   items *= j.parts;
   offsets(p, koff);
   for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
-  p->koff = koff, p->kpanel = kpanel;
+  for (int64_t ty = 0; ty < p->y.taps; ty++) snk_conv_meets(&p->y, ty, &meets[2 * ty], &meets[2 * ty + 1]);
+  p->koff = koff, p->kpanel = kpanel, p->meets = meets;
   p->packed = j.packed;
   sn_parallel(p->groups * tiles, most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
   int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
@@ -219,16 +224,16 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
 
 static snk_conv_pass pass_forward(const snk_conv_shape *s) {
   int64_t taps = s->y.k * s->x.k;
-  snk_conv_pass p = {.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kw = s->x.k,
-                     .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
+  snk_conv_pass p = {.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kh = s->y.k,
+                     .kw = s->x.k, .tap_rows = true, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
   plan(&p, type_of(s), size_of(s));
   return p;
 }
 
 static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) {
   int64_t taps = s->y.k * s->x.k;
-  snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kw = s->x.k,
-                     .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in};
+  snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kh = s->y.k,
+                     .kw = s->x.k, .tap_rows = true, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in};
   plan(&p, type_of(s), size_of(s));
   return p;
 }
@@ -268,6 +273,7 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   grad_plan w = {.p = pass_forward(s), .t = type_of(s), .size = size_of(s), .per = 1};
   snk_conv_pass *p = &w.p;
   int64_t lanes = w.t->lanes, useful = most(1, p->y.n * p->x.n);
+  p->tap_rows = false;
   p->direct = fits(&p->y) && fits(&p->x);
   lay(p, most(p->y.n, 1));
   double m = (double)p->m / 2, waste = (double)most(1, p->y.n * p->pitch) / (double)useful;
@@ -330,7 +336,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
     for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * size, oy0, rows, to + i * d.ximage * size);
   if (w->last) {
     int64_t per = rows * p->x.n, places = p->direct ? (rows + p->y.span - p->y.n) * p->pitch - (p->pitch - p->x.span) : p->plane;
-    d.channels = w->channels, d.piece = (snk_conv_piece){images, rows, p->plane, images * per}, d.gld = images * per;
+    d.channels = w->channels, d.piece = (snk_conv_piece){images, oy0, rows, p->plane, images * per}, d.gld = images * per;
     for (int64_t i = 0; i < images && rows; i++) {
       w->t->turn((const char *)d.x + i * d.ximage * size, p->c, p->plane, places, w->channels, turned + i * p->plane * w->channels * size);
       w->t->turn_rows(gy + i * gstep * size, m1 - m0, gplane, per, images * per, i * per, copy);
@@ -340,7 +346,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
     return;
   }
   if (w->exact) {
-    d.piece = (snk_conv_piece){images, rows, d.ximage, images * rows * p->x.n};
+    d.piece = (snk_conv_piece){images, oy0, rows, d.ximage, images * rows * p->x.n};
     for (int64_t i = 0; i < images; i++)
       w->t->spread(gy + i * gstep * size, m1 - m0, gplane, 1, rows * p->x.n, 0, w->gld, copy + i * rows * p->x.n * size);
     for (int64_t m = 0; m < m1 - m0; m++) memset(copy + (m * w->gld + d.piece.places) * size, 0, (size_t)((w->gld - d.piece.places) * size));

@@ -1,7 +1,8 @@
 /* conv.h - convolution as a matrix product whose right-hand side is never written down.
  *
- * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (channel, tap),
- * p counts places of a plane row by row at the plane's own pitch, so that one tap is one constant shift and a vector of places is one load.
+ * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (row of taps,
+ * channel, tap), so that rows of taps that meet only the border are left out; p counts places of a plane row by row at the plane's own pitch, so
+ * that one tap is one constant shift and a vector of places is one load.
  * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
  * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored. The forward operation is one
  * pass, the gradient of the input one for each phase of the stride. The gradient of the weight sums over places: with many channels as products of
@@ -50,14 +51,16 @@ typedef struct snk_conv_side {
 typedef struct snk_conv_pass {
   snk_conv_side y, x;
   int64_t n, groups, m, c, k;             /* images, groups; rows of the result and source channels of a group; c * taps */
-  int64_t kw, kblock;                     /* width of the whole kernel; longest block of k */
+  int64_t kh, kw, kblock;                 /* the whole kernel; longest block of k */
   int64_t wm, wc, wg;                     /* steps in the weight: row, channel, group */
   int64_t dsty, dstx;                     /* size of the result's planes */
+  bool tap_rows;                          /* k counts (row of taps, channel, tap of the row); else (channel, tap) */
   bool direct, exact, unit;               /* no copy; places packed without what lies between the rows; the result's rows follow one another */
   int64_t per;                            /* exact: images of one piece */
   int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
   const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
+  const int64_t *meets;                   /* rows of output that meet the source through a row of taps: first, end */
   const void *src, *bias, *packed;
   void *dst;
 } snk_conv_pass;
@@ -70,11 +73,22 @@ static inline void snk_conv_tap(const snk_conv_side *s, int64_t t, int64_t *r, i
   *off = s->back ? s->emax - e : e;
 }
 static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) { return s->back ? 0 : slot * s->dilation % s->stride; }
+/* Outputs lo .. hi-1 that meet the source, not its border, through tap t. */
+static inline void snk_conv_meets(const snk_conv_side *s, int64_t t, int64_t *lo, int64_t *hi) {
+  int64_t r, slot, off;
+  snk_conv_tap(s, t, &r, &slot, &off);
+  int64_t base = s->origin + snk_conv_phase(s, slot) + off * s->step, room = s->src - base;
+  *lo = base < 0 ? (-base + s->step - 1) / s->step : 0;
+  *hi = room > 0 ? (room + s->step - 1) / s->step : 0;
+  if (*hi > s->n) *hi = s->n;
+  if (*lo > *hi) *lo = *hi;
+}
 
-/* Exact: the places of some images (or of a band of one), counted without what lies between the rows. */
+/* Exact: the places of some images (or of a band of one), without what lies between the rows: row by row, in each
+ * row image by image. */
 typedef struct snk_conv_piece {
-  int64_t images, rows, step;     /* step: from image to image in the copy */
-  int64_t places;                 /* images * rows * x.n */
+  int64_t images, oy0, rows, step; /* rows from oy0 on; step: from image to image in the copy */
+  int64_t places;                  /* images * rows * x.n */
 } snk_conv_piece;
 
 /* One block of the weight's gradient: rows m0 .. m1 of one group. */
@@ -97,8 +111,9 @@ typedef struct snk_conv_type {
   int mr, lanes, wide;            /* rows of a tile; numbers in a vector; places of the widest tile */
   void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst);
   void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
-  /* Places p0..p1 of an image's band, rows of tiles t0..t1; src at the band's first place, dst at its first row. */
-  void (*band)(const snk_conv_pass *p, const void *src, int64_t p0, int64_t p1, const void *a, void *dst, const void *bias, int64_t t0, int64_t t1);
+  /* Places p0..p1 of an image's band (place 0 is of row oy0), rows of tiles t0..t1; src at place 0, dst at its row. */
+  void (*band)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t p0, int64_t p1, const void *a, void *dst,
+               const void *bias, int64_t t0, int64_t t1);
   /* `tiles` times two vectors of places of a piece from number `at` on: packed by blocks of k into room (snk_conv_room numbers) and multiplied.
    * src and dst at the piece's first row. */
   void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *a, void *dst,

@@ -90,7 +90,7 @@ static void FN(grad_exact)(const snk_conv_grad *w) {
       T *to = (T *)w->room + local[k - k0], *end = to + w->gld;
       for (int64_t image = 0; image < w->piece.images; image++) {
         const T *from = (const T *)w->x + image * w->piece.step + p->koff[k];
-        for (int64_t row = 0; row < w->piece.rows; row++, from += p->pitch, to += width)
+        for (int64_t row = 0; row < w->piece.rows; row++, from += p->pitch, to += width) /* image by image, as the gradient lies */
           for (int64_t o = 0; o < width; o += L) v_store(to + o, v_load(from + o));
       }
       for (; to < end; to++) *to = 0;
@@ -113,7 +113,7 @@ static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t 
     int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
     const T *src = (const T *)srcp + m * step;
     T *dst = (T *)dstp + m * all + at * mr;
-    if (MR <= L && at + places < all) FN(turn_some)(src, mr, step, places, mr, dst); /* what is too much is written over */
+    if (MR <= L && (all - at - places) * mr >= L - mr) FN(turn_some)(src, mr, step, places, mr, dst); /* what is too much is written over */
     else if (MR <= L && places > L) {
       FN(turn_some)(src, mr, step, places - L, mr, dst);
       for (int64_t j = places - L; j < places; j++)
@@ -124,14 +124,17 @@ static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t 
   }
 }
 
-SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, const T *a, const T *x, T *out) {
+/* Rows r0 .. r1-1 and columns c0 .. c1-1 of every image: the rest meets only border. */
+SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, const T *tile, const T *x, const int64_t r[2], const int64_t c[2],
+                          T *out) {
   V acc[2 * MR];
   const int64_t width = w->p->x.n, step = w->channels;
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   for (int64_t image = 0; image < w->piece.images; image++)
-    for (int64_t row = 0; row < w->piece.rows; row++) {
-      const T *b = x + (image * w->piece.step + row * w->p->pitch) * step;
-      for (int64_t col = 0; col < width; col++, b += step, a += mr) {
+    for (int64_t row = r[0]; row < r[1]; row++) {
+      const T *b = x + (image * w->piece.step + row * w->p->pitch + c[0]) * step;
+      const T *a = tile + ((image * w->piece.rows + row) * width + c[0]) * mr;
+      for (int64_t col = c[0]; col < c[1]; col++, b += step, a += mr) {
         V bv[2];
         for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
         for (int i = 0; i < mr; i++) {
@@ -148,11 +151,11 @@ SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, co
     }
 }
 
-#define OARGS const snk_conv_grad *w, const T *a, const T *x, T *out
+#define OARGS const snk_conv_grad *w, const T *tile, const T *x, const int64_t r[2], const int64_t c[2], T *out
 typedef void FN(outerer)(OARGS);
-#define OUTER(mr)                                                                       \
-  static void FN(SNK_CAT(outer##mr, 1))(OARGS) { FN(outer)(mr, 1, w, a, x, out); }      \
-  static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, a, x, out); }
+#define OUTER(mr)                                                                              \
+  static void FN(SNK_CAT(outer##mr, 1))(OARGS) { FN(outer)(mr, 1, w, tile, x, r, c, out); }    \
+  static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, tile, x, r, c, out); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -174,9 +177,18 @@ static void FN(grad_last)(const snk_conv_grad *w) {
   for (int64_t t = 0; t < tiles; t++) {
     int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
     const T *a = (const T *)w->g + m * w->gld;
-    for (int64_t tap = 0; tap < taps; tap++)
+    for (int64_t tap = 0; tap < taps; tap++) {
+      int64_t ys[2], xs[2];
+      snk_conv_meets(&p->y, tap / p->x.taps, &ys[0], &ys[1]);
+      snk_conv_meets(&p->x, tap % p->x.taps, &xs[0], &xs[1]);
+      for (int i = 0; i < 2; i++) { /* within the band */
+        ys[i] -= w->piece.oy0;
+        if (ys[i] < 0) ys[i] = 0;
+        if (ys[i] > w->piece.rows) ys[i] = w->piece.rows;
+      }
       for (int64_t c = 0; c < w->channels; c += 2 * L)
-        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + p->koff[tap] * w->channels + c,
+        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + p->koff[tap] * w->channels + c, ys, xs,
                                              (T *)w->out + (tap * p->m + w->m0 + m) * w->channels + c);
+    }
   }
 }

@@ -37,25 +37,33 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
   }
 }
 
+/* Rows m0 .. of the weight as groups of mr numbers in the order of k. */
 static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
+  enum { PLACES = 8 * L };
   const T *w = (const T *)wp + m0 * p->wm;
   T *dst = dstp;
-  int64_t k = 0, off, slot, r, s;
-  if (mr <= L && p->wc == p->y.taps * p->x.taps && p->k > L) { /* a row of k lies in one piece: turn it, the end one by one */
-    FN(turn_some)(w, mr, p->wm, p->k - L, mr, dst);
-    for (k = p->k - L; k < p->k; k++)
-      for (int64_t i = 0; i < mr; i++) dst[k * mr + i] = w[i * p->wm + k];
-    return;
-  }
-  for (int64_t c = 0; c < p->c; c++)
+  int64_t off, slot, r, all = p->kh * p->kw, some = p->wc == all ? PLACES / all : 1;
+  T turned[PLACES * L] __attribute__((aligned(64)));
+  bool turn = mr <= L && all <= PLACES;
+  for (int64_t c0 = 0; c0 < p->c; c0 += some) { /* the kernels of some channels are turned, then put where they belong */
+    int64_t c1 = !turn ? p->c : c0 + some < p->c ? c0 + some : p->c;
+    if (turn) FN(turn_some)(w + c0 * p->wc, mr, p->wm, (c1 - c0) * all, L, turned);
     for (int64_t ty = 0; ty < p->y.taps; ty++) {
       snk_conv_tap(&p->y, ty, &r, &slot, &off);
-      for (int64_t tx = 0; tx < p->x.taps; tx++, k++) {
-        s = p->x.first + tx * p->x.every;
-        const T *from = w + c * p->wc + r * p->kw + s;
-        for (int64_t i = 0; i < mr; i++) dst[k * mr + i] = from[i * p->wm];
-      }
+      for (int64_t c = c0; c < c1; c++)
+        for (int64_t tx = 0; tx < p->x.taps; tx++) {
+          int64_t at = r * p->kw + p->x.first + tx * p->x.every;
+          T *to = dst + ((ty * p->c + c) * p->x.taps + tx) * mr;
+          if (!turn)
+            for (int64_t i = 0; i < mr; i++) to[i] = w[c * p->wc + i * p->wm + at];
+          else if (2 * mr >= L && (c + 1 < p->c || tx + 1 < p->x.taps)) /* what is too much is written over by the next */
+            v_store(to, v_load(turned + ((c - c0) * all + at) * L));
+          else
+            for (int64_t i = 0; i < mr; i++) to[i] = turned[((c - c0) * all + at) * L + i];
+        }
     }
+    if (!turn) break;
+  }
 }
 
 SNK_INLINE void FN(copy)(T *dst, const T *src, int64_t n) {
@@ -87,21 +95,55 @@ static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step
   for (int64_t j = hi; j < n; j++) dst[j] = 0;
 }
 
+/* Which lanes of L numbers from position `at` on lie in 0 .. size-1. */
+SNK_INLINE uint32_t FN(inside)(int64_t at, int64_t size) {
+  int64_t lo = at < 0 ? -at : 0, hi = size - at;
+  if (hi > L) hi = L;
+  return hi > lo ? (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo) : 0;
+}
+SNK_INLINE V FN(take)(const T *p, uint32_t mask) {
+  if (mask == (uint32_t)(((uint64_t)1 << L) - 1)) return v_load(p);
+  return mask ? v_take(p, mask) : v_zero();
+}
+
+/* Rows of a slot as whole vectors; what is too much is written over by the next row. */
+static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t first, int64_t places, int64_t start, T *dst) {
+  enum { CHUNKS = 8 };
+  const snk_conv_side *y = &p->y, *x = &p->x;
+  uint32_t one[CHUNKS], two[CHUNKS];
+  int chunks = (int)((p->pitch + L - 1) / L);
+  for (int j = 0; j < chunks; j++) {
+    one[j] = FN(inside)(start + j * L * x->step, x->src);
+    two[j] = x->step == 2 ? FN(inside)(start + j * L * 2 + L, x->src) : 0;
+  }
+  for (int64_t i = 0; i < places; i++, dst += p->pitch, first += y->step) {
+    const T *from = src + first * x->src + start;
+    if (first < 0 || first >= y->src)
+      for (int j = 0; j < chunks; j++) v_store(dst + j * L, v_zero());
+    else if (x->step == 1)
+      for (int j = 0; j < chunks; j++) v_store(dst + j * L, FN(take)(from + j * L, one[j]));
+    else
+      for (int j = 0; j < chunks; j++) v_store(dst + j * L, V_EVEN(FN(take)(from + 2 * j * L, one[j]), FN(take)(from + 2 * j * L + L, two[j])));
+  }
+}
+
 /* The source of output rows oy0 .. oy0+n-1 of one image and group, with borders and phases apart. */
 static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
   const snk_conv_side *y = &p->y, *x = &p->x;
   int64_t places = n + y->span - y->n, splane = y->src * x->src;
+  bool vectors = p->pitch <= 8 * L && x->step <= 2;
   for (int64_t c = 0; c < p->c; c++)
     for (int64_t jy = 0; jy < y->slots; jy++)
       for (int64_t jx = 0; jx < x->slots; jx++) {
         T *dst = (T *)dstp + c * p->plane + (jy * x->slots + jx) * p->rows * p->pitch;
         const T *src = (const T *)srcp + c * splane;
-        int64_t start = x->origin + snk_conv_phase(x, jx);
-        for (int64_t i = 0; i < places; i++, dst += p->pitch) {
-          int64_t at = y->origin + snk_conv_phase(y, jy) + (oy0 + i) * y->step;
-          if (at < 0 || at >= y->src) memset(dst, 0, (size_t)p->pitch * sizeof(T));
-          else FN(row)(dst, src + at * x->src, p->pitch, start, x->step, x->src);
-        }
+        int64_t start = x->origin + snk_conv_phase(x, jx), at = y->origin + snk_conv_phase(y, jy) + oy0 * y->step;
+        if (vectors) FN(rows)(p, src, at, places, start, dst);
+        else
+          for (int64_t i = 0; i < places; i++, dst += p->pitch, at += y->step) {
+            if (at < 0 || at >= y->src) memset(dst, 0, (size_t)p->pitch * sizeof(T));
+            else FN(row)(dst, src + at * x->src, p->pitch, start, x->step, x->src);
+          }
       }
 }
 
@@ -117,14 +159,14 @@ static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_
 /* A run of places that lie side by side in the source, from lane `lane` of an exact tile on. */
 typedef struct FN(stretch) { int64_t lane, n, image, row, col; } FN(stretch);
 static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
-  int64_t width = p->x.n, per = piece->rows * width, image = at / per, row = at % per / width, col = at % width, end = piece->places - at;
+  int64_t width = p->x.n, across = piece->images * width, row = at / across, image = at % across / width, col = at % width, end = piece->places - at;
   if (end > FN(NR)) end = FN(NR);
   int n = 0;
   for (int64_t lane = 0; lane < end; n++) {
     int64_t len = width - col < end - lane ? width - col : end - lane;
     s[n] = (FN(stretch)){lane, len, image, row, col};
     lane += len, col = 0;
-    if (++row == piece->rows) row = 0, image++;
+    if (++image == piece->images) image = 0, row++;
   }
   return n;
 }
@@ -149,25 +191,39 @@ static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const
 /* ---- the tile */
 
 /* Where the places of a tile go. */
+enum { FN(PARTS) = 6 };
 typedef struct FN(cols) {
-  bool unit[8];            /* the chosen lanes of a vector lie side by side in the result */
-  uint32_t mask[8];
-  int64_t at[8];           /* unit: of the vector's first chosen lane */
-  int64_t off[FN(WIDE)];   /* otherwise: of every lane, -1 for none */
+  int parts[8];                       /* of a vector: groups of lanes that lie side by side in the result; -1: see off */
+  uint32_t mask[8][FN(PARTS)];
+  int64_t at[8][FN(PARTS)];           /* of a group's first lane */
+  int64_t off[FN(WIDE)];              /* of every lane, -1 for none */
+  int64_t k0, k1;                     /* the part of k that meets more than border */
 } FN(cols);
 
-SNK_INLINE void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
-  if (w->unit[q]) {
-    if (w->mask[q]) v_put(out + w->at[q], v, w->mask[q]);
-    return;
-  }
+static void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
+  for (int i = 0; i < w->parts[q]; i++) v_put(out + w->at[q][i], v, w->mask[q][i]);
+  if (w->parts[q] >= 0) return;
   T t[L];
   v_store(t, v);
   for (int l = 0; l < L; l++)
     if (w->off[q * L + l] >= 0) out[w->off[q * L + l]] = t[l];
 }
 
-/* k0 .. k1-1 of a tile; its sums so far are in part (nothing for k0 = 0), and the finished ones go out after the last k. */
+/* The part of k that output rows oy0 .. oy1 meet. */
+static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols) *w) {
+  int64_t first = -1, last = 0;
+  w->k0 = 0, w->k1 = p->k;
+  if (p->direct) return;
+  for (int64_t t = 0; t < p->y.taps; t++) {
+    if (p->meets[2 * t] > oy1 || p->meets[2 * t + 1] <= oy0) continue;
+    if (first < 0) first = t;
+    last = t + 1;
+  }
+  w->k0 = first < 0 ? 0 : first * p->c * p->x.taps;
+  w->k1 = last * p->c * p->x.taps;
+}
+
+/* k0 .. k1-1 of a tile; its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
                          const FN(cols) *w, T *part, T *out, const T *bias) {
   V acc[32];
@@ -183,18 +239,25 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
     }
     a += mr;
   }
-  if (k0 > 0)
+  if (k0 > w->k0)
     for (int i = 0; i < mr * nv; i++) acc[i] = v_load(part + i * L) + acc[i];
-  if (k1 < p->k) {
+  if (k1 < w->k1) {
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
     return;
   }
-  for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nv; j++) {
-      V v = acc[i * nv + j];
-      if (bias) v = v + v_set1(bias[i]);
-      FN(put)(w, out + i * mstep, v, j);
-    }
+  if (bias)
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = acc[i * nv + j] + v_set1(bias[i]);
+  for (int j = 0; j < nv; j++)
+    if (w->parts[j] == 1) {
+      const uint32_t mask = w->mask[j][0];
+      T *to = out + w->at[j][0];
+      if (mask == (uint32_t)(((uint64_t)1 << L) - 1))
+        for (int i = 0; i < mr; i++) v_store(to + i * mstep, acc[i * nv + j]);
+      else
+        for (int i = 0; i < mr; i++) v_put(to + i * mstep, acc[i * nv + j], mask);
+    } else
+      for (int i = 0; i < mr; i++) FN(put)(w, out + i * mstep, acc[i * nv + j], j);
 }
 
 #define ARGS                                                                                                                                    \
@@ -234,8 +297,7 @@ static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from
   int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
   for (int q = 0; q < nv; q++) {
     uint32_t mask = 0;
-    w->unit[q] = p->unit;
-    w->at[q] = 0;
+    w->at[q][0] = 0;
     int64_t pos = at + q * L;
     for (int l = 0; l < L;) {
       int64_t run = p->pitch - col < L - l ? p->pitch - col : L - l, good = width - col;
@@ -249,7 +311,7 @@ static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from
         if (pos + lo < from) lo = from - pos < hi ? from - pos : hi;
         if (pos + hi > p1) hi = p1 - pos > lo ? p1 - pos : lo;
         if (hi > lo) {
-          if (mask == 0) w->at[q] = row * p->dstx + col + lo - l;
+          if (mask == 0) w->at[q][0] = row * p->dstx + col + lo - l;
           mask |= (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo);
         }
       }
@@ -257,12 +319,13 @@ static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from
       col += run;
       if (col >= p->pitch) col = 0, row++;
     }
-    w->mask[q] = mask;
+    w->mask[q][0] = mask;
+    w->parts[q] = !p->unit ? -1 : mask != 0;
   }
 }
 
-static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64_t p1, const void *ap, void *dst, const void *bias, int64_t t0,
-                     int64_t t1) {
+static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t p0, int64_t p1, const void *ap, void *dst, const void *bias,
+                     int64_t t0, int64_t t1) {
   FN(cols) w;
   T part[32 * L] __attribute__((aligned(64)));
   const T *src = srcp, *a = ap;
@@ -275,21 +338,23 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t p0, int64
     if (p->limit >= 0 && start + nv * L > p->limit) start = p->limit - nv * L;
     int64_t end = start + nv * L < p1 ? start + nv * L : p1;
     FN(columns)(p, start, nv, at, end, &w);
+    FN(meets)(p, oy0 + at / p->pitch, oy0 + (end - 1) / p->pitch, &w);
     for (int64_t t = t0; t < t1; t++) {
-      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
-      for (int64_t k0 = 0, k1; k0 == 0 || k0 < p->k; k0 = k1) {
-        k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
+      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w.k0, k1;
+      do {
+        k1 = (k0 / p->kblock + 1) * p->kblock;
+        if (k1 > w.k1) k1 = w.k1;
         FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep,
                            bias ? (const T *)bias + m0 : NULL);
-        if (p->k == 0) break;
-      }
+        k0 = k1;
+      } while (k0 < w.k1);
     }
     at = end;
   }
 }
 
 /* Where two vectors of a piece's places go; how many vectors they are. */
-static int FN(exact_columns)(const snk_conv_pass *p, const FN(stretch) *s, int n, FN(cols) *w) {
+static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, FN(cols) *w) {
   enum { NR = FN(NR) };
   int64_t mstep = p->dsty * p->dstx;
   for (int l = 0; l < NR; l++) w->off[l] = -1;
@@ -298,13 +363,18 @@ static int FN(exact_columns)(const snk_conv_pass *p, const FN(stretch) *s, int n
     for (int64_t l = 0; l < s[i].n; l++) w->off[s[i].lane + l] = to + l * p->x.ostep;
   }
   int nv = s[n - 1].lane + s[n - 1].n > L ? 2 : 1;
-  for (int q = 0; q < nv; q++) { /* lanes from the first on that lie side by side */
+  for (int q = 0; q < nv; q++) {
     const int64_t *off = w->off + q * L;
-    int good = 1;
-    while (good < L && off[good] == off[0] + good) good++;
-    w->unit[q] = good == L || off[good] < 0;
-    w->mask[q] = (uint32_t)(((uint64_t)1 << good) - 1), w->at[q] = off[0];
+    int parts = 0, l = 0;
+    while (l < L && off[l] >= 0 && parts < FN(PARTS)) {
+      int from = l++;
+      while (l < L && off[l] == off[from] + l - from) l++;
+      w->mask[q][parts] = (uint32_t)((((uint64_t)1 << (l - from)) - 1) << from);
+      w->at[q][parts++] = off[from];
+    }
+    w->parts[q] = l < L && off[l] >= 0 ? -1 : parts;
   }
+  FN(meets)(p, piece->oy0 + s[0].row, piece->oy0 + s[n - 1].row, w);
   return nv;
 }
 
@@ -319,16 +389,23 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
   int64_t mtiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
   for (int64_t q = 0; q < tiles; q++) {
     n[q] = FN(stretches)(p, piece, at + q * NR, s[q]);
-    nv[q] = FN(exact_columns)(p, s[q], n[q], &w[q]);
+    nv[q] = FN(exact_columns)(p, piece, s[q], n[q], &w[q]);
+    if (w[q].k1 == w[q].k0) w[q].k0 = w[q].k1 = 0; /* nothing but border: one call all the same */
   }
-  for (int64_t k0 = 0, k1; k0 < p->k; k0 = k1) {
-    k1 = k0 + p->kblock < p->k ? k0 + p->kblock : p->k;
-    for (int64_t q = 0; q < tiles; q++) FN(panel)(p, piece, s[q], n[q], src, k0, k1, panel + q * p->kblock * NR);
+  for (int64_t block = 0; block < p->k; block += p->kblock) {
+    int64_t k0[MOST], k1[MOST], end = block + p->kblock < p->k ? block + p->kblock : p->k;
+    for (int64_t q = 0; q < tiles; q++) {
+      k0[q] = w[q].k0 > block ? w[q].k0 : block, k1[q] = w[q].k1 < end ? w[q].k1 : end;
+      if (w[q].k1 == 0 && block == 0) k0[q] = k1[q] = 0;
+      else if (k1[q] <= k0[q]) k1[q] = -1; /* not this block */
+      if (k1[q] > 0) FN(panel)(p, piece, s[q], n[q], src, k0[q], k1[q], panel + q * p->kblock * NR);
+    }
     for (int64_t t = t0; t < t1; t++) {
       int64_t m0 = snk_conv_tile_at(p->m, mtiles, t), mr = snk_conv_tile_at(p->m, mtiles, t + 1) - m0;
       for (int64_t q = 0; q < tiles; q++)
-        FN(kernels)[nv[q] - 1][mr](p, k0, k1, a + m0 * p->k + k0 * mr, p->kpanel, panel + q * p->kblock * NR, &w[q], part + (q * p->m + m0) * NR,
-                                   (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+        if (k1[q] >= 0)
+          FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], a + m0 * p->k + k0[q] * mr, p->kpanel, panel + q * p->kblock * NR, &w[q],
+                                     part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
     }
   }
 }
