@@ -3,6 +3,8 @@ BUILD ?= build
 PREFIX ?= /usr/local
 CC ?= cc
 CFLAGS ?= -g
+# As many jobs as there are processors, unless make is told a number.
+MAKEFLAGS := $(MAKEFLAGS) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
 SN_OPT = -O2
 SN_KERNEL_OPT = -O3
@@ -12,7 +14,7 @@ LUA_INCDIR ?= /usr/include/lua5.4
 LUA_CFLAGS = -isystem $(LUA_INCDIR)
 LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a /usr/local/lib/liblua5.4.a))
 LUA_LIB = $(if $(LUA_STATIC),$(LUA_STATIC),-llua5.4)
-LIBS = -lopenblas -lz -lm -pthread
+LIBS = -lz -lm -pthread
 
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
@@ -97,7 +99,7 @@ hard: ## build with NaN-filled memory into build-hard/ and run the suite
 clang: ## build with clang into build-clang/, warnings are errors
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang CFLAGS="-g -Werror" all
 
-DEBS = lua5.4 liblua5.4-dev libopenblas-dev zlib1g-dev libedit-dev lua-busted lua-check luarocks gcc make dataset-fashion-mnist
+DEBS = lua5.4 liblua5.4-dev zlib1g-dev libedit-dev lua-busted lua-check luarocks gcc make dataset-fashion-mnist
 deps: ## install missing Debian packages when root, else say which
 	@missing=""; for p in $(DEBS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \

@@ -10,7 +10,6 @@ description = {
 }
 supported_platforms = { "linux" }
 dependencies = { "lua >= 5.4, < 5.5" }
--- OpenBLAS is linked, not included: no header is asked for.
 external_dependencies = { ZLIB = { header = "zlib.h" } }
 build = {
   type = "make",

@@ -4,7 +4,7 @@
 #include "calc/vec.h"
 
 #define SNK_TAIL_WORDS(V, M, T, L, X)                                                                            \
-  INL M X##_first(int64_t n) { M m; for (int l = 0; l < L; l++) m[l] = l < n ? -1 : 0; return m; }               \
+  INL M X##_first(int64_t n) { M m = {0}; for (int l = 0; l < L; l++) m[l] = l < n ? -1 : 0; return m; }               \
   INL V X##_load_fill(const T *p, int64_t n, T fill) { V v = X##_splat(fill); memcpy(&v, p, (size_t)n * sizeof(T)); return v; } \
   INL V X##_get(const T *p, int64_t n) { return n >= L ? X##_load(p) : X##_load_part(p, n); }                    \
   INL void X##_set(T *p, V v, int64_t n) { if (n >= L) X##_store(p, v); else X##_store_part(p, v, n); }          \

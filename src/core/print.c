@@ -101,7 +101,7 @@ char *snt_to_string(const snt_tensor *x) {
     return t.failed ? NULL : t.s;
   }
   style st = {.cut = snt_numel(x) > FULL, .integer = true};
-  double lo = INFINITY, hi = 0;
+  double lo = (double)INFINITY, hi = 0;
   measure(&st, x, 0, x->offset, 0, &lo, &hi);
   if (hi > 0 && (hi >= 1e8 || (!st.integer && (lo < 1e-4 || hi / lo > 1e6)))) st.exponent = true;
   if (hi >= 1e15) st.integer = false;

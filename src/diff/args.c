@@ -21,7 +21,7 @@ static const struct { const char *word; sno_kind kind; } kinds[] = {
 /* Argument strings are ours and constant: a mistake in one is a bug, found by the first test that touches it. */
 static _Noreturn void bad(const char *args, const char *word) {
   sn_fail("argument string \"%s\": cannot read \"%s\"", args, word);
-  assert(!"an argument string that cannot be read");
+  assert(false && "an argument string that cannot be read");
   __builtin_trap();
 }
 

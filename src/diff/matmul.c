@@ -85,7 +85,7 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
       left /= g->batch[d];
       ao += i * g->abatch[d], bo += i * g->bbatch[d], co += i * g->cbatch[d];
     }
-    snk_gemm_int(t, g->m, g->n, g->k, (const char *)g->a + ao * size, g->ars, g->acs, (const char *)g->b + bo * size, g->brs, g->bcs,
+    snk_gemm_int((int)t, g->m, g->n, g->k, (const char *)g->a + ao * size, g->ars, g->acs, (const char *)g->b + bo * size, g->brs, g->bcs,
                  (char *)g->c + co * size, g->crs, g->ccs);
   }
 }
