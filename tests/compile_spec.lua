@@ -208,6 +208,19 @@ describe("a compiled function", function()
     assert.same({ 11, 21 }, c(core.tensor { 1, 1 }):totable())
   end)
 
+  it("takes another part of the same data as the same call", function()
+    local X = core.arange(0, 24):to("float32"):reshape(8, 3)
+    local c = core.compile(function(x) return x:mul(2), x, x:narrow(2, 2, 1) end)
+    for i = 1, 6 do
+      local a, b, d = c(X:narrow(1, i, 2))
+      local v = (i - 1) * 3
+      assert.same({ { 2 * v, 2 * v + 2, 2 * v + 4 }, { 2 * v + 6, 2 * v + 8, 2 * v + 10 } }, a:totable())
+      assert.same({ { v, v + 1, v + 2 }, { v + 3, v + 4, v + 5 } }, b:totable())
+      assert.same({ { v + 1 }, { v + 4 } }, d:totable())
+    end
+    assert.equal(4, c:count().replayed)
+  end)
+
   it("tells what it does", function()
     local c = core.compile(function(x) return x:relu():sum() end)
     assert.is_false((pcall(c.explain, c)))

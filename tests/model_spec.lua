@@ -136,7 +136,7 @@ describe("fit", function()
   it("keeps validation data apart", function()
     local count = 0
     local Count = sn.layer("ModelCount", { forward = function(self, x) if self.training then count = count + x:size(1) end return x end })
-    local m = quiet { n_epoch = 2, validation_split = 0.2, batch_size = 4, layers = { sn.Dense { 3, inshape = 3, activation = "softmax" }, Count() }, loss = "mse" }
+    local m = quiet { eager = true, n_epoch = 2, validation_split = 0.2, batch_size = 4, layers = { sn.Dense { 3, inshape = 3, activation = "softmax" }, Count() }, loss = "mse" }
     m:compile()
     count = 0
     m:fit(X, X)

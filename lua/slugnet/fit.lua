@@ -135,37 +135,49 @@ function Run:order(epoch)
   return self.train_at and self.train_at:index_select(1, p) or p
 end
 
+-- One training step as a function of the data and the positions of the batch in it (nil: the data is the batch). It becomes a program: recorded
+-- while it runs, then replayed without Lua. Gives the loss, the hits and the output where a metric wants them, and the batch's targets.
+function Run:stepper()
+  local model, opt, dtype = self.model, self.model.optimizer, self.dtype
+  local want_hits, want_out = model:_wants()
+  local function step(X, y, at)
+    if at then X, y = X:index_select(1, at), y:index_select(1, at) end
+    if dtype then X = X:to(dtype) end
+    opt:zero_grad()
+    local loss, out = model:_loss(X, y)
+    loss:backward()
+    opt:step()
+    return loss:detach(), want_hits and model:_hits(out:detach(), y) or nil, want_out and out:detach() or nil, y
+  end
+  return model.eager and step or core.compile(step)
+end
+
 -- One epoch from the batch after `batch_done` on; true if it was interrupted.
 function Run:pass(epoch)
-  local model, net, opt, X, y = self.model, self.model.network, self.model.optimizer, self.X, self.y
-  local n, size, n_batch, dtype, sums = self.n, self.batch_size, self.n_batch, self.dtype, self.sums
+  local model, net, X, y = self.model, self.model.network, self.X, self.y
+  local n, size, n_batch, sums = self.n, self.batch_size, self.n_batch, self.sums
   local order = self:order(epoch)
   local begins, ends = self.on_batch_begin, self.on_batch_end
   local every = self.file and self.checkpoint_every
+  local step = self.step
   net:train()
   for b = self.batch_done + 1, n_batch do
     local from = (b - 1) * size + 1
     local k = from + size - 1 <= n and size or n - from + 1
-    local xb, yb
-    if order then
-      local at = order:narrow(1, from, k)
-      xb, yb = X:index_select(1, at), y:index_select(1, at)
-    else
-      xb, yb = X:narrow(1, from, k), y:narrow(1, from, k)
-    end
-    if dtype then xb = xb:to(dtype) end
     self.batch = b
     if begins then self:call("on_batch_begin") end
-    opt:zero_grad()
-    local loss, out = model:_loss(xb, yb)
-    loss:backward()
-    opt:step()
+    local loss, hits, out, yb
+    if order then
+      loss, hits, out, yb = step(X, y, order:narrow(1, from, k))
+    else
+      loss, hits, out, yb = step(X:narrow(1, from, k), y:narrow(1, from, k), nil)
+    end
     local value = loss:item()
     if value ~= value and not self.warned then
       self.warned = true
       check.notice("fit: the loss is nan at epoch %d, batch %d; a smaller lr, clip_norm = 1 or a look at X for nan may help", epoch, b)
     end
-    model:_measure(sums, value, out, yb)
+    model:_measure(sums, value, hits, out, yb)
     self.batch_done = b
     if ends then
       self.train = model:_means(sums)
@@ -235,6 +247,7 @@ local function fit(model, X, y, options)
   if mode == nil then mode = model.progress end
   run.shown = progress.new(mode, run.n_epoch, run.names)
   run.bar = run.shown.mode == "bar"
+  run.step = run:stepper()
   model.network:train()
   local rng <close> = model:_rng() -- luacheck: ignore rng
   local grad <close> = core.enable_grad() -- luacheck: ignore grad

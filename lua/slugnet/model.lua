@@ -14,7 +14,7 @@ local OPTIONS = {
   lr = kind.positive, n_epoch = kind.count, batch_size = kind.count, layers = kind.list, optimizer = kind.any, loss = kind.any,
   validation_split = function(v) if v ~= false then return kind.fraction(v) end end, metrics = kind.list,
   progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
-  log_interval = kind.count, seed = kind.integer,
+  log_interval = kind.count, seed = kind.integer, eager = kind.flag,
 }
 
 -- ---- objects: given as such, or by the name of their class
@@ -63,7 +63,7 @@ local function new(_, options)
   local o = check.options("Model", options, OPTIONS)
   local self = setmetatable({
     layers = {}, lr = o.lr, n_epoch = o.n_epoch or 10, batch_size = o.batch_size or 32, validation_split = o.validation_split or nil,
-    progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0,
+    progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0, eager = o.eager or false, programs = {},
   }, Model)
   if o.progress == nil then self.progress = true end
   for i, layer in ipairs(o.layers or {}) do
@@ -210,6 +210,7 @@ function Model:compile(inshape)
     end
   end
   self:_bind()
+  self.programs = {}
   self.compiled = true
   return self
 end
@@ -319,16 +320,17 @@ function Model:_loss(x, y)
   return self.loss(out, y), out
 end
 
--- Right ones among n samples, as a share.
-local function accuracy(self, out, y)
+-- How many of a batch's answers are right, as a tensor, for the metric "accuracy"; and out of how many.
+function Model:_hits(out, y)
   if self.task == "class" then
     local truth = y:dim() == 2 and y:argmax(2) or y
-    return out:argmax(2):eq(truth):sum():item() / y:size(1)
+    return out:argmax(2):eq(truth):sum()
   elseif self.task == "classes" then
-    return out:argmax(2):eq(y):sum():item() / y:numel()
+    return out:argmax(2):eq(y):sum()
   end
-  return out:gt(self.logit_output and 0 or 0.5):eq(y:gt(0.5)):sum():item() / y:numel()
+  return out:gt(self.logit_output and 0 or 0.5):eq(y:gt(0.5)):sum()
 end
+function Model:_answers(y) return self.task == "class" and y:size(1) or y:numel() end
 
 -- What the last activation makes of the output that _loss gave.
 function Model:_activated(out)
@@ -336,14 +338,23 @@ function Model:_activated(out)
   return self.head == "Softmax" and out:softmax(-1) or out:sigmoid()
 end
 
--- Values of all metrics for one batch, added into sums with the batch's weight.
-function Model:_measure(sums, loss, out, y)
+-- What is wanted of a batch beside the loss: is it the number of hits, is it the output itself?
+function Model:_wants()
+  local hits, out = false, false
+  for _, m in ipairs(self.metrics) do
+    if m == "accuracy" then hits = true elseif m ~= "loss" then out = true end
+  end
+  return hits, out
+end
+
+-- Values of all metrics for one batch, added into sums with the batch's weight. hits: what _hits gave.
+function Model:_measure(sums, loss, hits, out, y)
   local n = y:size(1)
   local shown
   for _, m in ipairs(self.metrics) do
     local name, v = m, nil
     if m == "loss" then v = loss
-    elseif m == "accuracy" then v = accuracy(self, out, y)
+    elseif m == "accuracy" then v = hits:item() / self:_answers(y)
     else
       local _ <close> = core.no_grad()
       shown = shown or self:_activated(out:detach())
@@ -374,6 +385,17 @@ function Model:_means(sums)
   return t
 end
 
+-- fn as a compiled function, kept under its name as long as the network is the same; fn itself where it would not pay or is not wanted.
+function Model:_program(name, fn, pays, dtype)
+  if self.eager or not pays and not self.programs[name] then return fn end
+  local kept = self.programs[name]
+  if not kept or kept.dtype ~= dtype then
+    kept = { run = core.compile(fn), dtype = dtype }
+    self.programs[name] = kept
+  end
+  return kept.run
+end
+
 -- Metrics over checked data, without gradients and without dropout.
 function Model:_evaluate(X, y)
   local _ <close> = core.no_grad()
@@ -381,12 +403,17 @@ function Model:_evaluate(X, y)
   local was = net.training
   net:eval()
   local n, size, dtype = X:size(1), math.max(self.batch_size, 256), self:_convert(X)
+  local want_hits, want_out = self:_wants()
+  local judge = self:_program("judge", function(xb, yb)
+    if dtype then xb = xb:to(dtype) end
+    local loss, out = self:_loss(xb, yb)
+    return loss, want_hits and self:_hits(out, yb) or nil, want_out and out or nil
+  end, n > 3 * size, dtype)
   for from = 1, n, size do
     local k = math.min(size, n - from + 1)
     local xb, yb = X:narrow(1, from, k), y:narrow(1, from, k)
-    if dtype then xb = xb:to(dtype) end
-    local loss, out = self:_loss(xb, yb)
-    self:_measure(sums, loss:item(), out, yb)
+    local loss, hits, out = judge(xb, yb)
+    self:_measure(sums, loss:item(), hits, out, yb)
   end
   if was then net:train() end
   return self:_means(sums)
@@ -406,10 +433,10 @@ function Model:transform(X)
   local was = net.training
   net:eval()
   local n, size, dtype, parts = x:size(1), math.max(self.batch_size, 256), self:_convert(x), {}
+  self.transforms = (self.transforms or 0) + 1
+  local run = self:_program("transform", function(xb) return (net(dtype and xb:to(dtype) or xb)) end, n > 3 * size or self.transforms > 3, dtype)
   for from = 1, n, size do
-    local xb = x:narrow(1, from, math.min(size, n - from + 1))
-    if dtype then xb = xb:to(dtype) end
-    parts[#parts + 1] = net(xb)
+    parts[#parts + 1] = run(x:narrow(1, from, math.min(size, n - from + 1)))
   end
   if was then net:train() end
   local out = #parts == 1 and parts[1] or core.cat(parts, 1)

@@ -185,7 +185,7 @@ static int bind(snp_prog *p, snt_tensor *const *args) {
     const snp_slot *s = &t->slot[i];
     if (s->kind == SNP_ARG) {
       const snt_tensor *a = args[s->arg];
-      p->shell[i].data = a->storage->data + (a->offset - t->arg_offset[s->arg]) * (int64_t)sn_size_of((sn_dtype)a->dtype);
+      p->shell[i].data = a->storage->data + a->offset * (int64_t)sn_size_of((sn_dtype)a->dtype);
     } else if (s->kind == SNP_OUTPUT) {
       if (ready_output(p, i) < 0) return -1;
     } else if (s->kind == SNP_CONST && s->written) {
@@ -263,8 +263,9 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
     else if (l->has && l->grad.slot >= 0) {
       const snp_slot *s = &t->slot[l->grad.slot];
       if (s->kind != SNP_OUTPUT) { /* it was set by hand to a tensor from outside */
-        snt_storage *st = s->kind == SNP_ARG ? args[s->arg]->storage : s->storage;
-        if (give_view(&p->grad[i], st, &l->grad) < 0) return -1;
+        snp_ref r = l->grad;
+        if (s->kind == SNP_ARG) r.offset += args[s->arg]->offset;
+        if (give_view(&p->grad[i], s->kind == SNP_ARG ? args[s->arg]->storage : s->storage, &r) < 0) return -1;
       }
       if (g != p->grad[i] && sno_set_grad(l->t, p->grad[i]) < 0) return -1;
     }
@@ -275,7 +276,7 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
     else {
       const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
       snp_ref r = t->res[i];
-      if (a) r.offset += a->offset - t->arg_offset[s->arg];
+      if (a) r.offset += a->offset;
       res[i] = snt_from_storage(a ? a->storage : s->storage, (sn_dtype)r.dtype, r.ndim, r.shape, r.stride, r.offset);
     }
     if (res[i] == NULL) {

@@ -75,13 +75,14 @@ static int slot_for(snp_tape *t, snt_storage *s) {
   return k;
 }
 
-static void fill_ref(snp_ref *r, int slot, const snt_tensor *x) {
+/* The offset of a view on an argument counts from the argument's own: another batch of the same data is the same call. */
+static void fill_ref(const snp_tape *t, snp_ref *r, int slot, const snt_tensor *x) {
   memset(r, 0, sizeof *r);
   r->slot = slot;
   if (x == NULL) return;
   r->dtype = x->dtype;
   r->ndim = x->ndim;
-  r->offset = x->offset;
+  r->offset = x->offset - (slot >= 0 && t->slot[slot].kind == SNP_ARG ? t->arg_offset[t->slot[slot].arg] : 0);
   for (int d = 0; d < x->ndim; d++) r->shape[d] = x->shape[d], r->stride[d] = x->stride[d];
 }
 
@@ -100,7 +101,7 @@ static int add_leaf(snp_tape *t, snt_tensor *x, int entry) {
   l->entry = entry;
   l->slot = -1;
   if (entry == SNP_GRAD_HAS && (l->slot = slot_for(t, x->meta->grad->storage)) < 0) return -1;
-  fill_ref(&l->grad, -1, NULL);
+  fill_ref(t, &l->grad, -1, NULL);
   l->t = snt_retain(x);
   t->nleaf++;
   return 0;
@@ -144,12 +145,12 @@ static int write_down(snp_tape *t, const sno_call *c) {
   for (int i = 0; i < c->nin; i++) {
     int slot = -1;
     if (c->in[i] && (slot = slot_for(t, c->in[i]->storage)) < 0) return -1;
-    fill_ref(&t->ref[s->in + i], slot, c->in[i]);
+    fill_ref(t, &t->ref[s->in + i], slot, c->in[i]);
   }
   for (int k = 0; k < c->nout; k++) {
     int slot = snp_slot_of(t, c->out[k]->storage->id);
     if (slot < 0 && (slot = new_slot(t, c->out[k]->storage, SNP_INTERNAL)) < 0) return -1;
-    fill_ref(&t->ref[s->out + k], slot, c->out[k]);
+    fill_ref(t, &t->ref[s->out + k], slot, c->out[k]);
   }
   if (c->op->flags & SNO_WRITES)
     for (int i = 0; i < c->nin; i++)
@@ -249,7 +250,7 @@ static int see_result(snp_listener *l, const snt_tensor *x, snp_ref *ref, const 
     snprintf(l->why, sizeof l->why, "a %s is still tracked: call backward inside, or compute under sn.no_grad()", what);
     return 0;
   }
-  fill_ref(ref, k, x);
+  fill_ref(t, ref, k, x);
   return 0;
 }
 

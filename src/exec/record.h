@@ -7,7 +7,7 @@
 typedef struct snp_ref {
   int slot;                /* -1: absent */
   uint8_t dtype, ndim;
-  int64_t shape[SNT_MAXDIM], stride[SNT_MAXDIM], offset;
+  int64_t shape[SNT_MAXDIM], stride[SNT_MAXDIM], offset; /* offset: of an argument's slot, from the argument's own */
 } snp_ref;
 
 typedef struct snp_step {
