@@ -172,11 +172,16 @@ static int ready_output(snp_prog *p, int slot) {
   snt_storage_release(p->real[slot]);
   p->real[slot] = s;
   p->shell[slot].data = s->data;
-  for (int i = 0; i < t->nres; i++)
-    if (t->res[i].slot == slot && give_view(&p->res[i], s, &t->res[i]) < 0) return -1;
-  for (int i = 0; i < t->nleaf; i++)
-    if (t->leaf[i].grad.slot == slot && give_view(&p->grad[i], s, &t->leaf[i].grad) < 0) return -1;
-  return 0;
+  int rc = 0;
+  for (int i = 0; i < t->nres && rc == 0; i++)
+    if (t->res[i].slot == slot) rc = give_view(&p->res[i], s, &t->res[i]);
+  for (int i = 0; i < t->nleaf && rc == 0; i++)
+    if (t->leaf[i].grad.slot == slot) rc = give_view(&p->grad[i], s, &t->leaf[i].grad);
+  if (rc < 0) { /* half done: the next run begins anew */
+    snt_storage_release(s);
+    p->real[slot] = NULL;
+  }
+  return rc;
 }
 
 static int bind(snp_prog *p, snt_tensor *const *args) {
