@@ -1,5 +1,6 @@
 /* optim.isa.c - parameter updates as vector code: one pass over a parameter, its gradient and its state. */
 #include "calc/optim.h"
+#include <stdbool.h>
 #include "calc/tail.h"
 
 typedef float vhalf __attribute__((vector_size(SNK_BYTES / 2)));

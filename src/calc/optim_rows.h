@@ -16,32 +16,41 @@ INL void N(put)(char *p, int64_t s, int64_t n, V v) {
 }
 
 #define K(c) W(splat)((T)(c))
-#define GET(i) N(fetch)(q[i] + at * s[i], s[i], n - at)
-#define PUT(i, v) N(put)(q[i] + at * s[i], s[i], n - at, v)
-#define ROW(name, constants, ...)                                                               \
+#define GET(i) (whole ? W(load)((const T *)(const void *)q[i] + at) : N(fetch)(q[i] + at * s[i], s[i], n - at))
+#define PUT(i, v) (whole ? W(store)((T *)(void *)q[i] + at, v) : N(put)(q[i] + at * s[i], s[i], n - at, v))
+/* Whole vectors of consecutive numbers first; the tail and other strides element by element, with the same bits. */
+#define ROW(name, operands, constants, ...)                                                     \
   static void N(name)(int64_t n, char *const *q, const int64_t *s, const snk_optim_args *a) {   \
     constants;                                                                                  \
-    for (int64_t at = 0; at < n; at += L) { __VA_ARGS__; }                                            \
+    bool close = true;                                                                          \
+    for (int k = 0; k < operands; k++) close &= s[k] == (int64_t)sizeof(T);                     \
+    int64_t at = 0;                                                                             \
+    if (close) {                                                                                \
+      const bool whole = true;                                                                  \
+      for (; at + L <= n; at += L) { __VA_ARGS__; }                                             \
+    }                                                                                           \
+    const bool whole = false;                                                                   \
+    for (; at < n; at += L) { __VA_ARGS__; }                                                    \
   }
 
-ROW(sgd, const V lr = K(a->lr); const V decay = K(a->decay), {
+ROW(sgd, 2, const V lr = K(a->lr); const V decay = K(a->decay), {
   const V p = GET(0), g = GET(1) + decay * p;
   PUT(0, p - lr * g);
 })
 
-ROW(momentum, const V lr = K(a->lr); const V decay = K(a->decay); const V mu = K(a->momentum); const V keep = K(a->keep), {
+ROW(momentum, 3, const V lr = K(a->lr); const V decay = K(a->decay); const V mu = K(a->momentum); const V keep = K(a->keep), {
   const V p = GET(0), g = GET(1) + decay * p, b = a->first ? g : mu * GET(2) + keep * g;
   PUT(2, b);
   PUT(0, p - lr * (a->nesterov ? g + mu * b : b));
 })
 
-ROW(rmsprop, const V lr = K(a->lr); const V decay = K(a->decay); const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon), {
+ROW(rmsprop, 3, const V lr = K(a->lr); const V decay = K(a->decay); const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon), {
   const V p = GET(0), g = GET(1) + decay * p, v = rho * GET(2) + rest * (g * g);
   PUT(2, v);
   PUT(0, p - lr * (g / (W(sqrt)(v) + eps)));
 })
 
-ROW(adam, const V lr = K(a->lr); const V decay = K(a->decay); const V shrink = K(a->shrink); const V b2 = K(a->beta2); const V r1 = K(1 - a->beta1);
+ROW(adam, 4, const V lr = K(a->lr); const V decay = K(a->decay); const V shrink = K(a->shrink); const V b2 = K(a->beta2); const V r1 = K(1 - a->beta1);
     const V r2 = K(1 - a->beta2); const V root = K(a->root); const V eps = K(a->epsilon), {
   const V p = GET(0) * shrink, g = GET(1) + decay * p, m0 = GET(2), m = m0 + (g - m0) * r1, v = b2 * GET(3) + r2 * (g * g);
   PUT(2, m);
@@ -49,8 +58,8 @@ ROW(adam, const V lr = K(a->lr); const V decay = K(a->decay); const V shrink = K
   PUT(0, p - lr * (m / (W(sqrt)(v) * root + eps)));
 })
 
-ROW(clip_value, const V high = K(a->limit); const V low = K(-a->limit), PUT(0, W(max)(W(min)(GET(0), high), low)))
-ROW(scale, const V c = K(a->scale), PUT(0, GET(0) * c))
+ROW(clip_value, 1, const V high = K(a->limit); const V low = K(-a->limit), PUT(0, W(max)(W(min)(GET(0), high), low)))
+ROW(scale, 1, const V c = K(a->scale), PUT(0, GET(0) * c))
 
 #undef K
 #undef GET
