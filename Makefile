@@ -122,13 +122,17 @@ install-rock: module
 
 docs: all ## write docs/reference from the sources
 	$(BUILD)/bin/slugnet docs/reference.lua
+bench: all ## measure every workload beside PyTorch (make bench-setup first); the table goes to bench/results/
+	$(BUILD)/bin/slugnet bench/compare.lua $(BENCH)
+bench-setup: ## put PyTorch 2.13 for the comparison into build/venv
+	python3 -m venv $(BUILD)/venv && $(BUILD)/venv/bin/pip install -q torch==2.13.0 numpy
 lint: ## luacheck over the Lua sources
-	luacheck -q lua examples tests docs
+	luacheck -q lua examples tests docs bench
 clean: ## remove everything built
 	rm -rf build build-*
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 -include $(wildcard $(patsubst %.o,%.d,$(LIBOBJ) $(SCRIPTOBJ) $(SHELLOBJ)))
-.PHONY: all test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
+.PHONY: all bench bench-setup test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
 .SECONDARY:
