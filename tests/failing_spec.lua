@@ -1,4 +1,5 @@
--- failing_spec.lua - memory that runs out at any allocation while networks are made, trained, compiled, saved and loaded: an error in one line, nothing leaks.
+-- failing_spec.lua - memory that runs out at any allocation while networks are made, trained, compiled, saved and loaded: an error in one
+-- line, nothing leaks.
 local sn = require "slugnet"
 
 local function settle()
@@ -18,7 +19,8 @@ local path = os.tmpname()
 local works = {
   ["layers, groups, states and configs"] = function()
     sn.manual_seed(4)
-    local net = sn.Sequential { Own(sn.Dense { 4, inshape = 3, activation = "tanh" }, 4), sn.BatchNorm1d {}, sn.Residual(sn.Dense { 4 }), sn.Dense { 3 } }
+    local net = sn.Sequential { Own(sn.Dense { 4, inshape = 3, activation = "tanh" }, 4), sn.BatchNorm1d {}, sn.Residual(sn.Dense { 4 }),
+      sn.Dense { 3 } }
     net:build(3)
     local function optimizer() return sn.RMSProp({ { params = net[1]:parameters(), lr = 0.1 }, net[4]:parameters() }, { clip = 1, clip_norm = 1 }) end
     local opt = optimizer()

@@ -50,7 +50,8 @@ describe("a Model refuses, in one line that names the script's place:", function
     { "a validation split of 0", function() quiet {}:fit(X, y, { validation_split = 0 }) end, "validation_split is 0" },
     { "a validation split of 1", function() quiet {}:fit(X, y, { validation_split = 1 }) end, "validation_split is 1" },
     { "a validation split that leaves nothing", function() quiet {}:fit(X, y, { validation_split = 0.001 }) end, "0 to validate" },
-    { "a batch larger than the data that may not be partial", function() quiet {}:fit(X, y, { batch_size = 50, drop_last = true }) end, "batch_size = 20" },
+    { "a batch larger than the data that may not be partial", function() quiet {}:fit(X, y, { batch_size = 50, drop_last = true }) end,
+      "batch_size = 20" },
     { "no epoch", function() quiet {}:fit(X, y, { n_epoch = 0 }) end, "n_epoch" },
     { "half a validation set", function() quiet {}:fit(X, y, { validation_data = { X } }) end, "pair" },
     { "a callback that is none", function() quiet {}:fit(X, y, { callbacks = { 3 } }) end, "callbacks[1]" },
@@ -70,15 +71,19 @@ describe("a Model refuses, in one line that names the script's place:", function
     { "a class where a layer is wanted", function() quiet { layers = { sn.Dense } } end, "a class is called" },
     { "an option that does not exist", function() quiet { n_epochs = 3 } end, "did you mean 'n_epoch'" },
     { "no layers", function() sn.Model {}:compile() end, "no layers" },
-    { "layers that do not fit", function() quiet { layers = { sn.Dense { 3, inshape = 4 }, sn.Dense { 2, inshape = 7, name = "top" } } }:compile() end,
+    { "layers that do not fit", function() quiet { layers = { sn.Dense { 3, inshape = 4 },
+      sn.Dense { 2, inshape = 7, name = "top" } } }:compile() end,
       "layer 2 'top' (Dense 7 -> 2)", "inshape = 3 would fit", "from layer 1 (3)" },
-    { "a first layer that does not say its input", function() quiet { layers = { sn.Dense { 3 } } }:compile() end, "layer 1 (Dense -> 3)", "inshape" },
+    { "a first layer that does not say its input", function() quiet { layers = { sn.Dense { 3 } } }:compile() end, "layer 1 (Dense -> 3)",
+      "inshape" },
     { "to transform another shape", function() quiet {}:transform(sn.randn(3, 7)) end, "3x7", "n x 3" },
     { "to go back before it went forward", function() quiet {}:backpropagation(X) end, "feedforward" },
-    { "binary targets outside 0..1", function() quiet { layers = { sn.Dense { 1, inshape = 3, activation = "sigmoid" } } }:fit(X, y) end, "from 0 to 1" },
+    { "binary targets outside 0..1", function() quiet { layers = { sn.Dense { 1, inshape = 3, activation = "sigmoid" } } }:fit(X, y) end,
+      "from 0 to 1" },
     { "targets of another shape", function() quiet { layers = { sn.Dense { 1, inshape = 3 } } }:fit(X, sn.randn(20, 2)) end, "20x2", "20x1" },
     { "targets that are nan", function() quiet { layers = { sn.Dense { 1, inshape = 3 } } }:fit(X, sn.full({ 20 }, 0 / 0)) end, "nan" },
-    { "one output for classes", function() quiet { layers = { sn.Dense { 1, inshape = 3, activation = "softmax" } } }:fit(X, y) end, "one output", "Sigmoid" },
+    { "one output for classes", function() quiet { layers = { sn.Dense { 1, inshape = 3, activation = "softmax" } } }:fit(X, y) end, "one output",
+      "Sigmoid" },
     { "accuracy of values", function() quiet { layers = { sn.Dense { 1, inshape = 3 } }, metrics = { "accuracy" } }:fit(X, X) end, "accuracy" },
     { "an optimizer of another model", function()
       local o = sn.Adam {}
@@ -136,7 +141,8 @@ describe("fit", function()
   it("keeps validation data apart", function()
     local count = 0
     local Count = sn.layer("ModelCount", { forward = function(self, x) if self.training then count = count + x:size(1) end return x end })
-    local m = quiet { eager = true, n_epoch = 2, validation_split = 0.2, batch_size = 4, layers = { sn.Dense { 3, inshape = 3, activation = "softmax" }, Count() }, loss = "mse" }
+    local m = quiet { eager = true, n_epoch = 2, validation_split = 0.2, batch_size = 4, layers = { sn.Dense { 3, inshape = 3,
+      activation = "softmax" }, Count() }, loss = "mse" }
     m:compile()
     count = 0
     m:fit(X, X)
@@ -152,7 +158,8 @@ describe("fit", function()
     for i = 1, 4 do assert.is_true(math.abs(h.lr[i] - 0.1 * 0.5 ^ (i - 1)) < 1e-12, ("rate %d is %g"):format(i, h.lr[i])) end
   end)
   it("can be called again, and trains layers added in between", function()
-    local m = quiet { lr = 0.05, n_epoch = 2, layers = { sn.Dense { 4, inshape = 3, activation = "tanh" }, sn.Dense { 3 } }, loss = sn.CrossEntropy() }
+    local m = quiet { lr = 0.05, n_epoch = 2, layers = { sn.Dense { 4, inshape = 3, activation = "tanh" }, sn.Dense { 3 } },
+      loss = sn.CrossEntropy() }
     m:fit(X, y)
     m:fit(X, y)
     assert.equal(4, m.epochs_done)
@@ -229,9 +236,11 @@ end)
 
 describe("a saved model", function()
   it("comes back as the same model", function()
-    local Twice = sn.layer("ModelTwice", { init = function(self, body, k) self.body, self.k = body, k end, forward = function(self, x) return self.body(x) * self.k end })
+    local Twice = sn.layer("ModelTwice", { init = function(self, body, k) self.body, self.k = body, k end,
+      forward = function(self, x) return self.body(x) * self.k end })
     local m = quiet { lr = 0.02, n_epoch = 1, optimizer = sn.SGD { momentum = 0.9, clip = 1 }, metrics = { "loss", "accuracy" },
-      layers = { sn.Dense { 4, inshape = 3, activation = sn.LeakyReLU(0.2), name = "in" }, sn.BatchNorm1d {}, Twice(sn.Dense { 4 }, 2), sn.Dense { 3, activation = "softmax" } } }
+      layers = { sn.Dense { 4, inshape = 3, activation = sn.LeakyReLU(0.2), name = "in" }, sn.BatchNorm1d {}, Twice(sn.Dense { 4 }, 2),
+        sn.Dense { 3, activation = "softmax" } } }
     m:fit(X, y)
     local path = os.tmpname()
     assert(m:save(path))

@@ -6,7 +6,8 @@ local made = {
   Dense = { "sn.Dense{3}", { 4 } }, Dropout = { "sn.Dropout(0.3)", { 4 } }, Flatten = { "sn.Flatten()", { 2, 3, 3 } }, Noop = { "sn.Noop()", { 4 } },
   Sequential = { "sn.Sequential(sn.Dense{3}, sn.ReLU())", { 4 } }, Residual = { "sn.Residual(sn.Dense{4})", { 4 } },
   Convolution = { "sn.Convolution{2, {3, 2}}", { 2, 5, 5 } }, Conv2d = { "sn.Conv2d{4, 3, padding=1, stride=2, groups=2}", { 2, 5, 5 } },
-  MeanPooling = { "sn.MeanPooling{{2, 2}}", { 2, 4, 4 } }, AvgPool2d = { "sn.AvgPool2d{2}", { 2, 4, 4 } }, MaxPool2d = { "sn.MaxPool2d{3, stride=1}", { 2, 4, 4 } },
+  MeanPooling = { "sn.MeanPooling{{2, 2}}", { 2, 4, 4 } }, AvgPool2d = { "sn.AvgPool2d{2}", { 2, 4, 4 } },
+    MaxPool2d = { "sn.MaxPool2d{3, stride=1}", { 2, 4, 4 } },
   BatchNorm1d = { "sn.BatchNorm1d{}", { 4 } }, BatchNorm2d = { "sn.BatchNorm2d{}", { 2, 3, 3 } }, LayerNorm = { "sn.LayerNorm{}", { 4 } },
   Embedding = { "sn.Embedding{7, 3}" }, Constant = { "sn.Constant(2)" },
 }
@@ -22,7 +23,8 @@ local function fails(fn, ...)
   return msg
 end
 
-local function near(a, b, tolerance) assert.is_true(math.abs(a - b) <= (tolerance or 1e-6) * math.max(1, math.abs(b)), ("%.10g, should be %.10g"):format(a, b)) end
+local function near(a, b, tolerance) assert.is_true(math.abs(a - b) <= (tolerance or 1e-6) * math.max(1, math.abs(b)),
+  ("%.10g, should be %.10g"):format(a, b)) end
 
 -- The gradient of every parameter against central differences, all in float64.
 local function check_gradients(layer, x, ...)

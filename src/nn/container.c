@@ -73,7 +73,8 @@ static void describe_chain(const snn_obj *o, char *buf, size_t n) { snprintf(buf
  * @math y = f_n(\dots f_2(f_1(x)))
  * @grad \bar x_{i} = \bar x_{i+1} \, \partial f_i / \partial x_i
  */
-const snn_class snn_class_Sequential = {.name = "Sequential", .family = SNN_LAYER, .args = "", .children = true, .build = build_chain, .forward = forward_chain,
+const snn_class snn_class_Sequential = {.name = "Sequential", .family = SNN_LAYER, .args = "", .children = true, .build = build_chain,
+    .forward = forward_chain,
                                         .inshape = inshape_chain, .describe = describe_chain};
 
 /* ---- Residual */
@@ -101,7 +102,8 @@ static snt_tensor *forward_residual(snn_obj *o, snt_tensor *x) {
  * @grad \bar x = \bar y + \bar y\, \partial f / \partial x
  * @source He et al. 2016
  */
-const snn_class snn_class_Residual = {.name = "Residual", .family = SNN_LAYER, .args = "", .children = true, .init = init_residual, .build = build_residual,
+const snn_class snn_class_Residual = {.name = "Residual", .family = SNN_LAYER, .args = "", .children = true, .init = init_residual,
+    .build = build_residual,
                                       .forward = forward_residual, .inshape = inshape_chain, .describe = describe_chain};
 
 /* ---- before the last activation */

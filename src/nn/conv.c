@@ -8,7 +8,8 @@
 static int check_image(const snn_shape *in, const char *what) {
   if (in->ndim == 3) return 0;
   if (in->ndim == 2)
-    return sn_fail("input is %s; %s wants channels x height x width: X:unsqueeze(2) makes one channel, %lldx%lld images are 1x%lldx%lld", SNN_SHAPE(in), what,
+    return sn_fail("input is %s; %s wants channels x height x width: X:unsqueeze(2) makes one channel, %lldx%lld images are 1x%lldx%lld",
+        SNN_SHAPE(in), what,
                    (long long)in->d[0], (long long)in->d[1], (long long)in->d[0], (long long)in->d[1]);
   return sn_fail("input is %s; %s wants channels x height x width", SNN_SHAPE(in), what);
 }
@@ -37,7 +38,8 @@ static int check_pair(const snn_obj *o, const char *name, int64_t least) {
 static int64_t walked(const snn_obj *o, const snn_shape *in, int i, int64_t kernel, int64_t stride, const char *what) {
   const int64_t size = in->d[1 + i], reach = pair(o, "dilation", i, 1) * (kernel - 1) + 1, room = size + 2 * pair(o, "padding", i, 0);
   if (room >= reach) return (room - reach) / stride + 1;
-  sn_fail("input is %s, too small for a %s of %s %lld%s; padding or a smaller one would do", SNN_SHAPE(in), what, i ? "width" : "height", (long long)kernel,
+  sn_fail("input is %s, too small for a %s of %s %lld%s; padding or a smaller one would do", SNN_SHAPE(in), what, i ? "width" : "height",
+      (long long)kernel,
           reach != kernel ? " with its dilation" : "");
   return 0;
 }
@@ -74,7 +76,8 @@ static int build_conv(snn_obj *o, const snn_shape *in, snn_shape *out) {
 
 snt_tensor *snn_conv_affine(snn_obj *o, snt_tensor *x) {
   return snn_op("conv2d", 3, (snt_tensor *[]){x, o->slot[0].t, o->nslot > 1 ? o->slot[1].t : NULL},
-                SNN_OPTS({"stride", *snn_arg(o, "stride")}, {"padding", *snn_arg(o, "padding")}, {"dilation", *snn_arg(o, "dilation")}, {"groups", *snn_arg(o, "groups")}));
+                SNN_OPTS({"stride", *snn_arg(o, "stride")}, {"padding", *snn_arg(o, "padding")}, {"dilation", *snn_arg(o, "dilation")},
+                    {"groups", *snn_arg(o, "groups")}));
 }
 
 static snt_tensor *forward_conv(snn_obj *o, snt_tensor *x) {
@@ -90,7 +93,8 @@ static void describe_conv(const snn_obj *o, char *buf, size_t n) {
   const int64_t *k = snn_arg(o, "kernel_size")->v;
   if (o->nslot) snprintf(from, sizeof from, "%lld ", (long long)(o->slot[0].t->shape[1] * snn_arg(o, "groups")->i));
   else if (!said->absent) snprintf(from, sizeof from, "%lld ", (long long)said->v[0]);
-  snprintf(buf, n, "%s-> %lld, %lldx%lld%s%s", from, (long long)snn_arg(o, kernels(o))->i, (long long)k[0], (long long)k[1], a ? ", " : "", a ? snn_name(a) : "");
+  snprintf(buf, n, "%s-> %lld, %lldx%lld%s%s", from, (long long)snn_arg(o, kernels(o))->i, (long long)k[0], (long long)k[1], a ? ", " : "",
+      a ? snn_name(a) : "");
 }
 
 #define CONV_ARGS(kernels_, first_)                                                                                                                       \
@@ -121,7 +125,8 @@ static int init_pool(snn_obj *o) {
   if (check_pair(o, "kernel_size", 1) < 0 || check_pair(o, "stride", 1) < 0 || check_pair(o, "padding", 0) < 0) return -1;
   for (int i = 0; i < 2; i++)
     if (pair(o, "padding", i, 0) * 2 > pair(o, "kernel_size", i, 1))
-      return sn_fail("%s: padding %lld is more than half of the window, %lld", o->cls->name, (long long)pair(o, "padding", i, 0), (long long)pair(o, "kernel_size", i, 1));
+      return sn_fail("%s: padding %lld is more than half of the window, %lld", o->cls->name, (long long)pair(o, "padding", i, 0),
+          (long long)pair(o, "kernel_size", i, 1));
   return 0;
 }
 

@@ -17,7 +17,8 @@ static int build_dense(snn_obj *o, const snn_shape *in, snn_shape *out) {
   const sno_val *said = snn_arg(o, "inshape");
   const int64_t units = snn_arg(o, "units")->i, features = in->d[in->ndim - 1];
   if (!said->absent && said->v[said->n - 1] != features)
-    return sn_fail("input has %lld features, inshape says %lld; inshape = %lld would fit", (long long)features, (long long)said->v[said->n - 1], (long long)features);
+    return sn_fail("input has %lld features, inshape says %lld; inshape = %lld would fit", (long long)features, (long long)said->v[said->n - 1],
+        (long long)features);
   if (o->nslot && o->slot[0].t->shape[1] != features)
     return sn_fail("input has %lld features, the weights want %lld", (long long)features, (long long)o->slot[0].t->shape[1]);
   snn_obj *init = snn_arg_object(o, "init", SNN_INIT, &bad), *bias_init = snn_arg_object(o, "bias_init", SNN_INIT, &bad);
@@ -55,7 +56,8 @@ static void describe_dense(const snn_obj *o, char *buf, size_t n) {
  * @see linear
  */
 const snn_class snn_class_Dense = {
-    .name = "Dense", .family = SNN_LAYER, .slots = true, .init = init_dense, .build = build_dense, .forward = forward_dense, .describe = describe_dense,
+    .name = "Dense", .family = SNN_LAYER, .slots = true, .init = init_dense, .build = build_dense, .forward = forward_dense,
+        .describe = describe_dense,
     .args = "units:int inshape:ints? activation:foreign? init:foreign? bias:bool=true bias_init:foreign?"};
 
 snt_tensor *snn_dense_affine(snn_obj *o, snt_tensor *x) { return affine(o, x); }
@@ -82,7 +84,8 @@ static void describe_dropout(const snn_obj *o, char *buf, size_t n) { snprintf(b
  * @source Srivastava et al. 2014
  * @see dropout
  */
-const snn_class snn_class_Dropout = {.name = "Dropout", .family = SNN_LAYER, .args = "p:num=0.5 inshape:ints?", .init = init_dropout, .forward = forward_dropout,
+const snn_class snn_class_Dropout = {.name = "Dropout", .family = SNN_LAYER, .args = "p:num=0.5 inshape:ints?", .init = init_dropout,
+    .forward = forward_dropout,
                                      .describe = describe_dropout};
 
 /* ---- Flatten */
@@ -108,4 +111,5 @@ static snt_tensor *forward_flatten(snn_obj *o, snt_tensor *x) {
  * @math y_{i,j} = x_{i,\,(j)}
  * @grad \bar x = \bar y \text{ in the shape of } x
  */
-const snn_class snn_class_Flatten = {.name = "Flatten", .family = SNN_LAYER, .args = "inshape:ints?", .build = build_flatten, .forward = forward_flatten};
+const snn_class snn_class_Flatten = {.name = "Flatten", .family = SNN_LAYER, .args = "inshape:ints?", .build = build_flatten,
+    .forward = forward_flatten};

@@ -49,7 +49,8 @@ int snn_check_inshape(const snn_obj *o, const snn_shape *in) {
   if (!said(o, &want) || snn_same_shape(&want, in)) return 0;
   char sizes[96] = "";
   size_t k = 0;
-  for (int i = 0; i < in->ndim && k < sizeof sizes; i++) k += (size_t)snprintf(sizes + k, sizeof sizes - k, "%s%lld", i ? ", " : "", (long long)in->d[i]);
+  for (int i = 0; i < in->ndim && k < sizeof sizes; i++) k += (size_t)snprintf(sizes + k, sizeof sizes - k, "%s%lld", i ? ", " : "",
+      (long long)in->d[i]);
   return sn_fail("input is %s, inshape says %s; inshape = {%s} would fit", SNN_SHAPE(in), SNN_SHAPE(&want), sizes);
 }
 

@@ -95,7 +95,8 @@ static snt_tensor *logits_binary(snn_obj *o, snt_tensor *x, snt_tensor *t) {
  * @grad \bar p_i = \bar L\, \frac{1}{n} \frac{p_i - t_i}{p_i (1 - p_i)}
  * @see binary_cross_entropy
  */
-const snn_class snn_class_BinaryCrossEntropy = {.name = "BinaryCrossEntropy", .family = SNN_LOSS, .args = "epsilon:num=1e-7" REDUCTION, .head = "Sigmoid",
+const snn_class snn_class_BinaryCrossEntropy = {.name = "BinaryCrossEntropy", .family = SNN_LOSS, .args = "epsilon:num=1e-7" REDUCTION,
+    .head = "Sigmoid",
                                                 .init = init_epsilon, .loss = loss_binary, .logits = logits_binary};
 
 /* ---- many classes */
@@ -109,14 +110,16 @@ static snt_tensor *logits_categorical(snn_obj *o, snt_tensor *x, snt_tensor *t) 
 }
 
 /*** SoftmaxCategoricalCrossEntropy({epsilon=1e-7, reduction="mean"})
- * Cross entropy of the probabilities that a softmax gave, with class numbers (from 1) or rows of probabilities as targets. After a final Softmax, Model
+ * Cross entropy of the probabilities that a softmax gave, with class numbers (from 1) or rows of probabilities as targets. After a final Softmax,
+ * Model
  * computes it from the softmax's input, which is exact.
  * @math L = -\frac{1}{n} \sum_i \ln p_{i, t_i}
  * @grad \bar p_{i,c} = -\bar L\, \frac{1}{n} \frac{[c = t_i]}{p_{i,c}}
  * @see categorical_cross_entropy
  */
 const snn_class snn_class_SoftmaxCategoricalCrossEntropy = {
-    .name = "SoftmaxCategoricalCrossEntropy", .family = SNN_LOSS, .args = "epsilon:num=1e-7" REDUCTION " base:base", .head = "Softmax", .init = init_epsilon,
+    .name = "SoftmaxCategoricalCrossEntropy", .family = SNN_LOSS, .args = "epsilon:num=1e-7" REDUCTION " base:base", .head = "Softmax",
+        .init = init_epsilon,
     .loss = loss_categorical, .logits = logits_categorical};
 
 static int init_cross(snn_obj *o) {

@@ -39,8 +39,10 @@ static int build_batch(snn_obj *o, const snn_shape *in, snn_shape *out) {
 
 static snt_tensor *forward_batch(snn_obj *o, snt_tensor *x) {
   sno_depends(&o->base, &o->training);
-  snt_tensor *in[5] = {x, snn_get_tensor(o, "weight"), snn_get_tensor(o, "bias"), snn_get_tensor(o, "running_mean"), snn_get_tensor(o, "running_var")};
-  return snn_op("batch_norm", 5, in, SNN_OPTS({"training", sno_bool(o->training)}, {"momentum", *snn_arg(o, "momentum")}, {"epsilon", *snn_arg(o, "epsilon")}));
+  snt_tensor *in[5] = {x, snn_get_tensor(o, "weight"), snn_get_tensor(o, "bias"), snn_get_tensor(o, "running_mean"),
+      snn_get_tensor(o, "running_var")};
+  return snn_op("batch_norm", 5, in, SNN_OPTS({"training", sno_bool(o->training)}, {"momentum", *snn_arg(o, "momentum")},
+      {"epsilon", *snn_arg(o, "epsilon")}));
 }
 
 static void describe_batch(const snn_obj *o, char *buf, size_t n) {
@@ -52,7 +54,8 @@ static void describe_batch(const snn_obj *o, char *buf, size_t n) {
   .build = build_batch, .forward = forward_batch, .describe = describe_batch
 
 /*** BatchNorm1d(num_features?, {momentum=0.1, epsilon=1e-5, affine=true, inshape=})
- * Brings each feature (n x c) or channel (n x c x length) to mean 0 and variance 1 over the batch, then scales and shifts it. In training the batch's own
+ * Brings each feature (n x c) or channel (n x c x length) to mean 0 and variance 1 over the batch, then scales and shifts it. In training the
+ * batch's own
  * mean and variance count and running averages are kept; after eval() the averages count. The number of features is inferred.
  * @math y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \quad \mu_r \leftarrow (1-m) \mu_r + m \mu
  * @grad \bar x = \frac{\gamma}{\sqrt{\sigma^2+\epsilon}} \left(\bar y - \mathrm{mean}(\bar y) - \hat x\, \mathrm{mean}(\bar y \hat x)\right)
@@ -109,5 +112,6 @@ static void describe_layer(const snn_obj *o, char *buf, size_t n) {
  * @source Ba, Kiros, Hinton 2016
  * @see layer_norm
  */
-const snn_class snn_class_LayerNorm = {.name = "LayerNorm", .family = SNN_LAYER, .slots = true, .init = init_layer, .build = build_layer, .forward = forward_layer,
+const snn_class snn_class_LayerNorm = {.name = "LayerNorm", .family = SNN_LAYER, .slots = true, .init = init_layer, .build = build_layer,
+    .forward = forward_layer,
                                        .describe = describe_layer, .args = "shape:ints? epsilon:num=1e-5 affine:bool=true inshape:ints?"};

@@ -185,11 +185,14 @@ static int check_params(const snn_obj *o, int n, snt_tensor *const *params) {
     const snt_tensor *p = params[i];
     if (p->storage == NULL) return sn_fail("%s: parameter %d is a closed tensor", o->cls->name, i + 1);
     if (p->meta && p->meta->node)
-      return sn_fail("%s: parameter %d (%s) is the result of an operation; give the tensors it was made of, or detach():requires_grad_()", o->cls->name, i + 1,
+      return sn_fail("%s: parameter %d (%s) is the result of an operation; give the tensors it was made of, or detach():requires_grad_()",
+          o->cls->name, i + 1,
                      SNT_SHAPE(p));
-    if (!sno_requires_grad(p)) return sn_fail("%s: parameter %d (%s) requires no gradient; mark it with requires_grad_()", o->cls->name, i + 1, SNT_SHAPE(p));
+    if (!sno_requires_grad(p)) return sn_fail("%s: parameter %d (%s) requires no gradient; mark it with requires_grad_()", o->cls->name, i + 1,
+        SNT_SHAPE(p));
     if (p->dtype != SN_F32 && p->dtype != SN_F64)
-      return sn_fail("%s: parameter %d is %s; keep float32 or float64 parameters and convert them where they are used", o->cls->name, i + 1, sn_dtypes[p->dtype].name);
+      return sn_fail("%s: parameter %d is %s; keep float32 or float64 parameters and convert them where they are used", o->cls->name, i + 1,
+          sn_dtypes[p->dtype].name);
     for (int j = 0; j < i; j++)
       if (params[j] == p) return sn_fail("%s: parameters %d and %d are the same tensor", o->cls->name, j + 1, i + 1);
     for (int k = 0; k < u->ng; k++)
@@ -370,7 +373,8 @@ static const char *const square_states[] = {"square_avg", NULL};
 static const char *const adam_states[] = {"exp_avg", "exp_avg_sq", NULL};
 
 /*** SGD(params, {lr=0.01, momentum=0, dampening=0, nesterov=false, weight_decay=0, clip=, clip_norm=, decay=0, lr_min=, lr_max=})
- * Stochastic gradient descent. `params` is a list of tensors or of groups {tensor, ..., lr=}; a Model binds an optimizer made without them. `clip` bounds
+ * Stochastic gradient descent. `params` is a list of tensors or of groups {tensor, ..., lr=}; a Model binds an optimizer made without them. `clip`
+ * bounds
  * every element of the gradients, `clip_norm` the norm of all of them together; `decay` lowers the rate with the steps t done.
  * @math \eta_t = \mathrm{clamp}\left(\frac{\eta}{1 + d\,t}, \eta_{min}, \eta_{max}\right)
  * @math b \leftarrow \mu b + (1-\tau)(g + \lambda p), \quad p \leftarrow p - \eta_t b
@@ -384,7 +388,8 @@ OPTIM(SGD, "sgd_", momentum_states, false, "lr:num=0.01 momentum:num=0 dampening
  */
 OPTIM(RMSProp, "rmsprop_", square_states, false, "lr:num=0.001 rho:num=0.9 epsilon:num=1e-6")
 /*** Adam(params, {lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0, clip=, clip_norm=, decay=0, lr_min=, lr_max=})
- * Running means of the gradient and of its square, corrected for their start at zero. weight_decay joins the gradient. The other options are those of SGD.
+ * Running means of the gradient and of its square, corrected for their start at zero. weight_decay joins the gradient. The other options are those
+ * of SGD.
  * @math m \leftarrow \beta_1 m + (1-\beta_1) g, \quad v \leftarrow \beta_2 v + (1-\beta_2) g^2
  * @math p \leftarrow p - \frac{\eta_t}{1-\beta_1^t} \frac{m}{\sqrt{v/(1-\beta_2^t)} + \epsilon}
  * @source Kingma, Ba 2015
@@ -396,6 +401,7 @@ OPTIM(Adam, "adam_", adam_states, false, "lr:num=0.001 beta1:num=0.9 beta2:num=0
  * @source Loshchilov, Hutter 2019
  */
 const snn_class snn_class_AdamW = {
-    .name = "AdamW", .family = SNN_OPTIM, .op = "adam_", .states = adam_states, .linear_head = true, .size = sizeof(optim), .init = init_optim, .step = step_optim,
+    .name = "AdamW", .family = SNN_OPTIM, .op = "adam_", .states = adam_states, .linear_head = true, .size = sizeof(optim), .init = init_optim,
+        .step = step_optim,
     .free = free_optim, .describe = describe_optim,
     .args = "lr:num=0.001 beta1:num=0.9 beta2:num=0.999 epsilon:num=1e-8 weight_decay:num=0.01 clip:num? clip_norm:num? decay:num=0 lr_min:num? lr_max:num?"};

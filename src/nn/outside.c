@@ -31,7 +31,8 @@ static int probe(snn_obj *o, const snn_shape *in, snn_shape *out) {
   if (training) snn_train(o, true);
   mode->grad = grad;
   int rc = y ? 0 : -1;
-  if (y && (y->ndim == 0 || y->shape[0] != 1)) rc = sn_fail("forward made %s of a batch of one sample, %s; the first dimension is the samples'", SNT_SHAPE(y), SNT_SHAPE(x));
+  if (y && (y->ndim == 0 || y->shape[0] != 1)) rc = sn_fail("forward made %s of a batch of one sample, %s; the first dimension is the samples'",
+      SNT_SHAPE(y), SNT_SHAPE(x));
   if (rc == 0) {
     out->ndim = y->ndim - 1;
     for (int i = 0; i < out->ndim; i++) out->d[i] = y->shape[i + 1];

@@ -329,7 +329,8 @@ static int class_string(lua_State *L) {
  * A class of layers written in Lua; calling it makes a layer, which is used like a built-in one: trained, saved, put into others. `init` gets the
  * constructor's arguments and sets fields: tensors become part of the layer (trained if they require a gradient, else only saved), layers
  * belong to it. `build`, if given, is called once with the shape of one sample and may make weights; without it the shape of the output is found by
- * running forward on zeros. Other functions are methods. The constructor's arguments (numbers, strings, booleans, lists, layers) are saved with a model.
+ * running forward on zeros. Other functions are methods. The constructor's arguments (numbers, strings, booleans, lists, layers) are saved with a
+ * model.
  * @see from_config
  */
 int snl_layer(lua_State *L) {
@@ -389,7 +390,8 @@ static void savable(lua_State *L, const char *who, int number, int level) {
   }
   if (type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TBOOLEAN) return;
   if (type != LUA_TTABLE || level > 8)
-    snl_error(L, "%s: argument %d %s a %s, which cannot be saved; numbers, strings, booleans, lists and layers can", who, number, level ? "contains" : "is",
+    snl_error(L, "%s: argument %d %s a %s, which cannot be saved; numbers, strings, booleans, lists and layers can", who, number,
+        level ? "contains" : "is",
               snl_test_box(L, -1) ? "tensor" : luaL_typename(L, -1));
   const int from = lua_gettop(L);
   lua_newtable(L);

@@ -19,13 +19,26 @@ void snl_enter_object(lua_State *L, int i);             /* the full box at i is 
 bool snl_push_known(lua_State *L, const snn_obj *o);    /* its box, if it has one: else pushes nothing; never raises (two slots of stack) */
 void snl_push_object(lua_State *L, snn_obj *o);         /* its box, made if it has none; may raise */
 void snl_keep(lua_State *L, int box, int i);            /* the box at `box` holds the value at i; may raise */
+void snl_keep_inner(lua_State *L, int box, const snn_obj *o); /* the box at `box` holds those of its children and arguments; may raise */
 const char *snl_family(const snn_obj *o);
+
+/* make.c and config.c */
+void snl_push_constructor(lua_State *L, const snn_class *c);
 void snl_push_config(lua_State *L, snn_obj *o);         /* {class=, name=, args=, children=}; may raise */
 int snl_from_config(lua_State *L);                      /* a lua_CFunction: config table to object */
 
 int snl_add_params(lua_State *L, snn_obj *o);            /* opt:add(params, options) */
 
+/* weights.c: tensors by name */
+typedef struct snl_entry { snt_tensor *t; bool param; char name[120]; } snl_entry;
+typedef struct snl_listing { int n, room; snl_entry e[]; } snl_listing;
+const snl_listing *snl_list_tensors(lua_State *L, snn_obj *o);      /* of a layer or an optimizer; pushes what keeps the list; raises */
+void snl_push_state(lua_State *L, const snl_listing *l);            /* a table by name */
+void snl_load_tensors(lua_State *L, const char *who, const snl_listing *l, int table); /* copies in place after all checks; raises */
+extern const luaL_Reg snl_weight_methods[], snl_optim_methods[];
+
 /* method.c */
+snn_obj *snl_check_family(lua_State *L, snn_family f, const char *method); /* argument 1; raises */
 void snl_push_methods(lua_State *L, snn_family f);      /* a table */
 int snl_call_object(lua_State *L);
 

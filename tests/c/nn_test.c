@@ -28,7 +28,8 @@ static void train(void) {
   snn_obj *tanh = layer("Tanh", 0, NULL);
   snn_obj *child[3] = {layer("Dense", 3, (sno_val[]){sno_int(8), sno_ints(1, (int64_t[]){2}), snn_arg_obj(tanh)}), layer("BatchNorm1d", 0, NULL),
                        layer("Dense", 1, (sno_val[]){sno_int(1)})};
-  snn_obj *net = snn_new(snn_find("Sequential"), 0, NULL, 3, child), *loss = layer("BCEWithLogits", 0, NULL), *opt = layer("Adam", 1, (sno_val[]){sno_num(0.1)});
+  snn_obj *net = snn_new(snn_find("Sequential"), 0, NULL, 3, child), *loss = layer("BCEWithLogits", 0, NULL),
+      *opt = layer("Adam", 1, (sno_val[]){sno_num(0.1)});
   CHECK(net && loss && opt && net->base.refs == 1 && child[0]->base.refs == 2 && tanh->base.refs == 2);
   for (int i = 0; i < 3; i++) snn_release(child[i]);
   snn_release(tanh);
