@@ -14,12 +14,12 @@ typedef struct job {
 
 static void task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
-  void *row = sn_scratch(worker);
+  void *row = j->mean || snk_max_worker(j->max) ? sn_scratch(worker) : NULL;
   for (int64_t i = begin; i < end; i++) {
     const int64_t in = i * j->in * j->size, out = i * j->out * j->size;
     switch (j->what) {
     case 0: j->t->max(j->max, j->a + in, j->to + out, row); break;
-    case 1: j->t->max_back(j->max, j->a + out, j->b + in, j->to + in); break;
+    case 1: j->t->max_back(j->max, j->a + out, j->b + in, j->to + in, row); break;
     case 2: j->t->pick(j->max, j->a + in, j->b + in, j->to + out); break;
     case 3: j->t->mean(j->mean, j->a + in, j->to + out, row); break;
     default: j->t->mean_back(j->mean, j->a + out, j->to + in, row); break;

@@ -24,11 +24,18 @@ typedef struct snk_mean_shape {
   int64_t planes;
   double divisor;   /* 0: the counts of both directions multiplied */
   bool pairs;       /* all windows are two by two, side by side */
+  bool whole;       /* one window: the plane */
   snk_mean_axis y, x;
 } snk_mean_shape;
 
-/* sn_scratch_reserve: one row of a plane. */
-static inline size_t snk_pool_worker(bool f64, int64_t width) { return (size_t)(width + 64) * (f64 ? 8 : 4); }
+/* sn_scratch_reserve: one row of a plane for means; for maxima the plane with its rows split by the stride, where that is small enough. */
+static inline size_t snk_mean_worker(bool f64, int64_t width) { return (size_t)(width + 64) * (f64 ? 8 : 4); }
+enum { SNK_POOL_TAPS = 32, SNK_POOL_PLACES = 1 << 20 };
+static inline int64_t snk_pool_pitch(const snk_pool_axis *x) { return (x->k - 1) * x->dilation / x->stride + (x->out + 15) / 16 * 16; }
+static inline size_t snk_max_worker(const snk_pool_shape *s) { /* 0: too large */
+  if (s->x.k > SNK_POOL_TAPS || s->x.stride > 8 || s->y.in * s->x.stride > SNK_POOL_PLACES / snk_pool_pitch(&s->x)) return 0;
+  return (size_t)(s->y.in * s->x.stride * snk_pool_pitch(&s->x)) * (s->f64 ? 8 : 4);
+}
 
 void snk_max_pool(const snk_pool_shape *s, const void *x, void *y);
 void snk_max_pool_backward(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
@@ -36,10 +43,10 @@ void snk_max_pool_pick(const snk_pool_shape *s, const void *g, const void *x, vo
 void snk_mean_pool(const snk_mean_shape *s, const void *x, void *y);
 void snk_mean_pool_backward(const snk_mean_shape *s, const void *gy, void *gx);
 
-/* ---- the instruction set's part: one plane; row is the worker's */
+/* ---- the instruction set's part: one plane; row and room are the worker's, room may be NULL */
 typedef struct snk_pool_type {
-  void (*max)(const snk_pool_shape *s, const void *x, void *y, void *row);
-  void (*max_back)(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
+  void (*max)(const snk_pool_shape *s, const void *x, void *y, void *room);
+  void (*max_back)(const snk_pool_shape *s, const void *gy, const void *x, void *gx, void *room);
   void (*pick)(const snk_pool_shape *s, const void *g, const void *x, void *y);
   void (*mean)(const snk_mean_shape *s, const void *x, void *y, void *row);
   void (*mean_back)(const snk_mean_shape *s, const void *gy, void *gx, void *row);

@@ -2,6 +2,47 @@
 #include "calc/pool.h"
 #include "calc/vec.h"
 
+/* The first n lanes (all from L on, none below 1); the others are 0 and not touched in memory. int: in every lane. */
+#if defined(__AVX512F__)
+INL uint32_t lanes(int64_t n, int most) { return n >= most ? (uint32_t)(((uint64_t)1 << most) - 1) : n > 0 ? (1u << n) - 1 : 0; }
+INL vf vf_take(const float *p, int64_t n) { return (vf)_mm512_maskz_loadu_ps((__mmask16)lanes(n, 16), p); }
+INL vd vd_take(const double *p, int64_t n) { return (vd)_mm512_maskz_loadu_pd((__mmask8)lanes(n, 8), p); }
+INL void vf_put(float *p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)lanes(n, 16), (__m512)v); }
+INL void vd_put(double *p, vd v, int64_t n) { _mm512_mask_storeu_pd(p, (__mmask8)lanes(n, 8), (__m512d)v); }
+#elif defined(__AVX2__)
+INL __m256i lanes8(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > 8 ? 8 : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INL __m256i lanes4(int64_t n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+INL vf vf_take(const float *p, int64_t n) { return n >= 8 ? vf_load(p) : (vf)_mm256_maskload_ps(p, lanes8(n)); }
+INL vd vd_take(const double *p, int64_t n) { return n >= 4 ? vd_load(p) : (vd)_mm256_maskload_pd(p, lanes4(n)); }
+INL void vf_put(float *p, vf v, int64_t n) {
+  if (n >= 8) vf_store(p, v);
+  else _mm256_maskstore_ps(p, lanes8(n), (__m256)v);
+}
+INL void vd_put(double *p, vd v, int64_t n) {
+  if (n >= 4) vd_store(p, v);
+  else _mm256_maskstore_pd(p, lanes4(n), (__m256d)v);
+}
+#else
+#define TAKE_PUT(V, T, L, X)                                                      \
+  INL V X##_take(const T *p, int64_t n) {                                         \
+    if (n >= L) return X##_load(p);                                               \
+    T t[L];                                                                       \
+    for (int l = 0; l < L; l++) t[l] = l < n ? p[l] : 0;                          \
+    return X##_load(t);                                                           \
+  }                                                                               \
+  INL void X##_put(T *p, V v, int64_t n) {                                        \
+    if (n >= L) X##_store(p, v);                                                  \
+    else                                                                          \
+      for (int l = 0; l < n; l++) p[l] = v[l];                                    \
+  }
+TAKE_PUT(vf, float, VF, vf)
+TAKE_PUT(vd, double, VD, vd)
+#endif
+INL vfm vf_int(int i) { return i - (vfm){0}; }
+INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
+
 #if SNK_BYTES == 64
 #define EVENF(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 #define ODDF(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)

@@ -1,7 +1,7 @@
 /* pool_plane.h - pooling of one plane for one number type; included by pool.isa.c for float and for double.
  *
- * The includer defines T, V, VM, L, W(word) for vec.h's words, N(name), and EVEN ODD LOW HIGH: every second lane of two vectors, and two
- * vectors' lanes in turn.
+ * The includer defines T, V, VM, L, W(word) for vec.h's words and for take, put (the first n lanes) and int, N(name), and
+ * EVEN ODD LOW HIGH: every second lane of two vectors, and two vectors' lanes in turn.
  */
 
 /* Does v beat m? */
@@ -23,45 +23,6 @@ static bool N(pairs)(const snk_pool_shape *s) {
          2 * y->out <= y->in && 2 * x->out <= x->in;
 }
 
-static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *rowp) {
-  const T *x = xp;
-  T *y = yp, *row = rowp;
-  const int64_t width = s->x.in;
-  const bool pairs = N(pairs)(s);
-  for (int64_t i = 0; i < s->y.out; i++, y += s->x.out) {
-    int64_t r1, r0 = N(reach)(&s->y, i, &r1), top = i * s->y.stride - s->y.pad;
-    int64_t j = 0;
-    if (pairs) {
-      const T *a = x + 2 * i * width, *b = a + width;
-      for (; j + L <= s->x.out; j += L) {
-        const V p = N(larger)(W(load)(b + 2 * j), W(load)(a + 2 * j)), q = N(larger)(W(load)(b + 2 * j + L), W(load)(a + 2 * j + L));
-        W(store)(y + j, N(larger)(ODD(p, q), EVEN(p, q)));
-      }
-    }
-    /* down the columns first, then along the row */
-    int64_t c = 2 * j, from = pairs ? c : 0;
-    for (c = from; c < width; c += L) {
-      const int64_t n = width - c < L ? width - c : L;
-      V m = W(splat)((T)-INFINITY);
-      for (int64_t r = r0; r < r1; r++) {
-        const T *p = x + (top + r * s->y.dilation) * width + c;
-        const V v = n == L ? W(load)(p) : W(load_part)(p, n);
-        m = r == r0 ? v : N(larger)(v, m);
-      }
-      W(store)(row + c, m);
-    }
-    for (; j < s->x.out; j++) {
-      int64_t c1, c0 = N(reach)(&s->x, j, &c1), left = j * s->x.stride - s->x.pad;
-      T m = (T)-INFINITY;
-      for (c = c0; c < c1; c++) {
-        const T v = row[left + c * s->x.dilation];
-        m = c == c0 || v > m || v != v ? v : m;
-      }
-      y[j] = m;
-    }
-  }
-}
-
 /* Position of the winner of output (i, j); -1 if the window holds nothing. */
 INL int64_t N(winner)(const snk_pool_shape *s, const T *x, int64_t i, int64_t j) {
   int64_t r1, r0 = N(reach)(&s->y, i, &r1), c1, c0 = N(reach)(&s->x, j, &c1), best = -1;
@@ -76,38 +37,142 @@ INL int64_t N(winner)(const snk_pool_shape *s, const T *x, int64_t i, int64_t j)
   return best;
 }
 
-static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp, void *gxp) {
-  const T *g = gp, *x = xp;
-  T *gx = gxp;
-  const int64_t width = s->x.in;
-  const bool pairs = N(pairs)(s);
-  if (!pairs || s->x.out % L || 2 * s->x.out < width) memset(gx, 0, (size_t)(s->y.in * width) * sizeof(T));
-  else memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
-  for (int64_t i = 0; i < s->y.out; i++, g += s->x.out) {
-    int64_t j = 0;
-    if (pairs) {
-      const T *p = x + 2 * i * width, *q = p + width;
-      T *to = gx + 2 * i * width, *below = to + width;
-      for (; j + L <= s->x.out; j += L) {
-        const V p0 = W(load)(p + 2 * j), p1 = W(load)(p + 2 * j + L), q0 = W(load)(q + 2 * j), q1 = W(load)(q + 2 * j + L);
-        const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), gv = W(load)(g + j), zero = W(splat)(0);
-        V m = EVEN(p0, p1);
-        const VM wb = (VM)BEATS(b, m);
-        m = W(where)(wb, b, m);
-        const VM wc = (VM)BEATS(c, m);
-        m = W(where)(wc, c, m);
-        const VM wd = (VM)BEATS(d, m);
-        const V ga = W(where)(wb | wc | wd, zero, gv), gb = W(where)(wb & ~wc & ~wd, gv, zero), gc = W(where)(wc & ~wd, gv, zero),
-                gd = W(where)(wd, gv, zero);
-        W(store)(to + 2 * j, LOW(ga, gb));
-        W(store)(to + 2 * j + L, HIGH(ga, gb));
-        W(store)(below + 2 * j, LOW(gc, gd));
-        W(store)(below + 2 * j + L, HIGH(gc, gd));
+/* What is the same for all windows of a direction: where tap t lies among the rows split by the stride. */
+typedef struct N(taps) { int64_t pitch, at[SNK_POOL_TAPS]; } N(taps);
+static void N(set_taps)(const snk_pool_axis *a, N(taps) *w) {
+  w->pitch = snk_pool_pitch(a);
+  for (int64_t t = 0; t < a->k; t++) w->at[t] = t * a->dilation % a->stride * w->pitch + t * a->dilation / a->stride;
+}
+
+/* Rows of x split by the stride, -inf around: place j of slot q is position q - pad + j * stride. */
+static void N(split)(const snk_pool_shape *s, const T *x, T *to) {
+  const snk_pool_axis *a = &s->x;
+  const int64_t pitch = snk_pool_pitch(a), step = a->stride;
+  for (int64_t i = 0; i < s->y.in; i++, x += a->in)
+    for (int64_t q = 0; q < step; q++, to += pitch) {
+      const int64_t start = q - a->pad, lo = start < 0 ? (-start + step - 1) / step : 0, room = a->in - start;
+      int64_t hi = room > 0 ? (room + step - 1) / step : 0, j = lo;
+      if (hi > pitch) hi = pitch;
+      for (int64_t k = 0; k < lo && k < pitch; k++) to[k] = (T)-INFINITY;
+      if (step == 1)
+        for (; j < hi; j += L) W(put)(to + j, W(take)(x + start + j, hi - j), hi - j);
+      if (step == 2)
+        for (; j + L <= hi && start + 2 * (j + L) <= a->in; j += L) {
+          const T *p = x + start + 2 * j;
+          W(store)(to + j, EVEN(W(load)(p), W(load)(p + L)));
+        }
+      for (; j < hi; j++) to[j] = x[start + j * step];
+      for (j = hi > lo ? hi : lo; j < pitch; j++) to[j] = (T)-INFINITY;
+    }
+}
+
+static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room) {
+  const T *x = xp;
+  T *y = yp;
+  if (N(pairs)(s)) {
+    const int64_t width = s->x.in, out = s->x.out;
+    for (int64_t i = 0; i < s->y.out; i++, y += out) {
+      const T *a = x + 2 * i * width, *b = a + width;
+      for (int64_t j = 0; j < out; j += L) {
+        const int64_t n = 2 * (out - j);
+        const V p = N(larger)(W(take)(b + 2 * j, n), W(take)(a + 2 * j, n));
+        const V q = N(larger)(W(take)(b + 2 * j + L, n - L), W(take)(a + 2 * j + L, n - L));
+        W(put)(y + j, N(larger)(ODD(p, q), EVEN(p, q)), out - j);
       }
     }
-    for (; j < s->x.out; j++) {
-      const int64_t at = N(winner)(s, x, i, j);
-      if (at >= 0) gx[at] += g[j];
+    return;
+  }
+  if (room == NULL) {
+    for (int64_t i = 0; i < s->y.out; i++)
+      for (int64_t j = 0; j < s->x.out; j++) {
+        const int64_t at = N(winner)(s, x, i, j);
+        *y++ = at >= 0 ? x[at] : (T)-INFINITY;
+      }
+    return;
+  }
+  N(taps) w;
+  N(set_taps)(&s->x, &w);
+  N(split)(s, x, room);
+  for (int64_t i = 0; i < s->y.out; i++, y += s->x.out) {
+    int64_t r1, r0 = N(reach)(&s->y, i, &r1), top = i * s->y.stride - s->y.pad;
+    for (int64_t j = 0; j < s->x.out; j += L) {
+      V m = W(splat)((T)-INFINITY);
+      for (int64_t r = r0; r < r1; r++) {
+        const T *row = (const T *)room + (top + r * s->y.dilation) * s->x.stride * w.pitch + j;
+        for (int64_t c = 0; c < s->x.k; c++) m = N(larger)(W(load)(row + w.at[c]), m);
+      }
+      W(put)(y + j, m, s->x.out - j);
+    }
+  }
+}
+
+static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx) {
+  const int64_t width = s->x.in, out = s->x.out;
+  memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
+  for (int64_t i = 0; i < s->y.out; i++, g += out) {
+    const T *p = x + 2 * i * width, *q = p + width;
+    T *to = gx + 2 * i * width, *below = to + width;
+    for (int64_t j = 0; j < out; j += L) {
+      const int64_t n = 2 * (out - j);
+      const V p0 = W(take)(p + 2 * j, n), p1 = W(take)(p + 2 * j + L, n - L), q0 = W(take)(q + 2 * j, n), q1 = W(take)(q + 2 * j + L, n - L);
+      const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), gv = W(take)(g + j, out - j), zero = W(splat)(0);
+      V m = EVEN(p0, p1);
+      const VM wb = (VM)BEATS(b, m);
+      m = W(where)(wb, b, m);
+      const VM wc = (VM)BEATS(c, m);
+      m = W(where)(wc, c, m);
+      const VM wd = (VM)BEATS(d, m);
+      const V ga = W(where)(wb | wc | wd, zero, gv), gb = W(where)(wb & ~wc & ~wd, gv, zero), gc = W(where)(wc & ~wd, gv, zero),
+              gd = W(where)(wd, gv, zero);
+      W(put)(to + 2 * j, LOW(ga, gb), n);
+      W(put)(to + 2 * j + L, HIGH(ga, gb), n - L);
+      W(put)(below + 2 * j, LOW(gc, gd), n);
+      W(put)(below + 2 * j + L, HIGH(gc, gd), n - L);
+    }
+    for (int64_t c = 2 * out; c < width; c++) to[c] = below[c] = 0;
+  }
+}
+
+static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp, void *gxp, void *room) {
+  const T *g = gp, *x = xp;
+  T *gx = gxp;
+  if (N(pairs)(s)) {
+    N(max_back_pairs)(s, g, x, gx);
+    return;
+  }
+  memset(gx, 0, (size_t)(s->y.in * s->x.in) * sizeof(T));
+  if (room == NULL) {
+    for (int64_t i = 0; i < s->y.out; i++)
+      for (int64_t j = 0; j < s->x.out; j++, g++) {
+        const int64_t at = N(winner)(s, x, i, j);
+        if (at >= 0) gx[at] += *g;
+      }
+    return;
+  }
+  N(taps) w;
+  N(set_taps)(&s->x, &w);
+  N(split)(s, x, room);
+  for (int64_t i = 0; i < s->y.out; i++, g += s->x.out) {
+    int64_t r1, r0 = N(reach)(&s->y, i, &r1), top = i * s->y.stride - s->y.pad;
+    for (int64_t j = 0; j < s->x.out; j += L) {
+      V m = W(splat)((T)-INFINITY);
+      VM best = W(int)(-1); /* number of the tap; none while all is -inf */
+      for (int64_t r = r0; r < r1; r++) {
+        const T *row = (const T *)room + (top + r * s->y.dilation) * s->x.stride * w.pitch + j;
+        for (int64_t c = 0; c < s->x.k; c++) {
+          const V v = W(load)(row + w.at[c]);
+          const VM wins = (VM)BEATS(v, m);
+          m = W(where)(wins, v, m);
+          best = (W(int)((int)(r * s->x.k + c)) & wins) | (best & ~wins);
+        }
+      }
+      __typeof__(best[0]) tap[L];
+      memcpy(tap, &best, sizeof tap);
+      for (int64_t l = 0; l < L && j + l < s->x.out; l++) {
+        int64_t t = tap[l], at = (top + t / s->x.k * s->y.dilation) * s->x.in + (j + l) * s->x.stride - s->x.pad + t % s->x.k * s->x.dilation;
+        if (t < 0) at = N(winner)(s, x, i, j + l);
+        if (at >= 0) gx[at] += g[j + l];
+      }
     }
   }
 }
@@ -129,23 +194,29 @@ static void N(mean)(const snk_mean_shape *s, const void *xp, void *yp, void *row
   const T *x = xp;
   T *y = yp, *row = rowp;
   const int64_t width = s->x.in;
+  if (s->whole) {
+    V sum = W(splat)(0);
+    for (int64_t c = 0; c < s->y.in * width; c += L) sum = sum + W(take)(x + c, s->y.in * width - c);
+    y[0] = W(total)(sum) / N(divisor)(s, 0, 0);
+    return;
+  }
   for (int64_t i = 0; i < s->y.out; i++, y += s->x.out) {
     const int64_t r0 = s->y.lo[i], r1 = s->y.hi[i];
     int64_t j = 0;
     if (s->pairs) {
       const T *a = x + r0 * width, *b = a + width;
       const V d = W(splat)(s->divisor != 0 ? (T)s->divisor : (T)4);
-      for (; j + L <= s->x.out; j += L) {
-        const V p = W(load)(a + 2 * j) + W(load)(b + 2 * j), q = W(load)(a + 2 * j + L) + W(load)(b + 2 * j + L);
-        W(store)(y + j, (EVEN(p, q) + ODD(p, q)) / d);
+      for (; j < s->x.out; j += L) {
+        const int64_t n = 2 * (s->x.out - j);
+        const V p = W(take)(a + 2 * j, n) + W(take)(b + 2 * j, n), q = W(take)(a + 2 * j + L, n - L) + W(take)(b + 2 * j + L, n - L);
+        W(put)(y + j, (EVEN(p, q) + ODD(p, q)) / d, s->x.out - j);
       }
+      continue;
     }
-    for (int64_t c = s->pairs ? 2 * j : 0; c < width; c += L) {
-      const int64_t n = width - c < L ? width - c : L;
+    for (int64_t c = 0; c < width; c += L) {
       V sum = W(splat)(0);
       for (int64_t r = r0; r < r1; r++) {
-        const T *p = x + r * width + c;
-        const V v = n == L ? W(load)(p) : W(load_part)(p, n);
+        const V v = W(take)(x + r * width + c, width - c);
         sum = r == r0 ? v : sum + v;
       }
       W(store)(row + c, sum);
@@ -162,21 +233,25 @@ static void N(mean_back)(const snk_mean_shape *s, const void *gp, void *gxp, voi
   const T *g = gp;
   T *gx = gxp, *row = rowp;
   const int64_t width = s->x.in;
+  if (s->whole) {
+    const T v = g[0] / N(divisor)(s, 0, 0);
+    for (int64_t c = 0; c < s->y.in * width; c++) gx[c] = v;
+    return;
+  }
   if (!s->pairs || 2 * s->y.out < s->y.in || 2 * s->x.out < width) memset(gx, 0, (size_t)(s->y.in * width) * sizeof(T));
   for (int64_t i = 0; i < s->y.out; i++, g += s->x.out) {
     const int64_t r0 = s->y.lo[i], r1 = s->y.hi[i];
     if (s->pairs) {
       const T d = s->divisor != 0 ? (T)s->divisor : (T)4;
       T *a = gx + r0 * width, *b = a + width;
-      int64_t j = 0;
-      for (; j + L <= s->x.out; j += L) {
-        const V v = W(load)(g + j) / W(splat)(d), lo = LOW(v, v), hi = HIGH(v, v);
-        W(store)(a + 2 * j, lo);
-        W(store)(a + 2 * j + L, hi);
-        W(store)(b + 2 * j, lo);
-        W(store)(b + 2 * j + L, hi);
+      for (int64_t j = 0; j < s->x.out; j += L) {
+        const int64_t n = 2 * (s->x.out - j);
+        const V v = W(take)(g + j, s->x.out - j) / W(splat)(d), lo = LOW(v, v), hi = HIGH(v, v);
+        W(put)(a + 2 * j, lo, n);
+        W(put)(a + 2 * j + L, hi, n - L);
+        W(put)(b + 2 * j, lo, n);
+        W(put)(b + 2 * j + L, hi, n - L);
       }
-      for (; j < s->x.out; j++) a[2 * j] = a[2 * j + 1] = b[2 * j] = b[2 * j + 1] = g[j] / d;
       continue;
     }
     for (int64_t c = 0; c < width; c++) row[c] = 0;

@@ -23,8 +23,7 @@ static int want(sno_call *c, int i, int64_t h, int64_t w) {
   shape[x->ndim - 2] = h, shape[x->ndim - 1] = w;
   if (snt_check_shape(x->ndim, shape, c->op->name) < 0) return -1;
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, shape);
-  int64_t widest = x->shape[x->ndim - 1] > w ? x->shape[x->ndim - 1] : w;
-  return sn_scratch_reserve(snk_pool_worker(x->dtype == SN_F64, widest));
+  return 0;
 }
 
 static int64_t planes_of(const snt_tensor *x) {
@@ -72,7 +71,7 @@ static int max_shape(sno_call *c, int i, int at, snk_pool_shape *s) {
 static int infer_max(sno_call *c) {
   snk_pool_shape s;
   if (check_planes(c, 0) < 0 || max_shape(c, 0, 0, &s) < 0) return -1;
-  return want(c, 0, s.y.out, s.x.out);
+  return want(c, 0, s.y.out, s.x.out) < 0 ? -1 : sn_scratch_reserve(snk_max_worker(&s));
 }
 static void forward_max(sno_call *c) {
   snk_pool_shape s;
@@ -112,7 +111,8 @@ static int infer_max_back(sno_call *c) {
   if (g->ndim != x->ndim || planes_of(g) != s.planes || g->shape[g->ndim - 2] != h || g->shape[g->ndim - 1] != w)
     return sn_fail("%s: the gradient is %s, input %s wants planes of %lldx%lld", c->op->name, SNT_SHAPE(g), SNT_SHAPE(x), (long long)h, (long long)w);
   if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
-  return pick ? want(c, 1, s.y.out, s.x.out) : want(c, 1, s.y.in, s.x.in);
+  if ((pick ? want(c, 1, s.y.out, s.x.out) : want(c, 1, s.y.in, s.x.in)) < 0) return -1;
+  return sn_scratch_reserve(snk_max_worker(&s));
 }
 static void forward_max_back(sno_call *c) {
   snk_pool_shape s;
@@ -150,7 +150,10 @@ const sno_op sno_op_max_pool2d_pick = {
 
 /* ---- means */
 
-static size_t windows_bytes(int64_t oh, int64_t ow) { return (size_t)(oh + ow) * 3 * sizeof(int64_t); }
+static int want_mean(sno_call *c, const snk_pool_axis axis[2], int64_t h, int64_t w) {
+  c->scratch_bytes = (size_t)(axis[0].out + axis[1].out) * 3 * sizeof(int64_t); /* the windows */
+  return want(c, 0, h, w) < 0 ? -1 : sn_scratch_reserve(snk_mean_worker(c->in[0]->dtype == SN_F64, axis[1].in));
+}
 
 /* Windows of one direction into `at`; returns what follows. */
 static int64_t *windows(snk_mean_axis *m, const snk_pool_axis *a, bool include, int64_t *at) {
@@ -183,6 +186,7 @@ static void run_mean(sno_call *c, const snk_pool_axis axis[2], bool include, dou
   snk_mean_shape s = {.f64 = t->dtype == SN_F64, .planes = planes_of(t), .divisor = divisor};
   windows(&s.x, &axis[1], include, windows(&s.y, &axis[0], include, c->scratch));
   s.pairs = in_pairs(&s.y) && in_pairs(&s.x);
+  s.whole = s.y.out == 1 && s.x.out == 1 && s.y.lo[0] == 0 && s.x.lo[0] == 0 && s.y.hi[0] == s.y.in && s.x.hi[0] == s.x.in;
   if (back) snk_mean_pool_backward(&s, snt_data(t), snt_data(c->out[0]));
   else snk_mean_pool(&s, snt_data(t), snt_data(c->out[0]));
 }
@@ -198,8 +202,7 @@ static int mean_axes(sno_call *c, int at, snk_pool_axis axis[2]) {
 static int infer_avg(sno_call *c) {
   snk_pool_axis axis[2];
   if (check_planes(c, 0) < 0 || mean_axes(c, 0, axis) < 0) return -1;
-  c->scratch_bytes = windows_bytes(axis[0].out, axis[1].out);
-  return want(c, 0, axis[0].out, axis[1].out);
+  return want_mean(c, axis, axis[0].out, axis[1].out);
 }
 static void forward_avg(sno_call *c) {
   snk_pool_axis axis[2];
@@ -240,8 +243,7 @@ static int infer_avg_back(sno_call *c) {
   if (g->shape[g->ndim - 2] != axis[0].out || g->shape[g->ndim - 1] != axis[1].out)
     return sn_fail("%s: the gradient is %s, its planes should be %lldx%lld", c->op->name, SNT_SHAPE(g), (long long)axis[0].out,
                    (long long)axis[1].out);
-  c->scratch_bytes = windows_bytes(axis[0].out, axis[1].out);
-  return want(c, 0, axis[0].in, axis[1].in);
+  return want_mean(c, axis, axis[0].in, axis[1].in);
 }
 static void forward_avg_back(sno_call *c) {
   snk_pool_axis axis[2];
@@ -283,8 +285,7 @@ static int adaptive_axes(sno_call *c, snk_pool_axis axis[2]) {
 static int infer_adaptive(sno_call *c) {
   snk_pool_axis axis[2];
   if (check_planes(c, 0) < 0 || adaptive_axes(c, axis) < 0) return -1;
-  c->scratch_bytes = windows_bytes(axis[0].out, axis[1].out);
-  return want(c, 0, c->attr[0].v[0], c->attr[0].v[1]);
+  return want_mean(c, axis, c->attr[0].v[0], c->attr[0].v[1]);
 }
 static void forward_adaptive(sno_call *c) {
   snk_pool_axis axis[2];
