@@ -3,8 +3,11 @@ BUILD ?= build
 PREFIX ?= /usr/local
 CC ?= cc
 CFLAGS ?= -g
+NPROC := $(shell nproc)
 # As many jobs as there are processors, unless make is told a number.
-MAKEFLAGS := $(MAKEFLAGS) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(NPROC)
+endif
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
 SN_OPT = -O2
 SN_KERNEL_OPT = -O3
@@ -44,6 +47,7 @@ $(BUILD)/lib/libslugnet.a: $(LIBOBJ)
 	@rm -f $@
 	ar rcs $@ $^
 $(BUILD)/lib/libslugnet.so: $(LIBOBJ)
+	@mkdir -p $(@D)
 	$(CC) -shared $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/lib/slugnet/core.so: $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
