@@ -242,7 +242,11 @@ char *snp_explain(const snp_func *f, bool timed) {
   say(&out, "program: %d steps of %d recorded, one block of %zu bytes for %zu bytes of intermediates, %llu runs\n", p->nexec, t->nstep, p->bytes, sum, (unsigned long long)p->runs);
   for (int i = 0; i < p->nexec; i++) {
     const snp_step *s = p->exec[i].step;
+    const char *links[64];
+    const int n = s->op == &snp_op_chain ? snp_chain_names(t, s, links, 64) : 0;
     say(&out, "%4d  %-24s", i + 1, s->op ? s->op->name : "(host)");
+    for (int k = 0; k < n; k++) say(&out, "%s%s", k ? "+" : "[", links[k]);
+    if (n) say(&out, "]");
     for (int k = 0; k < s->nin + s->nout; k++) {
       const snp_ref *r = &t->ref[s->in + k];
       if (k == s->nin) say(&out, " ->");

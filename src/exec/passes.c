@@ -1,15 +1,21 @@
-/* passes.c - what is done to a tape before it becomes a program: common subexpressions, then dead code. None changes a bit of any result. */
+/* passes.c - what is done to a tape before it becomes a program: common subexpressions, then dead code (chains: chain.c). None changes a bit of any result. */
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
 #include "exec/record.h"
 
-snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"dead", snp_pass_dead, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {NULL, NULL, false}};
+snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"dead", snp_pass_dead, true}, {"chain", snp_pass_chain, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {NULL, NULL, false}};
 
 int snp_pass_set(const char *name, bool on) {
   for (snp_pass *p = snp_passes; p->name; p++)
     if (strcmp(p->name, name) == 0) { p->on = on; return 0; }
-  return sn_fail("passes: there is none called '%s'; there are cse, dead, inplace and plan", name);
+  return sn_fail("passes: there is none called '%s'; there are cse, dead, chain, inplace and plan", name);
+}
+
+bool snp_pass_on(const char *name) {
+  for (snp_pass *p = snp_passes; p->name; p++)
+    if (strcmp(p->name, name) == 0) return p->on;
+  return false;
 }
 
 static bool is_pure(const snp_step *s) { return s->op && (s->op->flags & (SNO_WRITES | SNO_RANDOM)) == 0; }

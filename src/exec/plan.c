@@ -114,7 +114,7 @@ static int leave(plan *p, const snp_tape *t, int slot, int step) {
 }
 
 int snp_plan(const snp_tape *t, int64_t *offset, size_t *block) {
-  const bool inplace = snp_passes[2].on, reuse = snp_passes[3].on;
+  const bool inplace = snp_pass_on("inplace"), reuse = snp_pass_on("plan");
   plan p = {.offset = offset};
   const size_t n = (size_t)t->nslot + 1;
   p.last = sn_malloc(n * sizeof *p.last);

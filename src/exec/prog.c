@@ -78,6 +78,8 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   snp_prog *p = array(1, sizeof *p, &bad);
   if (p == NULL) { snp_tape_free(t); return NULL; }
   p->tape = t;
+  for (const snp_pass *s = snp_passes; !bad && s->name; s++)
+    if (s->on && s->run && s->run(t) < 0) bad = 1;
   p->shell = array((size_t)t->nslot, sizeof *p->shell, &bad);
   p->constant = array((size_t)t->nslot, sizeof *p->constant, &bad);
   p->real = array((size_t)t->nslot, sizeof *p->real, &bad);
@@ -89,8 +91,6 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   p->fixed = array((size_t)t->nargs, sizeof *p->fixed, &bad);
   int64_t *offset = bad ? NULL : sn_malloc((size_t)(t->nslot + t->nstep + 1) * sizeof *offset);
   bad |= offset == NULL;
-  for (const snp_pass *s = snp_passes; !bad && s->name; s++)
-    if (s->on && s->run && s->run(t) < 0) bad = 1;
   if (!bad && snp_plan(t, offset, &p->bytes) < 0) bad = 1;
   if (!bad && (p->block = sn_alloc(p->bytes)) == NULL) bad = 1;
   if (!bad && build_slots(p, offset) < 0) bad = 1;

@@ -52,5 +52,6 @@ struct snp_tape;
 typedef struct snp_pass { const char *name; int (*run)(struct snp_tape *t); bool on; } snp_pass;
 extern snp_pass snp_passes[];             /* ends with name NULL */
 int snp_pass_set(const char *name, bool on); /* -1 after sn_fail */
+bool snp_pass_on(const char *name);
 
 #endif

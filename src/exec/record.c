@@ -86,6 +86,8 @@ static void fill_ref(const snp_tape *t, snp_ref *r, int slot, const snt_tensor *
   for (int d = 0; d < x->ndim; d++) r->shape[d] = x->shape[d], r->stride[d] = x->stride[d];
 }
 
+int snp_tape_room(snp_tape *t, int refs, int attrs) { return GROW(t, ref, refs) < 0 || GROW(t, attr, attrs) < 0 ? -1 : 0; }
+
 /* ---- leaves */
 
 static snp_leaf *find_leaf(snp_tape *t, const snt_tensor *x) {

@@ -77,6 +77,10 @@ int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 /* ---- passes (passes.c, chain.c) and plan.c */
 int snp_pass_dead(snp_tape *t);
 int snp_pass_cse(snp_tape *t);
+int snp_pass_chain(snp_tape *t);
+extern const sno_op snp_op_chain;
+int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most);
+int snp_tape_room(snp_tape *t, int refs, int attrs); /* -1 after sn_fail */
 bool snp_val_equal(const sno_val *a, const sno_val *b);
 /* Offsets of INTERNAL slots and scratch in one block by lifetime. offset: nslot + nstep entries (scratch after slots), -1 for none. */
 int snp_plan(const snp_tape *t, int64_t *offset, size_t *block);

@@ -1,0 +1,219 @@
+/* chain.c - neighbouring elementwise steps over the same elements become one step that runs tile by tile: what only passes between them stays
+ * in the first cache and needs no place in the block. The same row kernels run on the same numbers, so no bit changes. */
+#include <string.h>
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "calc/map.h"
+#include "diff/map.h"
+#include "exec/record.h"
+
+enum { MOST_LINKS = 24, MOST_ENDS = 24, MOST_TEMPS = 6, TILE = 1024 };
+
+/* Where a link's operand lies: an operand of the whole step (inputs, then outputs), or a tile of the worker's own. */
+typedef struct place { bool temp; int at; int64_t step; } place;
+typedef struct link { snk_row *row; int nin; place to, in[3]; double param[SNO_MAXATTR]; const char *name; } link;
+
+typedef struct chain {
+  sno_foreign base;        /* first */
+  int n;
+  int64_t size;            /* bytes of an element */
+  link l[];
+} chain;
+
+static void free_chain(sno_foreign *f) { sn_free(f); }
+
+typedef struct work { const chain *c; char **base; } work;
+
+static void run_tiles(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const work *w = ctx;
+  const chain *c = w->c;
+  _Alignas(64) char temp[MOST_TEMPS][TILE * 8];
+  for (int64_t i = begin; i < end; i += TILE) {
+    const int64_t n = end - i < TILE ? end - i : TILE;
+    for (int k = 0; k < c->n; k++) {
+      const link *l = &c->l[k];
+      char *p[4];
+      int64_t s[4];
+      for (int j = 0; j <= l->nin; j++) {
+        const place *q = j == 0 ? &l->to : &l->in[j - 1];
+        p[j] = q->temp ? temp[q->at] : w->base[q->at] + i * q->step;
+        s[j] = q->temp ? c->size : q->step;
+      }
+      l->row(n, p, s, l->param);
+    }
+  }
+}
+
+static void forward_chain(sno_call *call) {
+  char *base[2 * MOST_ENDS];
+  for (int i = 0; i < call->nin; i++) base[i] = snt_data(call->in[i]);
+  for (int k = 0; k < call->nout; k++) base[call->nin + k] = snt_data(call->out[k]);
+  work w = {(const chain *)(const void *)call->attr[0].p, base};
+  sn_parallel(snt_numel(call->out[0]), 16 * TILE, run_tiles, &w);
+}
+
+static int infer_chain(sno_call *c) {
+  (void)c;
+  return sn_fail("chain: only programs call it");
+}
+const sno_op snp_op_chain = {.name = "chain", .args = "xs* links:foreign", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_chain, .forward = forward_chain};
+
+int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most) {
+  const chain *c = (const chain *)(const void *)t->attr[s->attr].p;
+  for (int k = 0; k < c->n && k < most; k++) names[k] = c->l[k].name;
+  return c->n < most ? c->n : most;
+}
+
+/* ---- finding them */
+
+static int64_t count_of(const snp_ref *r) { return snt_count(r->ndim, r->shape); }
+
+static bool dense(const snp_ref *r) {
+  int64_t n = 1;
+  for (int d = r->ndim - 1; d >= 0; d--) {
+    if (r->shape[d] != 1 && r->stride[d] != n) return false;
+    n *= r->shape[d];
+  }
+  return true;
+}
+
+static bool can_link(const snp_tape *t, const snp_step *s, const snp_step *first) {
+  if (s->dead || !s->op || !sno_is_map(s->op) || (s->op->flags & SNO_WRITES) || s->nin > 3) return false;
+  const snp_ref *y = &t->ref[s->out], *f = &t->ref[first->out];
+  if ((y->dtype != SN_F32 && y->dtype != SN_F64) || y->dtype != f->dtype || s->flush != first->flush) return false;
+  if (y->ndim != f->ndim || memcmp(y->shape, f->shape, sizeof y->shape) != 0 || !dense(y) || count_of(y) == 0) return false;
+  for (int i = 0; i < s->nin; i++) {
+    const snp_ref *x = &t->ref[s->in + i];
+    if (x->slot < 0 || x->dtype != y->dtype) return false;
+    if (count_of(x) != 1 && !(x->ndim == y->ndim && memcmp(x->shape, y->shape, sizeof x->shape) == 0 && dense(x))) return false;
+  }
+  return true;
+}
+
+typedef struct finder { snp_tape *t; int *last; int from, to; } finder; /* last: by slot, the last live step that reads or gives it */
+
+/* A result that nothing outside the group sees: made here, read whole and only here. */
+static bool passes_through(const finder *f, const snp_ref *y) {
+  const snp_slot *s = &f->t->slot[y->slot];
+  return s->kind == SNP_INTERNAL && !s->written && f->last[y->slot] <= f->to && y->offset == 0;
+}
+
+static int same_end(const snp_tape *t, const int *end, int n, const snp_ref *x) {
+  for (int i = 0; i < n; i++)
+    if (memcmp(&t->ref[end[i]], x, sizeof *x) == 0) return i;
+  return -1;
+}
+
+/* Steps from..to (live ones) as one. 1 if it was done, 0 if it does not fit, -1 after sn_fail. */
+static int fuse(finder *f, int live) {
+  snp_tape *t = f->t;
+  if (live < 2 || live > MOST_LINKS) return 0;
+  int in[MOST_ENDS], nin = 0, out[MOST_ENDS], nout = 0, temp_slot[MOST_TEMPS], ntemp = 0;
+  chain *c = sn_calloc(1, sizeof *c + (size_t)live * sizeof(link));
+  if (c == NULL) return -1;
+  c->base = (sno_foreign){.refs = 1, .free = free_chain};
+  for (int k = 0; k < MOST_TEMPS; k++) temp_slot[k] = -1;
+  for (int i = f->from; i <= f->to; i++) {
+    const snp_step *s = &t->step[i];
+    if (s->dead) continue;
+    link *l = &c->l[c->n++];
+    const snp_ref *y = &t->ref[s->out];
+    c->size = (int64_t)sn_size_of((sn_dtype)y->dtype);
+    l->row = snk_map_row(sno_map_of(s->op)->row, (sn_dtype)y->dtype);
+    l->nin = s->nin;
+    l->name = s->op->name;
+    sno_map_params(s->op, &t->attr[s->attr], l->param);
+    for (int j = 0; j < s->nin; j++) {
+      const snp_ref *x = &t->ref[s->in + j];
+      int at = -1;
+      for (int k = 0; k < ntemp; k++)
+        if (temp_slot[k] == x->slot) at = k;
+      const int o = at < 0 ? same_end(t, out, nout, x) : -1;
+      if (at >= 0) l->in[j] = (place){true, at, 0};
+      else if (o >= 0) l->in[j] = (place){false, -1 - o, c->size}; /* the place of an output: its number is known at the end */
+      else {
+        int e = same_end(t, in, nin, x);
+        for (int k = 0; k < nout; k++) /* another view of something written here */
+          if (t->ref[out[k]].slot == x->slot) goto no;
+        if (e < 0) {
+          if (nin == MOST_ENDS) goto no;
+          in[e = nin++] = s->in + j;
+        }
+        l->in[j] = (place){false, e, count_of(x) == 1 && count_of(y) != 1 ? 0 : c->size};
+      }
+    }
+    if (passes_through(f, y)) {
+      int k = 0;
+      while (k < ntemp && !(temp_slot[k] < 0 || f->last[temp_slot[k]] <= i)) k++; /* a tile whose value is no longer read */
+      if (k == MOST_TEMPS) goto no;
+      if (k == ntemp) ntemp++;
+      temp_slot[k] = y->slot;
+      l->to = (place){true, k, 0};
+    } else {
+      for (int k = 0; k < nin; k++)
+        if (t->ref[in[k]].slot == y->slot) goto no;
+      for (int k = 0; k < nout; k++)
+        if (t->ref[out[k]].slot == y->slot) goto no;
+      if (nout == MOST_ENDS || nout == SNO_MAXOUT) goto no;
+      out[nout] = s->out;
+      l->to = (place){false, -1 - nout++, c->size};
+    }
+  }
+  if (nout == 0 || nin == 0) goto no;
+  for (int k = 0; k < c->n; k++)
+    for (int j = -1; j < c->l[k].nin; j++) {
+      place *q = j < 0 ? &c->l[k].to : &c->l[k].in[j];
+      if (!q->temp && q->at < 0) q->at = nin + (-1 - q->at);
+    }
+  if (snp_tape_room(t, nin + nout, 1) < 0) goto bad;
+  snp_step *s = &t->step[f->to];
+  const bool flush = s->flush;
+  for (int i = f->from; i < f->to; i++) t->step[i].dead = true;
+  memset(s, 0, sizeof *s);
+  s->op = &snp_op_chain;
+  s->flush = flush;
+  s->nin = s->nlist = nin, s->nout = nout, s->nattr = 1;
+  s->in = t->nref, s->out = t->nref + nin, s->attr = t->nattr;
+  for (int k = 0; k < nin; k++) t->ref[t->nref++] = t->ref[in[k]];
+  for (int k = 0; k < nout; k++) t->ref[t->nref++] = t->ref[out[k]];
+  t->attr[t->nattr++] = (sno_val){.kind = SNO_FOREIGN, .p = &c->base};
+  return 1;
+bad:
+  sn_free(c);
+  return -1;
+no:
+  sn_free(c);
+  return 0;
+}
+
+static void note_last(const snp_tape *t, int *last) {
+  for (int i = 0; i < t->nslot; i++) last[i] = -1;
+  for (int i = 0; i < t->nstep; i++)
+    for (int k = 0; !t->step[i].dead && k < t->step[i].nin + t->step[i].nout; k++)
+      if (t->ref[t->step[i].in + k].slot >= 0) last[t->ref[t->step[i].in + k].slot] = i;
+}
+
+int snp_pass_chain(snp_tape *t) {
+  finder f = {.t = t, .last = sn_malloc(((size_t)t->nslot + 1) * sizeof *f.last)};
+  if (f.last == NULL) return -1;
+  note_last(t, f.last);
+  int rc = 0;
+  for (int i = 0; i < t->nstep && rc >= 0; i++) {
+    if (t->step[i].dead || !can_link(t, &t->step[i], &t->step[i])) continue;
+    int live = 1, to = i;
+    for (int k = i + 1; k < t->nstep && live < MOST_LINKS; k++) {
+      if (t->step[k].dead) continue;
+      if (!can_link(t, &t->step[k], &t->step[i])) break;
+      live++;
+      to = k;
+    }
+    f.from = i;
+    f.to = to;
+    rc = fuse(&f, live);
+    i = to;
+  }
+  sn_free(f.last);
+  return rc < 0 ? -1 : 0;
+}
