@@ -1,0 +1,273 @@
+/* rnn.c - LSTM and GRU over a sequence: the matrix products around the gates, and how rows are shared out among the threads. */
+#include <string.h>
+#include "base/thread.h"
+#include "calc/gemm.h"
+#include "calc/rnn.h"
+
+typedef struct rnn_job {
+  const snk_rnn_args *a;
+  const snk_rnn_type *k;
+  const snk_gemm_type *gemm;
+  int64_t size, sums;     /* bytes of a number; sums: G h */
+  char *gates;            /* n x t x 4h */
+  int64_t gates_step;     /* elements from one row of the batch to the next: t 4h */
+  char *rec;              /* GRU: the recurrent sums of one step, n x 3h */
+  char *bias;             /* LSTM: both biases added */
+  char *packed;           /* whh */
+  char *di, *dg, *dh, *dc;
+} rnn_job;
+
+static int64_t rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static bool few(const snk_rnn_args *a) { return a->n * a->t <= SNK_RNN_FEW; }
+
+/* Lays the parts out in the scratch; how many bytes they take. With at NULL only counts. */
+static int64_t lay_out(rnn_job *w, bool backward, char *at) {
+  const snk_rnn_args *a = w->a;
+  const int64_t rows = a->n * a->t, h = a->h;
+  int64_t used = 0;
+  w->size = a->f64 ? 8 : 4;
+  w->sums = (a->gru ? 3 : 4) * h;
+  w->gates = a->gates;
+  w->gates_step = a->t * 4 * h;
+#define PART(field, count) (w->field = at ? at + used : NULL, used += rounded((count) * w->size))
+  if (!backward && !a->keep) PART(gates, rows * 4 * h);
+  if (!backward && a->gru) PART(rec, a->n * 3 * h);
+  if (!backward && !a->gru) PART(bias, 4 * h);
+  if (backward) {
+    PART(dg, rows * w->sums);
+    if (a->gru) PART(di, rows * w->sums);
+    else w->di = w->dg;
+    PART(dh, a->n * h);
+    PART(dc, a->n * h);
+  }
+#undef PART
+  const bool packs = backward || !few(a);
+  w->packed = at ? at + used : NULL;
+  if (packs) used += rounded((int64_t)(backward ? snk_gemm_packed_bytes(a->f64, h, w->sums) : snk_gemm_packed_bytes(a->f64, w->sums, h)));
+  return used;
+}
+
+size_t snk_rnn_scratch(const snk_rnn_args *a, bool backward) {
+  rnn_job w = {.a = a};
+  return (size_t)lay_out(&w, backward, NULL) + 64;
+}
+
+static void begin(rnn_job *w, const snk_rnn_args *a, bool backward) {
+  *w = (rnn_job){.a = a};
+  w->k = a->f64 ? &snk_rnn_now()->f64 : &snk_rnn_now()->f32;
+  w->gemm = a->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  lay_out(w, backward, a->scratch);
+}
+
+static const char *at(const void *p, int64_t elements, int64_t size) { return p ? (const char *)p + elements * size : NULL; }
+
+/* Rows in pieces as large as the threads allow: each piece reads the recurrent weights once a step. */
+static void over_rows(rnn_job *w, sn_task *fn) {
+  const snk_rnn_args *a = w->a;
+  const int64_t work = a->t * a->h * w->sums, least = work > 0 ? 200000 / work + 1 : a->n;
+  int64_t grain = (a->n + sn_threads() - 1) / sn_threads();
+  if (grain < least) grain = least;
+  sn_parallel(a->n, grain, fn, w);
+}
+
+/* ---- forward */
+
+/* Step t of all rows from `row` on, their sums being complete. */
+static snk_rnn_step step_at(const rnn_job *w, int64_t row, int64_t rows, int64_t t) {
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h, z = w->size, line = row * a->t + t;
+  snk_rnn_step s = {.rows = rows, .h = h, .gates = w->gates + line * 4 * h * z, .gates_step = w->gates_step, .y_step = a->t * h};
+  s.y = (char *)a->y + line * h * z;
+  s.hprev = t > 0 ? at(a->y, (line - 1) * h, z) : at(a->h0, row * h, z);
+  s.hprev_step = t > 0 ? a->t * h : h;
+  if (a->gru) {
+    s.rec = w->rec + row * 3 * h * z;
+    s.rec_step = 3 * h;
+    return s;
+  }
+  s.c = (char *)a->cells + (a->keep ? line : row) * h * z;
+  s.c_step = a->keep ? a->t * h : h;
+  s.cprev = t == 0 ? at(a->c0, row * h, z) : a->keep ? at(a->cells, (line - 1) * h, z) : (const char *)s.c;
+  s.cprev_step = t == 0 ? h : s.c_step;
+  return s;
+}
+
+/* Without a state before it a GRU's recurrent sums are the bias. */
+static void bias_rows(const rnn_job *w, int64_t row, int64_t rows) {
+  const size_t bytes = (size_t)(3 * w->a->h * w->size);
+  for (int64_t r = row; r < row + rows; r++)
+    if (w->a->bhh) memcpy(w->rec + (size_t)r * bytes, w->a->bhh, bytes);
+    else memset(w->rec + (size_t)r * bytes, 0, bytes);
+}
+
+static void gates(const rnn_job *w, const snk_rnn_step *s) {
+  if (w->a->gru) w->k->gru(s);
+  else w->k->lstm(s);
+}
+
+static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int worker) {
+  const rnn_job *w = ctx;
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h;
+  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = h, .acs = 1, .ccs = 1, .packed = w->packed};
+  g.accumulate = !a->gru;
+  g.crs = a->gru ? 3 * h : w->gates_step;
+  if (a->gru && a->bhh) g.bias_kind = SNK_BIAS_COL, g.bias = a->bhh;
+  for (int64_t t = 0; t < a->t; t++) {
+    const snk_rnn_step s = step_at(w, begin_row, end_row - begin_row, t);
+    if (s.hprev) {
+      char *c = a->gru ? (char *)w->rec + begin_row * 3 * h * w->size : (char *)s.gates;
+      g.ars = s.hprev_step;
+      w->gemm->block(&g, s.hprev, NULL, c, 0, 0, s.rows, 0, w->sums, sn_scratch(worker));
+    } else if (a->gru) {
+      bias_rows(w, begin_row, s.rows);
+    }
+    gates(w, &s);
+  }
+}
+
+typedef struct gemv_job { const snk_rnn_type *k; void *y; const void *w, *x, *bias; int64_t n, len; bool add; } gemv_job;
+
+static void gemv_rows(void *ctx, int64_t begin_block, int64_t end_block, int worker) {
+  const gemv_job *j = ctx;
+  const int64_t end = end_block * 16 < j->n ? end_block * 16 : j->n;
+  (void)worker;
+  j->k->gemv(j->y, j->w, j->x, j->bias, begin_block * 16, end, j->len, j->add);
+}
+
+static void gemv(const rnn_job *w, void *y, const void *weight, const void *x, const void *bias, int64_t k, bool add) {
+  gemv_job j = {w->k, y, weight, x, bias, w->sums, k, add};
+  if (k * w->sums < 100000) w->k->gemv(y, weight, x, bias, 0, w->sums, k, add);
+  else sn_parallel((w->sums + 15) / 16, 50000 / (16 * k) + 1, gemv_rows, &j);
+}
+
+/* Few rows in all: nothing is packed. */
+static void forward_few(rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h, z = w->size;
+  for (int64_t row = 0; row < a->n; row++)
+    for (int64_t t = 0; t < a->t; t++) {
+      const snk_rnn_step s = step_at(w, row, 1, t);
+      gemv(w, s.gates, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->gru ? a->bih : w->bias, a->f, false);
+      if (s.hprev && a->gru) gemv(w, w->rec + row * 3 * h * z, a->whh, s.hprev, a->bhh, h, false);
+      else if (s.hprev) gemv(w, s.gates, a->whh, s.hprev, NULL, h, true);
+      else if (a->gru) bias_rows(w, row, 1);
+      gates(w, &s);
+    }
+}
+
+/* w->bias: the sum of both, or the one there is. */
+static void add_biases(rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const void *one = a->bih ? a->bih : a->bhh;
+  if (a->gru) return;
+  if (one == NULL) {
+    w->bias = NULL;
+    return;
+  }
+  memcpy(w->bias, one, (size_t)(4 * a->h * w->size));
+  if (a->bih == NULL || a->bhh == NULL) return;
+  for (int64_t j = 0; j < 4 * a->h; j++)
+    if (a->f64) ((double *)(void *)w->bias)[j] += ((const double *)a->bhh)[j];
+    else ((float *)(void *)w->bias)[j] += ((const float *)a->bhh)[j];
+}
+
+void snk_rnn_forward(const snk_rnn_args *a) {
+  rnn_job w;
+  begin(&w, a, false);
+  if (a->n == 0 || a->h == 0) return;
+  add_biases(&w);
+  if (few(a)) {
+    forward_few(&w);
+    return;
+  }
+  snk_gemm_args g = {.f64 = a->f64, .m = a->n * a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .b = a->wih, .brs = 1, .bcs = a->f,
+                     .c = w.gates, .crs = 4 * a->h, .ccs = 1};
+  g.bias = a->gru ? a->bih : w.bias;
+  if (g.bias) g.bias_kind = SNK_BIAS_COL;
+  snk_gemm_run(&g);
+  snk_gemm_pack_b(a->f64, w.sums, a->h, a->whh, 1, a->h, w.packed);
+  over_rows(&w, forward_rows);
+}
+
+/* ---- backward */
+
+static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int worker) {
+  const rnn_job *w = ctx;
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h, z = w->size, rows = end_row - begin_row;
+  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = h, .k = w->sums, .ars = a->t * w->sums, .acs = 1, .crs = h, .ccs = 1, .packed = w->packed,
+                     .accumulate = a->gru};
+  char *dh = w->dh + begin_row * h * z, *dc = w->dc + begin_row * h * z;
+  for (int64_t t = a->t - 1; t >= 0; t--) {
+    const int64_t line = begin_row * a->t + t;
+    snk_rnn_step s = step_at(w, begin_row, rows, t);
+    s.last = t == a->t - 1;
+    s.rec = s.last ? NULL : dh;
+    s.rec_step = h;
+    s.gy = at(a->gy, line * h, z), s.gy_step = a->t * h;
+    s.gc = at(a->gcells, line * h, z), s.gc_step = a->t * h;
+    s.dg = w->dg + line * w->sums * z, s.di = w->di + line * w->sums * z, s.d_step = a->t * w->sums;
+    s.dc = dc, s.dh = dh;
+    if (a->gru) w->k->gru_back(&s);
+    else w->k->lstm_back(&s);
+    if (t > 0 || a->gh0) w->gemm->block(&g, s.dg, NULL, dh, 0, 0, rows, 0, h, sn_scratch(worker));
+  }
+  if (a->gh0) memcpy((char *)a->gh0 + begin_row * h * z, dh, (size_t)(rows * h * z));
+  if (a->gc0) memcpy((char *)a->gc0 + begin_row * h * z, dc, (size_t)(rows * h * z));
+}
+
+/* The state before each step as the second factor of a product: row (i, t) is y's (i, t-1), or h0's i. */
+static void pack_hprev(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst) {
+  const rnn_job *w = ctx;
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h, z = w->size;
+  char *to = dst;
+  (void)batch;
+  for (int64_t k = k0; k < k0 + kc; k++, to += nr * z) {
+    const char *from = k % a->t ? at(a->y, (k - 1) * h + n0, z) : at(a->h0, k / a->t * h + n0, z);
+    if (from) memcpy(to, from, (size_t)(nc * z));
+    else memset(to, 0, (size_t)(nc * z));
+    if (nc < nr) memset(to + nc * z, 0, (size_t)((nr - nc) * z));
+  }
+}
+
+typedef struct sums_job { const snk_rnn_type *k; void *to; const void *m; int64_t rows, cols; } sums_job;
+enum { SUM_COLUMNS = 64 };
+
+static void sum_columns(void *ctx, int64_t begin_block, int64_t end_block, int worker) {
+  const sums_job *j = ctx;
+  const int64_t end = end_block * SUM_COLUMNS < j->cols ? end_block * SUM_COLUMNS : j->cols;
+  (void)worker;
+  j->k->column_sums(j->to, j->m, j->rows, j->cols, begin_block * SUM_COLUMNS, end);
+}
+
+static void bias_gradient(const rnn_job *w, void *to, const void *d) {
+  if (to == NULL) return;
+  const int64_t rows = w->a->n * w->a->t;
+  sums_job j = {w->k, to, d, rows, w->sums};
+  sn_parallel((w->sums + SUM_COLUMNS - 1) / SUM_COLUMNS, 32768 / (rows * SUM_COLUMNS + 1) + 1, sum_columns, &j);
+}
+
+void snk_rnn_backward(const snk_rnn_args *a) {
+  rnn_job w;
+  begin(&w, a, true);
+  const int64_t rows = a->n * a->t, h = a->h, z = w.size;
+  if (a->n > 0 && h > 0) {
+    snk_gemm_pack_b(a->f64, h, w.sums, a->whh, h, 1, w.packed);
+    over_rows(&w, backward_rows);
+  }
+  snk_gemm_args g = {.f64 = a->f64, .m = rows, .n = a->f, .k = w.sums, .a = w.di, .ars = w.sums, .acs = 1, .b = a->wih, .brs = a->f, .bcs = 1,
+                     .c = a->gx, .crs = a->f, .ccs = 1};
+  if (a->gx) snk_gemm_run(&g);
+  g = (snk_gemm_args){.f64 = a->f64, .m = w.sums, .n = a->f, .k = rows, .a = w.di, .ars = 1, .acs = w.sums, .b = a->x, .brs = a->f, .bcs = 1,
+                      .c = a->gwih, .crs = a->f, .ccs = 1};
+  if (a->gwih) snk_gemm_run(&g);
+  g = (snk_gemm_args){.f64 = a->f64, .m = w.sums, .n = h, .k = rows, .a = w.dg, .ars = 1, .acs = w.sums, .pack = pack_hprev, .pack_ctx = &w,
+                      .c = a->gwhh, .crs = h, .ccs = 1};
+  if (a->gwhh) snk_gemm_run(&g);
+  bias_gradient(&w, a->gbih, w.di);
+  if (a->gbhh && a->gbih && !a->gru) memcpy(a->gbhh, a->gbih, (size_t)(w.sums * z));
+  else bias_gradient(&w, a->gbhh, w.dg);
+}

@@ -1,0 +1,62 @@
+/* rnn.h - recurrent layers over whole sequences, batch first. x is n x t x f, all tensors are contiguous.
+ *
+ * All input steps are one matrix product; then each step is one product with the recurrent weights and one pass over the gates. The rows
+ * of a batch do not touch each other, so threads share them out once for the whole sequence. A few rows in all (n t <= SNK_RNN_FEW) are products of
+ * a matrix and a vector, weights as they lie. Gates in memory: LSTM input, forget, cell, output; GRU reset, update, new (PyTorch's orders).
+ */
+#ifndef SNK_RNN_H
+#define SNK_RNN_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "calc/isa.h"
+
+enum { SNK_LSTM, SNK_GRU };
+enum { SNK_RNN_FEW = 4 };
+
+typedef struct snk_rnn_args {
+  bool f64, gru;
+  bool keep;                             /* forward: gates and cells of all steps are wanted */
+  int64_t n, t, f, h;
+  const void *x, *h0, *c0;               /* h0, c0: n x h or NULL, zeros */
+  const void *wih, *whh, *bih, *bhh;     /* G h x f, G h x h, G h or NULL; G is 4 for LSTM, 3 for GRU */
+  void *y;                               /* n x t x h */
+  void *cells;                           /* LSTM: n x t x h; without keep n x h, the last */
+  void *gates;                           /* n x t x 4 h: after their functions; GRU: r, z, new, and the recurrent part of new. keep only */
+  void *scratch;                         /* snk_rnn_scratch bytes, 64-byte aligned */
+  /* backward: gradients of y and of cells (or NULL), and what is wanted (NULL: not) */
+  const void *gy, *gcells;
+  void *gx, *gh0, *gc0, *gwih, *gwhh, *gbih, *gbhh;
+} snk_rnn_args;
+
+size_t snk_rnn_scratch(const snk_rnn_args *a, bool backward);
+/* Every thread also needs the scratch of matrix products: SNK_GEMM_SCRATCH, reserved. */
+void snk_rnn_forward(const snk_rnn_args *a);
+void snk_rnn_backward(const snk_rnn_args *a);
+
+/* ---- the instruction set's part. Row r of a matrix p is at p + r * p_step elements; NULL matrices are zeros where they are read. */
+typedef struct snk_rnn_step {
+  int64_t rows, h;
+  void *gates;                           /* forward: the sums, made gates in place */
+  const void *rec, *hprev, *cprev;       /* rec: GRU forward: the recurrent sums, 3 h; backward: what later steps say about h */
+  void *c, *y;
+  const void *gy, *gc;
+  void *dc, *dh;                         /* n x h, read and written: gradient of the cell; GRU: the part of h's that passes by the gates */
+  void *di, *dg;                         /* gradients of the input sums and of the recurrent ones; LSTM: both are dg */
+  int64_t gates_step, rec_step, hprev_step, cprev_step, c_step, y_step, gy_step, gc_step, d_step;
+  bool last;                             /* backward: no later step, dc is not read */
+} snk_rnn_step;
+
+typedef struct snk_rnn_type {
+  void (*lstm)(const snk_rnn_step *s);
+  void (*gru)(const snk_rnn_step *s);
+  void (*lstm_back)(const snk_rnn_step *s);
+  void (*gru_back)(const snk_rnn_step *s);
+  /* y[j] = (add ? y[j] : 0) + bias[j] + w[j] . x for rows begin..end-1 of w (rows of k) */
+  void (*gemv)(void *y, const void *w, const void *x, const void *bias, int64_t begin, int64_t end, int64_t k, bool add);
+  /* sums of columns begin..end-1 of a rows x cols matrix */
+  void (*column_sums)(void *to, const void *m, int64_t rows, int64_t cols, int64_t begin, int64_t end);
+} snk_rnn_type;
+typedef struct snk_rnn { snk_rnn_type f32, f64; } snk_rnn;
+SNK_TABLE(rnn)
+#endif

@@ -1,0 +1,143 @@
+/* rnn_rows.h - body of rnn.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name).
+ * What is only loaded to fill a vector is never stored. */
+
+#define AT(type, p, step, r) ((p) ? (type *)(p) + (r) * (step) : NULL)
+#define GET(p) ((p) ? W(get)((p) + j, k) : W(splat)(0))
+
+static void N(lstm)(const snk_rnn_step *s) {
+  const int64_t h = s->h;
+  for (int64_t r = 0; r < s->rows; r++) {
+    T *g = (T *)s->gates + r * s->gates_step, *c = (T *)s->c + r * s->c_step, *y = (T *)s->y + r * s->y_step;
+    const T *cp = AT(const T, s->cprev, s->cprev_step, r);
+    for (int64_t j = 0; j < h; j += L) {
+      const int64_t k = h - j;
+      const V in = W(sigmoid)(W(get)(g + j, k)), forget = W(sigmoid)(W(get)(g + h + j, k));
+      const V cell = W(tanh)(W(get)(g + 2 * h + j, k)), out = W(sigmoid)(W(get)(g + 3 * h + j, k));
+      V v = in * cell;
+      if (cp) v = W(fma)(forget, W(get)(cp + j, k), v);
+      W(set)(g + j, in, k);
+      W(set)(g + h + j, forget, k);
+      W(set)(g + 2 * h + j, cell, k);
+      W(set)(g + 3 * h + j, out, k);
+      W(set)(c + j, v, k);
+      W(set)(y + j, out * W(tanh)(v), k);
+    }
+  }
+}
+
+static void N(lstm_back)(const snk_rnn_step *s) {
+  const int64_t h = s->h;
+  const V one = W(splat)(1);
+  for (int64_t r = 0; r < s->rows; r++) {
+    const T *g = (const T *)s->gates + r * s->gates_step, *c = (const T *)s->c + r * s->c_step, *cp = AT(const T, s->cprev, s->cprev_step, r);
+    const T *gy = AT(const T, s->gy, s->gy_step, r), *gc = AT(const T, s->gc, s->gc_step, r), *rec = AT(const T, s->rec, s->rec_step, r);
+    T *dc = (T *)s->dc + r * h, *d = (T *)s->dg + r * s->d_step;
+    for (int64_t j = 0; j < h; j += L) {
+      const int64_t k = h - j;
+      const V in = W(get)(g + j, k), forget = W(get)(g + h + j, k), cell = W(get)(g + 2 * h + j, k), out = W(get)(g + 3 * h + j, k);
+      const V dh = GET(gy) + GET(rec), tc = W(tanh)(W(get)(c + j, k));
+      V dcell = dh * out * (one - tc * tc) + GET(gc);
+      if (!s->last) dcell += W(get)(dc + j, k);
+      W(set)(d + j, dcell * cell * in * (one - in), k);
+      W(set)(d + h + j, dcell * GET(cp) * forget * (one - forget), k);
+      W(set)(d + 2 * h + j, dcell * in * (one - cell * cell), k);
+      W(set)(d + 3 * h + j, dh * tc * out * (one - out), k);
+      W(set)(dc + j, dcell * forget, k);
+    }
+  }
+}
+
+static void N(gru)(const snk_rnn_step *s) {
+  const int64_t h = s->h;
+  for (int64_t r = 0; r < s->rows; r++) {
+    T *g = (T *)s->gates + r * s->gates_step, *y = (T *)s->y + r * s->y_step;
+    const T *rec = (const T *)s->rec + r * s->rec_step, *hp = AT(const T, s->hprev, s->hprev_step, r);
+    for (int64_t j = 0; j < h; j += L) {
+      const int64_t k = h - j;
+      const V q = W(get)(rec + 2 * h + j, k);
+      const V reset = W(sigmoid)(W(get)(g + j, k) + W(get)(rec + j, k)), update = W(sigmoid)(W(get)(g + h + j, k) + W(get)(rec + h + j, k));
+      const V fresh = W(tanh)(W(fma)(reset, q, W(get)(g + 2 * h + j, k)));
+      W(set)(g + j, reset, k);
+      W(set)(g + h + j, update, k);
+      W(set)(g + 2 * h + j, fresh, k);
+      W(set)(g + 3 * h + j, q, k);
+      W(set)(y + j, W(fma)(update, GET(hp) - fresh, fresh), k);
+    }
+  }
+}
+
+static void N(gru_back)(const snk_rnn_step *s) {
+  const int64_t h = s->h;
+  const V one = W(splat)(1);
+  for (int64_t r = 0; r < s->rows; r++) {
+    const T *g = (const T *)s->gates + r * s->gates_step, *hp = AT(const T, s->hprev, s->hprev_step, r);
+    const T *gy = AT(const T, s->gy, s->gy_step, r), *rec = AT(const T, s->rec, s->rec_step, r);
+    T *dh = (T *)s->dh + r * h, *di = (T *)s->di + r * s->d_step, *dg = (T *)s->dg + r * s->d_step;
+    for (int64_t j = 0; j < h; j += L) {
+      const int64_t k = h - j;
+      const V reset = W(get)(g + j, k), update = W(get)(g + h + j, k), fresh = W(get)(g + 2 * h + j, k), q = W(get)(g + 3 * h + j, k);
+      const V d = GET(gy) + GET(rec);
+      const V dn = d * (one - update) * (one - fresh * fresh), dz = d * (GET(hp) - fresh) * update * (one - update);
+      const V dr = dn * q * reset * (one - reset);
+      W(set)(di + j, dr, k);
+      W(set)(di + h + j, dz, k);
+      W(set)(di + 2 * h + j, dn, k);
+      W(set)(dg + j, dr, k);
+      W(set)(dg + h + j, dz, k);
+      W(set)(dg + 2 * h + j, dn * reset, k);
+      W(set)(dh + j, d * update, k);
+    }
+  }
+}
+
+/* L rows of w at once: each in its own vector of sums, whose lanes are added in the order of W(total). */
+static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, int64_t begin, int64_t end, int64_t k, bool add) {
+  T *y = yp;
+  const T *w = wp, *x = xp, *bias = bp;
+  const int64_t body = k / L * L, rest = k - body;
+  int64_t j = begin;
+  for (; j + L <= end; j += L) {
+    const T *row = w + j * k;
+    V sum[L];
+    for (int l = 0; l < L; l++) sum[l] = W(splat)(0);
+    for (int64_t i = 0; i < body; i += L) {
+      const V v = W(load)(x + i);
+      for (int l = 0; l < L; l++) sum[l] = W(fma)(W(load)(row + l * k + i), v, sum[l]);
+    }
+    if (rest) {
+      const V v = W(load_fill)(x + body, rest, 0);
+      for (int l = 0; l < L; l++) sum[l] = W(fma)(W(load_fill)(row + l * k + body, rest, 0), v, sum[l]);
+    }
+    V all = W(totals)(sum);
+    if (bias) all = all + W(load)(bias + j);
+    if (add) all = W(load)(y + j) + all;
+    W(store)(y + j, all);
+  }
+  for (; j < end; j++) {
+    V sum = W(splat)(0);
+    for (int64_t i = 0; i < body; i += L) sum = W(fma)(W(load)(w + j * k + i), W(load)(x + i), sum);
+    if (rest) sum = W(fma)(W(load_fill)(w + j * k + body, rest, 0), W(load_fill)(x + body, rest, 0), sum);
+    T all = W(total)(sum);
+    if (bias) all = all + bias[j];
+    y[j] = add ? y[j] + all : all;
+  }
+}
+
+/* Numbers of a block of rows are added first, then the blocks: fewer roundings of a large sum. */
+static void N(column_sums)(void *top, const void *mp, int64_t rows, int64_t cols, int64_t begin, int64_t end) {
+  T *to = top;
+  const T *m = mp;
+  for (int64_t j = begin; j < end; j += L) {
+    const int64_t k = end - j;
+    V all = W(splat)(0);
+    for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
+      const int64_t r1 = r0 + BLOCK < rows ? r0 + BLOCK : rows;
+      V part = W(splat)(0);
+      for (int64_t r = r0; r < r1; r++) part += W(get)(m + r * cols + j, k);
+      all += part;
+    }
+    W(set)(to + j, all, k);
+  }
+}
+#undef AT
+#undef GET
