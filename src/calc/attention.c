@@ -1,0 +1,113 @@
+/* attention.c - the matrix products of attention, block by block of rows, and heads shared out among the threads. */
+#include "calc/attention.h"
+#include <string.h>
+#include "base/thread.h"
+#include "calc/gemm.h"
+
+enum { BLOCK = 32 }; /* rows of queries at a time */
+
+typedef struct attention_job {
+  const snk_attention_args *a;
+  const snk_attention_type *k;
+  const snk_gemm_type *gemm;
+  int64_t size, blocks;
+} attention_job;
+
+/* One worker's part, after the space that matrix products pack into. */
+typedef struct space { char *s, *dp, *sum; void *pack; } space;
+
+static int64_t row_length(int64_t tk) { return (tk + 15) / 16 * 16; }
+
+size_t snk_attention_scratch(const snk_attention_args *a) {
+  return SNK_GEMM_SCRATCH + (size_t)(2 * BLOCK * row_length(a->tk) + BLOCK) * (a->f64 ? 8 : 4) + 64;
+}
+
+static space space_of(const attention_job *w, int worker) {
+  space p = {.pack = sn_scratch(worker)};
+  const int64_t bytes = BLOCK * row_length(w->a->tk) * w->size;
+  p.s = (char *)p.pack + SNK_GEMM_SCRATCH;
+  p.dp = p.s + bytes;
+  p.sum = p.dp + bytes;
+  return p;
+}
+
+static attention_job job_of(const snk_attention_args *a) {
+  attention_job w = {.a = a, .size = a->f64 ? 8 : 4, .blocks = (a->tq + BLOCK - 1) / BLOCK};
+  w.k = a->f64 ? &snk_attend_now()->f64 : &snk_attend_now()->f32;
+  w.gemm = a->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  return w;
+}
+
+static const char *head(const snk_attention_args *a, const snk_heads *h, int64_t i, int64_t row, int64_t size) {
+  return (const char *)h->p + (i / a->heads * h->sn + i % a->heads * h->sh + row * h->st) * size;
+}
+
+/* c (m x n, rows of ldc) = a (rows of ars, columns of acs) b (rows of brs, columns of bcs) */
+static void product(const attention_job *w, const space *p, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b,
+                    int64_t brs, int64_t bcs, void *c, int64_t ldc, bool add) {
+  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .crs = ldc, .ccs = 1, .accumulate = add};
+  if (m > 0 && n > 0) w->gemm->block(&g, a, b, c, 0, 0, m, 0, n, p->pack);
+}
+
+/* The scores of block b of head i, and what its rows need beside them. */
+static snk_attention_rows scores(const attention_job *w, const space *p, int64_t i, int64_t b) {
+  const snk_attention_args *a = w->a;
+  const int64_t r0 = b * BLOCK, z = w->size, left = a->tq - r0;
+  snk_attention_rows r = {.rows = left < BLOCK ? left : BLOCK, .cols = a->tk, .ld = row_length(a->tk), .first = a->causal ? r0 : -1, .scale = a->scale,
+                          .mask_kind = a->mask_kind, .mask_row = a->mask.st, .mask_column = a->mask_column, .s = p->s, .dp = p->dp, .sum = p->sum,
+                          .lse = (char *)a->lse + (i * a->tq + r0) * z};
+  if (a->causal && r0 + r.rows < r.cols) r.cols = r0 + r.rows; /* what no row of the block may see is not computed */
+  if (a->mask_kind) r.mask = head(a, &a->mask, i, r0, a->mask_kind == SNK_MASK_BOOL ? 1 : z);
+  product(w, p, r.rows, r.cols, a->d, head(a, &a->q, i, r0, z), a->q.st, 1, head(a, &a->k, i, 0, z), 1, a->k.st, r.s, r.ld, false);
+  return r;
+}
+
+static void forward_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
+  const attention_job *w = ctx;
+  const snk_attention_args *a = w->a;
+  const space p = space_of(w, worker);
+  for (int64_t u = begin; u < end; u++) {
+    const int64_t i = u / w->blocks, b = u % w->blocks;
+    const snk_attention_rows r = scores(w, &p, i, b);
+    char *y = (char *)a->y + (i * a->tq + b * BLOCK) * a->dv * w->size;
+    w->k->forward(&r);
+    product(w, &p, r.rows, a->dv, r.cols, r.s, r.ld, 1, head(a, &a->v, i, 0, w->size), a->v.st, 1, y, a->dv, false);
+    w->k->divide(y, r.sum, r.rows, a->dv, a->dv);
+  }
+}
+
+void snk_attention(const snk_attention_args *a) {
+  attention_job w = job_of(a);
+  const int64_t work = BLOCK * a->tk * (a->d + a->dv) + 1;
+  sn_parallel(a->n * a->heads * w.blocks, 100000 / work + 1, forward_blocks, &w);
+}
+
+static void backward_heads(void *ctx, int64_t begin, int64_t end, int worker) {
+  const attention_job *w = ctx;
+  const snk_attention_args *a = w->a;
+  const int64_t z = w->size;
+  const space p = space_of(w, worker);
+  for (int64_t i = begin; i < end; i++) {
+    char *gk = (char *)a->gk + i * a->tk * a->d * z, *gv = (char *)a->gv + i * a->tk * a->dv * z;
+    memset(gk, 0, (size_t)(a->tk * a->d * z));
+    memset(gv, 0, (size_t)(a->tk * a->dv * z));
+    for (int64_t b = 0; b < w->blocks; b++) {
+      const int64_t r0 = b * BLOCK;
+      const char *gy = head(a, &a->gy, i, r0, z), *q = head(a, &a->q, i, r0, z);
+      snk_attention_rows r = scores(w, &p, i, b);
+      r.gy = gy, r.gy_row = a->gy.st;
+      r.y = head(a, &a->out, i, r0, z), r.y_row = a->out.st, r.d = a->dv;
+      product(w, &p, r.rows, r.cols, a->dv, gy, a->gy.st, 1, head(a, &a->v, i, 0, z), 1, a->v.st, r.dp, r.ld, false);
+      w->k->backward(&r);
+      product(w, &p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, (char *)a->gq + (i * a->tq + r0) * a->d * z, a->d, false);
+      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->d, true);
+      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->dv, true);
+    }
+  }
+}
+
+void snk_attention_backward(const snk_attention_args *a) {
+  attention_job w = job_of(a);
+  const int64_t work = a->tq * a->tk * (a->d + a->dv) * 2 + 1;
+  sn_parallel(a->n * a->heads, 100000 / work + 1, backward_heads, &w);
+}
