@@ -9,6 +9,9 @@ local made = {
   MeanPooling = { "sn.MeanPooling{{2, 2}}", { 2, 4, 4 } }, AvgPool2d = { "sn.AvgPool2d{2}", { 2, 4, 4 } },
     MaxPool2d = { "sn.MaxPool2d{3, stride=1}", { 2, 4, 4 } },
   BatchNorm1d = { "sn.BatchNorm1d{}", { 4 } }, BatchNorm2d = { "sn.BatchNorm2d{}", { 2, 3, 3 } }, LayerNorm = { "sn.LayerNorm{}", { 4 } },
+  AdaptiveAvgPool2d = { "sn.AdaptiveAvgPool2d{{2, 3}}", { 2, 5, 7 } }, LSTM = { "sn.LSTM{3, num_layers=2, bidirectional=true, dropout=0.1}", { 5, 4 } },
+  GRU = { "sn.GRU{3, num_layers=2, bias=false}", { 5, 4 } }, LSTMCell = { "sn.LSTMCell{3}", { 4 } }, GRUCell = { "sn.GRUCell{3}", { 4 } },
+  MultiheadAttention = { "sn.MultiheadAttention{6, 2, causal=true}", { 5, 6 } },
   Embedding = { "sn.Embedding{7, 3}" }, Constant = { "sn.Constant(2)" },
 }
 

@@ -38,8 +38,8 @@ static attention_job job_of(const snk_attention_args *a) {
   return w;
 }
 
-static const char *head(const snk_attention_args *a, const snk_heads *h, int64_t i, int64_t row, int64_t size) {
-  return (const char *)h->p + (i / a->heads * h->sn + i % a->heads * h->sh + row * h->st) * size;
+static char *head(const snk_attention_args *a, const snk_heads *h, int64_t i, int64_t row, int64_t size) {
+  return (char *)h->p + (i / a->heads * h->sn + i % a->heads * h->sh + row * h->st) * size;
 }
 
 /* c (m x n, rows of ldc) = a (rows of ars, columns of acs) b (rows of brs, columns of bcs) */
@@ -69,10 +69,10 @@ static void forward_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t u = begin; u < end; u++) {
     const int64_t i = u / w->blocks, b = u % w->blocks;
     const snk_attention_rows r = scores(w, &p, i, b);
-    char *y = (char *)a->y + (i * a->tq + b * BLOCK) * a->dv * w->size;
+    char *y = head(a, &a->y, i, b * BLOCK, w->size);
     w->k->forward(&r);
-    product(w, &p, r.rows, a->dv, r.cols, r.s, r.ld, 1, head(a, &a->v, i, 0, w->size), a->v.st, 1, y, a->dv, false);
-    w->k->divide(y, r.sum, r.rows, a->dv, a->dv);
+    product(w, &p, r.rows, a->dv, r.cols, r.s, r.ld, 1, head(a, &a->v, i, 0, w->size), a->v.st, 1, y, a->y.st, false);
+    w->k->divide(y, r.sum, r.rows, a->dv, a->y.st);
   }
 }
 
@@ -88,20 +88,22 @@ static void backward_heads(void *ctx, int64_t begin, int64_t end, int worker) {
   const int64_t z = w->size;
   const space p = space_of(w, worker);
   for (int64_t i = begin; i < end; i++) {
-    char *gk = (char *)a->gk + i * a->tk * a->d * z, *gv = (char *)a->gv + i * a->tk * a->dv * z;
-    memset(gk, 0, (size_t)(a->tk * a->d * z));
-    memset(gv, 0, (size_t)(a->tk * a->dv * z));
+    char *gk = head(a, &a->gk, i, 0, z), *gv = head(a, &a->gv, i, 0, z);
+    for (int64_t j = 0; j < a->tk; j++) {
+      memset(gk + j * a->gk.st * z, 0, (size_t)(a->d * z));
+      memset(gv + j * a->gv.st * z, 0, (size_t)(a->dv * z));
+    }
     for (int64_t b = 0; b < w->blocks; b++) {
       const int64_t r0 = b * BLOCK;
-      const char *gy = head(a, &a->gy, i, r0, z), *q = head(a, &a->q, i, r0, z);
+      char *gy = head(a, &a->gy, i, r0, z), *q = head(a, &a->q, i, r0, z);
       snk_attention_rows r = scores(w, &p, i, b);
       r.gy = gy, r.gy_row = a->gy.st;
-      r.y = head(a, &a->out, i, r0, z), r.y_row = a->out.st, r.d = a->dv;
+      r.y = head(a, &a->y, i, r0, z), r.y_row = a->y.st, r.d = a->dv;
       product(w, &p, r.rows, r.cols, a->dv, gy, a->gy.st, 1, head(a, &a->v, i, 0, z), 1, a->v.st, r.dp, r.ld, false);
       w->k->backward(&r);
-      product(w, &p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, (char *)a->gq + (i * a->tq + r0) * a->d * z, a->d, false);
-      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->d, true);
-      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->dv, true);
+      product(w, &p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, head(a, &a->gq, i, r0, z), a->gq.st, false);
+      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->gk.st, true);
+      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->gv.st, true);
     }
   }
 }

@@ -14,7 +14,7 @@
 enum { SNK_MASK_NONE, SNK_MASK_BOOL, SNK_MASK_ADD };
 
 /* n x heads matrices of t rows; numbers of a row are neighbours. Strides count elements. */
-typedef struct snk_heads { const void *p; int64_t sn, sh, st; } snk_heads;
+typedef struct snk_heads { void *p; int64_t sn, sh, st; } snk_heads;
 
 typedef struct snk_attention_args {
   bool f64, causal;
@@ -24,9 +24,9 @@ typedef struct snk_attention_args {
   int mask_kind;                        /* bool: true is kept; add: of the scores' number type */
   snk_heads mask;
   int64_t mask_column;                  /* from one key to the next: 1, or 0 where it is the same for all */
-  void *y, *lse;                        /* n x heads x tq x dv, n x heads x tq */
-  snk_heads gy, out;                    /* backward: gradient of y, and y */
-  void *gq, *gk, *gv;
+  snk_heads y;                          /* forward: written */
+  void *lse;                            /* n x heads x tq */
+  snk_heads gy, gq, gk, gv;             /* backward: gradient of y; written */
 } snk_attention_args;
 
 /* Bytes of each worker's scratch, to be reserved. */

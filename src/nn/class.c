@@ -150,6 +150,7 @@ static void free_obj(sno_foreign *f) {
   for (int i = 0; i < o->nval; i++)
     if (o->val[i].kind == SNO_FOREIGN && !o->val[i].absent) sno_foreign_release(o->val[i].p);
   for (int i = 0; i < o->nchild; i++) snn_release(o->child[i]);
+  if (o->slot != o->few) sn_free(o->slot);
   sn_free(o->child);
   sn_free(o->val);
   sn_free(o->name);
@@ -165,6 +166,8 @@ snn_obj *snn_new(const snn_class *c, int nval, const sno_val *val, int nchild, s
   o->base = (sno_foreign){.refs = 1, .free = free_obj};
   o->cls = c;
   o->training = true;
+  o->slot = o->few;
+  o->room = SNN_SLOTS;
   if (room && (o->val = sn_calloc((size_t)room, sizeof *o->val)) == NULL) goto fail;
   if (fill_values(o, nval, val) < 0 || check_values(o) < 0) goto fail;
   if (nchild && !c->children) {
@@ -222,9 +225,19 @@ int snn_set_tensor(snn_obj *o, const char *name, snt_tensor *t) {
   return 0;
 }
 
+static int more_slots(snn_obj *o, int room) {
+  snn_slot *s = sn_calloc((size_t)room, sizeof *s);
+  if (s == NULL) return -1;
+  memcpy(s, o->slot, (size_t)o->nslot * sizeof *s);
+  if (o->slot != o->few) sn_free(o->slot);
+  o->slot = s;
+  o->room = room;
+  return 0;
+}
+
 /* Idempotent, so that a build which failed half-way can be tried again. */
 int snn_slot_new(snn_obj *o, int k, const char *name, bool param, int ndim, const int64_t *shape, snn_obj *init, const char *usual) {
-  assert(k < SNN_SLOTS);
+  if (k >= o->room && more_slots(o, k + 1) < 0) return -1;
   if (k < o->nslot && o->slot[k].t) return 0;
   snt_tensor *t = snt_new(SN_F32, ndim, shape);
   if (t == NULL) return -1;

@@ -178,3 +178,29 @@ POOL(AvgPool2d, forward_mean)
  * @see max_pool2d
  */
 POOL(MaxPool2d, forward_max)
+
+static int init_adaptive(snn_obj *o) { return check_pair(o, "output_size", 1); }
+
+static int build_adaptive(snn_obj *o, const snn_shape *in, snn_shape *out) {
+  if (check_image(in, "pooling") < 0 || snn_check_inshape(o, in) < 0) return -1;
+  *out = *in;
+  for (int i = 0; i < 2; i++) out->d[1 + i] = pair(o, "output_size", i, 1);
+  return 0;
+}
+
+static snt_tensor *forward_adaptive(snn_obj *o, snt_tensor *x) {
+  return snn_op("adaptive_avg_pool2d", SNO_IN(x), SNN_OPTS({"size", *snn_arg(o, "output_size")}));
+}
+
+static void describe_adaptive(const snn_obj *o, char *buf, size_t n) {
+  snprintf(buf, n, "%lldx%lld", (long long)pair(o, "output_size", 0, 1), (long long)pair(o, "output_size", 1, 1));
+}
+
+/*** AdaptiveAvgPool2d(output_size, {inshape=})
+ * Means of windows that cover images of any size with a result of `output_size` (a number or {height, width}); with 1 the mean of each channel.
+ * @math y_{ij} = \frac{1}{|W_{ij}|} \sum_{(u,v) \in W_{ij}} x_{uv}
+ * @grad \bar x_{uv} = \sum_{ij:\,(u,v) \in W_{ij}} \bar y_{ij} / |W_{ij}|
+ * @see adaptive_avg_pool2d
+ */
+const snn_class snn_class_AdaptiveAvgPool2d = {.name = "AdaptiveAvgPool2d", .family = SNN_LAYER, .args = "output_size:int2 inshape:ints?", .init = init_adaptive,
+                                               .build = build_adaptive, .forward = forward_adaptive, .describe = describe_adaptive};

@@ -77,34 +77,48 @@ int snn_build(snn_obj *o, const snn_shape *in, snn_shape *out) {
 
 /* ---- running */
 
+/* Built for what comes in, unless it is already. */
+static int make_ready(snn_obj *o, const snt_tensor *x) {
+  snn_shape in;
+  if (o->built) return 0;
+  if (x->ndim == 0) return sn_fail("input is a single number; it wants a batch, samples along the first dimension");
+  if (!snn_declared(o, &in)) {
+    in.ndim = x->ndim - 1;
+    for (int i = 0; i < in.ndim; i++) in.d[i] = x->shape[i + 1];
+  }
+  return snn_build(o, &in, NULL);
+}
+
 snt_tensor *snn_run(snn_obj *o, snt_tensor *x) {
   if (x == NULL) return NULL;
   if (o->cls->forward == NULL) {
     sn_fail("%s is no layer", snn_name(o));
     return NULL;
   }
-  if (!o->built) {
-    snn_shape in;
-    if (x->ndim == 0) {
-      sn_fail("input is a single number; it wants a batch, samples along the first dimension");
-      return NULL;
-    }
-    if (!snn_declared(o, &in)) {
-      in.ndim = x->ndim - 1;
-      for (int i = 0; i < in.ndim; i++) in.d[i] = x->shape[i + 1];
-    }
-    if (snn_build(o, &in, NULL) < 0) return NULL;
-  }
+  if (make_ready(o, x) < 0) return NULL;
   if (deeper() < 0) return NULL;
   snt_tensor *y = o->cls->forward(o, x);
   depth--;
   return y;
 }
 
+static snt_tensor *described(const snn_obj *o) {
+  sn_fail_prefix("%s%s%s%s: ", o->name ? "'" : "", o->name ? o->name : "", o->name ? "' " : "", SNN_DESCRIBE(o));
+  return NULL;
+}
+
+int snn_step(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **out) {
+  if (in[0] == NULL) return -1;
+  if (o->cls->carry == NULL) return sn_fail("%s has no states", snn_name(o));
+  const int n = make_ready(o, in[0]) < 0 ? -1 : o->cls->carry(o, nin, in, out);
+  if (n < 0) described(o);
+  return n;
+}
+
 snt_tensor *snn_forward(snn_obj *o, snt_tensor *x) {
   snt_tensor *y = snn_run(o, x);
   if (y == NULL && x && (o->name || !o->cls->children)) /* a container's errors begin with the layer inside */
-    sn_fail_prefix("%s%s%s%s: ", o->name ? "'" : "", o->name ? o->name : "", o->name ? "' " : "", SNN_DESCRIBE(o));
+    described(o);
   return y;
 }
 

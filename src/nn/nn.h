@@ -13,7 +13,7 @@ typedef enum snn_family { SNN_LAYER, SNN_LOSS, SNN_OPTIM, SNN_INIT, SNN_FAMILIES
 typedef struct snn_obj snn_obj;
 typedef struct snn_shape { int ndim; int64_t d[SNT_MAXDIM]; } snn_shape;
 
-#define SNN_SLOTS 4
+#define SNN_SLOTS 4 /* without memory of their own */
 /* A named tensor of a layer. Parameters are trained, buffers (running_mean) are only kept and saved. */
 typedef struct snn_slot { const char *name; snt_tensor *t; bool param; } snn_slot;
 
@@ -31,6 +31,7 @@ typedef struct snn_class {
   int (*init)(snn_obj *o);                                       /* checks o->val; may be NULL. -1 after sn_fail */
   int (*build)(snn_obj *o, const snn_shape *in, snn_shape *out); /* checks, makes the slots on the first call; NULL: out = in */
   snt_tensor *(*forward)(snn_obj *o, snt_tensor *x);             /* layers; scope-owned */
+  int (*carry)(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **out); /* layers with states: x and states (may be NULL) in, y and states out; how many */
   snt_tensor *(*loss)(snn_obj *o, snt_tensor *pred, snt_tensor *target);
   snt_tensor *(*logits)(snn_obj *o, snt_tensor *logits, snt_tensor *target); /* losses on probabilities: the same from logits; may be NULL */
   int (*fill)(snn_obj *o, snt_tensor *t, double fan_in, double fan_out);     /* initialisers */
@@ -51,8 +52,8 @@ struct snn_obj {
   bool training;           /* true at first */
   bool built;
   snn_shape in, out;       /* once built */
-  snn_slot slot[SNN_SLOTS];
-  int nslot;
+  snn_slot *slot, few[SNN_SLOTS]; /* slot is `few` until there are more */
+  int nslot, room;
 };
 
 /* ---- classes */
@@ -79,6 +80,7 @@ snt_tensor *snn_get_tensor(const snn_obj *o, const char *name); /* NULL if there
 /* ---- layers */
 int snn_build(snn_obj *o, const snn_shape *in, snn_shape *out);    /* idempotent for equal `in`; out may be NULL */
 snt_tensor *snn_forward(snn_obj *o, snt_tensor *x);                /* builds at first call; scope-owned; errors begin with the layer's description */
+int snn_step(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **out); /* by the class's carry: how many results, or -1 */
 bool snn_declared(const snn_obj *o, snn_shape *in);                /* is the input's shape known, by building or by arguments? */
 void snn_train(snn_obj *o, bool on);                               /* with everything inside */
 int snn_add_child(snn_obj *o, snn_obj *child);                     /* Sequential; retains */

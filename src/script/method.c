@@ -18,6 +18,23 @@ static int body_layer(lua_State *L, void *ctx, snt_tensor **out) {
   return x && (out[0] = snn_forward(o, x)) ? 1 : -1;
 }
 
+/* layer:step(x, h, c), or a layer with states called with more than its input: states that are nil are zeros */
+static int body_carry(lua_State *L, void *ctx, snt_tensor **out) {
+  static const char *const names[] = {"x", "h", "c"};
+  snn_obj *o = ctx;
+  snt_tensor *in[3] = {NULL};
+  const int n = lua_gettop(L) - 1 < 3 ? lua_gettop(L) - 1 : 3;
+  for (int i = 0; i < n || i == 0; i++)
+    if ((i == 0 || !lua_isnil(L, i + 2)) && (in[i] = snl_get_tensor(L, i + 2, snn_name(o), names[i])) == NULL) return -1;
+  return snn_step(o, 3, in, out);
+}
+
+int snl_step(lua_State *L) {
+  snn_obj *o = check_family(L, SNN_LAYER, "step");
+  if (lua_gettop(L) > 4) return snl_error(L, "%s: step wants an input and its states, got %d arguments", snn_name(o), lua_gettop(L) - 1);
+  return snl_run(L, 3, body_carry, o);
+}
+
 static int body_loss(lua_State *L, void *ctx, snt_tensor **out) {
   snn_obj *o = ctx;
   snt_tensor *x = snl_get_tensor(L, 2, snn_name(o), "prediction"), *t = x ? snl_get_tensor(L, 3, snn_name(o), "target") : NULL;
@@ -28,6 +45,7 @@ int snl_call_object(lua_State *L) {
   snn_obj *o = snl_check_object(L, 1);
   const int n = lua_gettop(L) - 1;
   if (o->cls->family == SNN_LAYER) {
+    if (n > 1 && o->cls->carry) return snl_step(L);
     if (n > 1) return snl_error(L, "%s: a layer is called with one tensor, got %d arguments", snn_name(o), n);
     return snl_run(L, 1, body_layer, o);
   }

@@ -135,6 +135,7 @@ static bool common_field(lua_State *L, snn_obj *o, const char *key) {
   else if (o->cls->family == SNN_LAYER && strcmp(key, "training") == 0) lua_pushboolean(L, o->training);
   else if (o->cls->family == SNN_LAYER && strcmp(key, "inshape") == 0) push_shape(L, o->built, &o->in);
   else if (o->cls->family == SNN_LAYER && strcmp(key, "outshape") == 0) push_shape(L, o->built, &o->out);
+  else if (o->cls->carry && strcmp(key, "step") == 0) lua_pushcfunction(L, snl_step);
   else if (o->cls->family == SNN_OPTIM && strcmp(key, "lr_now") == 0) lua_pushnumber(L, snn_optim_lr(o, 0));
   else if (o->cls->family == SNN_OPTIM && strcmp(key, "iterations") == 0) lua_pushinteger(L, snn_optim_iterations(o));
   else return false;

@@ -41,6 +41,7 @@ extern const luaL_Reg snl_weight_methods[], snl_optim_methods[];
 snn_obj *snl_check_family(lua_State *L, snn_family f, const char *method); /* argument 1; raises */
 void snl_push_methods(lua_State *L, snn_family f);      /* a table */
 int snl_call_object(lua_State *L);
+int snl_step(lua_State *L);                             /* of layers with states */
 
 /* layer.c: layers written in Lua */
 int snl_layer(lua_State *L);                            /* sn.layer(name, {...}) */
