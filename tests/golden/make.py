@@ -136,6 +136,77 @@ case("gather", [("x", "f", (4, 5), 1), ("i", ("i", 5), (4, 3), 2)], "x:gather(2,
 case("pad", [("x", "f", (2, 3, 4), 1)], "PAD", lambda x: F.pad(x, (1, 2, 0, 1), value=0.5))
 
 
+def recurrent(fn, states):
+    """torch.lstm / torch.gru with everything that comes out in one row."""
+    def run(x, *rest):
+        h, w = rest[:states], rest[states:]
+        if not h:
+            h = [torch.zeros(x.shape[0], w[1].shape[1], dtype=D)] * (2 if fn is torch.lstm else 1)
+        h = [t.unsqueeze(0) for t in h]
+        out = fn(x, tuple(h) if fn is torch.lstm else h[0], w, len(w) > 2, 1, 0.0, False, False, True)
+        return torch.cat([t.flatten() for t in out])
+    return run
+
+
+def gates(n, f, h):
+    return [("w", "f", (n * h, f), 2), ("u", "f", (n * h, h), 3), ("b", "f", (n * h,), 4), ("d", "f", (n * h,), 5)]
+
+
+def row(*names):
+    return "sn.cat({%s}, 1)" % ", ".join(n + ":flatten()" for n in names)
+
+
+def several(call, *names):
+    return "(function() local %s = %s return %s end)()" % (", ".join(names), call, row(*names))
+
+
+S, H0, C0 = ("x", "f", (3, 4, 5), 1), ("h", "f", (3, 6), 7), ("c", "f", (3, 6), 8)
+case("lstm", [S, H0, C0] + gates(4, 5, 6), several("sn.lstm(x, h, c, w, u, b, d)", "y", "hn", "cn"), recurrent(torch.lstm, 2))
+case("lstm plain", [S] + gates(4, 5, 6)[:2], several("sn.lstm(x, nil, nil, w, u)", "y", "hn", "cn"), recurrent(torch.lstm, 0))
+case("gru", [S, H0] + gates(3, 5, 6), several("sn.gru(x, h, w, u, b, d)", "y", "hn"), recurrent(torch.gru, 1))
+case("gru plain", [S] + gates(3, 5, 6)[:2], several("sn.gru(x, nil, w, u)", "y", "hn"), recurrent(torch.gru, 0))
+X2 = ("x", "f", (3, 5), 1)
+case("lstm_cell", [X2, H0, C0] + gates(4, 5, 6), several("sn.lstm_cell(x, h, c, w, u, b, d)", "hn", "cn"),
+     lambda x, h, c, *w: torch.cat([t.flatten() for t in torch.lstm_cell(x, (h, c), *w)]))
+case("gru_cell", [X2, H0] + gates(3, 5, 6), "sn.gru_cell(x, h, w, u, b, d)", lambda x, h, *w: torch.gru_cell(x, h, *w))
+
+A = [("q", "f", (2, 2, 5, 4), 1), ("k", "f", (2, 2, 5, 4), 2), ("v", "f", (2, 2, 5, 3), 3)]
+SDP = F.scaled_dot_product_attention
+case("attention", A, "sn.scaled_dot_product_attention(q, k, v)", lambda q, k, v: SDP(q, k, v))
+case("attention causal", A, "sn.scaled_dot_product_attention(q, k, v, {causal=true})", lambda q, k, v: SDP(q, k, v, is_causal=True))
+case("attention scale", [A[0], ("k", "f", (2, 2, 7, 4), 2), ("v", "f", (2, 2, 7, 3), 3)], "sn.scaled_dot_product_attention(q, k, v, {scale=0.3})",
+     lambda q, k, v: SDP(q, k, v, scale=0.3))
+case("attention added mask", A + [("m", "f", (2, 1, 5, 5), 4)], "sn.scaled_dot_product_attention(q, k, v, m)", lambda q, k, v, m: SDP(q, k, v, attn_mask=m))
+case("attention boolean mask", A + [("m", "k", (5, 5), 6)], "sn.scaled_dot_product_attention(q, k, v, m:gt(-0.5))",
+     lambda q, k, v, m: SDP(q, k, v, attn_mask=m > -0.5))
+
+
+def layer(name, lua, module, shape, run):
+    """A layer with weights by the formula; only its input has a gradient."""
+    module = module.to(D)
+    keys = [k for k, _ in module.named_parameters()]
+    inputs = [("x", "f", shape, 1)] + [("a%d" % i, "k", tuple(p.shape), 2 + i) for i, (_, p) in enumerate(module.named_parameters())]
+    state = ", ".join("['%s'] = a%d" % (k, i) for i, k in enumerate(keys))
+    text = "(function() local l = %s l:build{%s} l:to('float64') l:load_state{%s} return l(x) end)()" % (lua, ", ".join(map(str, shape[1:])), state)
+
+    def fn(x, *w):
+        with torch.no_grad():
+            for p, t in zip(module.parameters(), w):
+                p.copy_(t)
+        module.requires_grad_(False)
+        return run(module, x)
+    case(name, inputs, text, fn)
+
+
+nn = torch.nn
+layer("LSTM", "sn.LSTM{4, num_layers=2, bidirectional=true}", nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True), (2, 5, 3), lambda m, x: m(x)[0])
+layer("GRU", "sn.GRU{4, num_layers=2, bidirectional=true}", nn.GRU(3, 4, 2, batch_first=True, bidirectional=True), (2, 5, 3), lambda m, x: m(x)[0])
+layer("LSTM without bias", "sn.LSTM{4, bias=false}", nn.LSTM(3, 4, batch_first=True, bias=False), (2, 5, 3), lambda m, x: m(x)[0])
+layer("MultiheadAttention", "sn.MultiheadAttention{6, 2}", nn.MultiheadAttention(6, 2, batch_first=True), (2, 4, 6), lambda m, x: m(x, x, x, need_weights=False)[0])
+layer("MultiheadAttention causal", "sn.MultiheadAttention{6, 3, causal=true}", nn.MultiheadAttention(6, 3, batch_first=True), (2, 4, 6),
+      lambda m, x: m(x, x, x, need_weights=False, is_causal=True, attn_mask=nn.Transformer.generate_square_subsequent_mask(4, dtype=D))[0])
+
+
 def steps(cls, **options):
     def run(w, v):
         a, b = w.detach().clone().requires_grad_(), v.detach().clone().requires_grad_()
