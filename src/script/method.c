@@ -30,7 +30,7 @@ static int body_carry(lua_State *L, void *ctx, snt_tensor **out) {
 }
 
 int snl_step(lua_State *L) {
-  snn_obj *o = check_family(L, SNN_LAYER, "step");
+  snn_obj *o = snl_check_family(L, SNN_LAYER, "step");
   if (lua_gettop(L) > 4) return snl_error(L, "%s: step wants an input and its states, got %d arguments", snn_name(o), lua_gettop(L) - 1);
   return snl_run(L, 3, body_carry, o);
 }
