@@ -163,6 +163,38 @@ describe("a compiled function", function()
     end
   end)
 
+  it("puts an activation into the product before it, and does not where the product is seen", function()
+    core.manual_seed(2)
+    local x, w, b = core.randn(5, 7), core.randn(6, 7):requires_grad_(), core.randn(6):requires_grad_()
+    local function seen(fn)
+      w.grad, b.grad = nil, nil
+      local c = core.compile(fn)
+      local e = table.pack(fn())
+      local ge = w.grad:clone()
+      local got
+      for _ = 1, 3 do got = table.pack(c()) end
+      same(e, got, "epilogue")
+      assert.is_true(walk.same(ge, w.grad))
+      return c:explain()
+    end
+    local function body(also)
+      return function()
+        w.grad, b.grad = nil, nil
+        local h = x:linear(w, b)
+        local l = h:relu():square():sum()
+        l:backward()
+        return l:detach(), also and h:detach() or nil
+      end
+    end
+    assert.truthy(seen(body(false)):find("linear_relu", 1, true))
+    assert.falsy(seen(body(true)):find("linear_relu", 1, true))
+    -- a negative zero is a zero on both ways
+    local tiny = core.compile(function(a, v) return a:linear(v):relu() end)
+    local a, v = core.tensor { { -1e-30, 0 } }, core.tensor { { 1e-30, 0 }, { 1, 0 } }
+    local e = a:linear(v):relu()
+    for _ = 1, 3 do assert.equal(e:bytes(), tiny(a, v):bytes()) end
+  end)
+
   it("is recorded anew for other shapes, plain values and modes", function()
     local c = core.compile(function(x, k) return x * k end)
     for _ = 1, 3 do

@@ -75,7 +75,7 @@ typedef struct dots_job { const snk_gemm_args *g; const snk_gemm_type *type; int
       T v = sum[i], *to = (T *)g->c + co + (r + i) * step;                                               \
       if (g->bias_kind) v = v + bias[(g->bias_kind == SNK_BIAS_COL) == (g->m == 1) ? r + i : 0];         \
       if (g->accumulate) v = *to + v;                                                                    \
-      if (g->act == SNK_ACT_RELU) v = (T)0 > v ? (T)0 : v;                                               \
+      if (g->act == SNK_ACT_RELU) v = ((T)0 > v ? (T)0 : v) + (T)0;                                               \
       *to = v;                                                                                           \
     }                                                                                                    \
   } while (0)
@@ -183,7 +183,7 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
         if (g->bias_kind) sum = sum + (g->bias_kind == SNK_BIAS_ROW ? bias[i] : bias[j]);                                         \
         T *to = c + i * g->crs + j * g->ccs;                                                                                      \
         if (g->accumulate) sum = *to + sum;                                                                                       \
-        if (g->act == SNK_ACT_RELU) sum = (T)0 > sum ? (T)0 : sum;                                                                \
+        if (g->act == SNK_ACT_RELU) sum = ((T)0 > sum ? (T)0 : sum) + (T)0;                                                                \
         *to = sum;                                                                                                                \
       }                                                                                                                           \
   }

@@ -33,7 +33,7 @@ static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i
       if (d->row_bias) v = v + d->row_bias[i0 + i];
       if (d->col_bias) v = v + d->col_bias[j0 + j];
       if (d->accumulate) v = c[j * d->ccs] + v;
-      if (d->relu) v = (T)0 > v ? (T)0 : v;
+      if (d->relu) v = ((T)0 > v ? (T)0 : v) + (T)0;
       c[j * d->ccs] = v;
     }
   }
@@ -74,7 +74,7 @@ static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int n
       T v = t[i * nv * L + j];
       if (d->accumulate) {
         v = c[i * d->crs] + v;
-        if (d->relu) v = (T)0 > v ? (T)0 : v;
+        if (d->relu) v = ((T)0 > v ? (T)0 : v) + (T)0;
       }
       c[i * d->crs] = v;
     }

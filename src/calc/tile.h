@@ -71,23 +71,23 @@ SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
 #endif
 SNK_INLINE VF vf_zero(void) { return vf_set1(0.0f); }
 SNK_INLINE VD vd_zero(void) { return vd_set1(0.0); }
-/* x where x > 0 or x is NaN, else 0: relu. */
+/* x where x > 0 or x is NaN, else 0 (never -0): relu. */
 SNK_INLINE VF vf_relu(VF x) {
 #if defined(__AVX512F__)
-  return _mm512_max_ps(_mm512_setzero_ps(), x);
+  return _mm512_add_ps(_mm512_max_ps(_mm512_setzero_ps(), x), _mm512_setzero_ps());
 #elif defined(__AVX2__)
-  return _mm256_max_ps(_mm256_setzero_ps(), x); /* the second operand is returned when either is NaN */
+  return _mm256_add_ps(_mm256_max_ps(_mm256_setzero_ps(), x), _mm256_setzero_ps()); /* the second operand is returned when either is NaN */
 #else
   float t[VFL];
   vf_store(t, x);
-  for (int i = 0; i < VFL; i++) t[i] = 0.0f > t[i] ? 0.0f : t[i];
+  for (int i = 0; i < VFL; i++) t[i] = (0.0f > t[i] ? 0.0f : t[i]) + 0.0f;
   return vf_load(t);
 #endif
 }
 SNK_INLINE VD vd_relu(VD x) {
   double t[VDL];
   vd_store(t, x);
-  for (int i = 0; i < VDL; i++) t[i] = 0.0 > t[i] ? 0.0 : t[i];
+  for (int i = 0; i < VDL; i++) t[i] = (0.0 > t[i] ? 0.0 : t[i]) + 0.0;
   return vd_load(t);
 }
 

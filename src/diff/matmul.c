@@ -385,6 +385,7 @@ static void forward_linear(sno_call *c) {
   w.stride[0] = c->in[1]->stride[1], w.stride[1] = c->in[1]->stride[0];
   sno_gemm_fill(&g, c->in[0], &w, c->out[0]);
   if (c->in[2]) g.bias_kind = SNK_BIAS_COL, g.bias = snt_data(c->in[2]);
+  if (c->op == &sno_op_linear_relu) g.act = SNK_ACT_RELU;
   snk_gemm_run(&g);
 }
 
@@ -416,3 +417,9 @@ const sno_op sno_op_linear = {
     .name = "linear", .args = "x weight bias?", .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};
+
+/*** linear_relu(x, weight, bias?)
+ * linear and relu in one store: what programs make of the two.
+ * @math y = \max(0, x\, W^T + b)
+ */
+const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear};

@@ -74,10 +74,11 @@ void snp_tape_free(snp_tape *t);
 bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n);
 int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 
-/* ---- passes (passes.c, chain.c) and plan.c */
+/* ---- passes (passes.c, epilogue.c, chain.c) and plan.c */
 int snp_pass_dead(snp_tape *t);
 int snp_pass_cse(snp_tape *t);
 int snp_pass_chain(snp_tape *t);
+int snp_pass_epilogue(snp_tape *t);
 extern const sno_op snp_op_chain;
 int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most);
 int snp_tape_room(snp_tape *t, int refs, int attrs); /* -1 after sn_fail */
