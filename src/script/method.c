@@ -19,20 +19,21 @@ static int body_layer(lua_State *L, void *ctx, snt_tensor **out) {
 }
 
 /* layer:step(x, h, c), or a layer with states called with more than its input: states that are nil are zeros */
+typedef struct carrying { snn_obj *o; int n; } carrying;
+
 static int body_carry(lua_State *L, void *ctx, snt_tensor **out) {
   static const char *const names[] = {"x", "h", "c"};
-  snn_obj *o = ctx;
+  const carrying *c = ctx;
   snt_tensor *in[3] = {NULL};
-  const int n = lua_gettop(L) - 1 < 3 ? lua_gettop(L) - 1 : 3;
-  for (int i = 0; i < n || i == 0; i++)
-    if ((i == 0 || !lua_isnil(L, i + 2)) && (in[i] = snl_get_tensor(L, i + 2, snn_name(o), names[i])) == NULL) return -1;
-  return snn_step(o, 3, in, out);
+  for (int i = 0; i < c->n || i == 0; i++)
+    if ((i == 0 || !lua_isnil(L, i + 2)) && (in[i] = snl_get_tensor(L, i + 2, snn_name(c->o), names[i])) == NULL) return -1;
+  return snn_step(c->o, 3, in, out);
 }
 
 int snl_step(lua_State *L) {
-  snn_obj *o = snl_check_family(L, SNN_LAYER, "step");
-  if (lua_gettop(L) > 4) return snl_error(L, "%s: step wants an input and its states, got %d arguments", snn_name(o), lua_gettop(L) - 1);
-  return snl_run(L, 3, body_carry, o);
+  carrying c = {snl_check_family(L, SNN_LAYER, "step"), lua_gettop(L) - 1};
+  if (c.n > 3) return snl_error(L, "%s: step wants an input and its states, got %d arguments", snn_name(c.o), c.n);
+  return snl_run(L, 3, body_carry, &c);
 }
 
 static int body_loss(lua_State *L, void *ctx, snt_tensor **out) {
