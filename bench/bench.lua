@@ -100,6 +100,101 @@ workload("conv_mnist", function()
   return trainer(m, sn.Adam { lr = LR }, sn.rand(128, 1, 28, 28), classes(10, 128))
 end)
 
+-- The identity of a block whose output has half the height and width and twice the channels: every second place, zeros around the channels.
+local Shrink = sn.layer("Shrink", {
+  init = function(self, from, to) self.pad = (to - from) // 2 end,
+  forward = function(self, x)
+    local small = x[{ {}, {}, { 1, -1, 2 }, { 1, -1, 2 } }]
+    return small:pad { 0, 0, 0, 0, self.pad, self.pad }
+  end,
+})
+-- Two ways added, then relu.
+local Both = sn.layer("Both", {
+  init = function(self, way, short) self.way, self.short = way, short end,
+  forward = function(self, x) return (self.way(x) + (self.short and self.short(x) or x)):relu() end,
+})
+
+local function conv(channels, size, stride) return sn.Conv2d { channels, size, stride = stride, padding = size // 2, bias = false } end
+
+local function resnet20_model()
+  local net = sn.Sequential(conv(16, 3, 1), sn.BatchNorm2d {}, sn.ReLU())
+  local from = 16
+  for _, to in ipairs { 16, 16, 16, 32, 32, 32, 64, 64, 64 } do
+    local stride = to > from and 2 or 1
+    net:add(Both(sn.Sequential(conv(to, 3, stride), sn.BatchNorm2d {}, sn.ReLU(), conv(to, 3, 1), sn.BatchNorm2d {}), stride > 1 and Shrink(from, to) or nil))
+    from = to
+  end
+  net:add(sn.AdaptiveAvgPool2d { 1 })
+  net:add(sn.Flatten())
+  net:add(sn.Dense { 10 })
+  return net
+end
+
+local function resnet50_model()
+  local net = sn.Sequential(conv(64, 7, 2), sn.BatchNorm2d {}, sn.ReLU(), sn.MaxPool2d { 3, stride = 2, padding = 1 })
+  local from = 64
+  for _, s in ipairs { { 64, 3, 1 }, { 128, 4, 2 }, { 256, 6, 2 }, { 512, 3, 2 } } do
+    local width, to = s[1], 4 * s[1]
+    for k = 1, s[2] do
+      local stride = k == 1 and s[3] or 1
+      local way = sn.Sequential(conv(width, 1, 1), sn.BatchNorm2d {}, sn.ReLU(), conv(width, 3, stride), sn.BatchNorm2d {}, sn.ReLU(), conv(to, 1, 1), sn.BatchNorm2d {})
+      net:add(Both(way, (stride > 1 or from ~= to) and sn.Sequential(conv(to, 1, stride), sn.BatchNorm2d {}) or nil))
+      from = to
+    end
+  end
+  net:add(sn.AdaptiveAvgPool2d { 1 })
+  net:add(sn.Flatten())
+  net:add(sn.Dense { 1000 })
+  return net
+end
+
+workload("resnet20", function()
+  return trainer(resnet20_model(), sn.SGD { lr = LR, momentum = 0.9, weight_decay = 1e-4 }, sn.rand(64, 3, 32, 32), classes(10, 64))
+end)
+
+local function tokens_loss(p, t) return sn.cross_entropy(p:flatten(1, 2), t) end
+
+workload("char_lstm", function()
+  local m = sn.Sequential(sn.Embedding { 65, 128 }, sn.LSTM { 128, num_layers = 2 }, sn.Dense { 65 })
+  return trainer(m, sn.RMSProp { lr = LR }, sn.randint(1, 66, { 50, 50 }), classes(65, 2500), tokens_loss)
+end)
+
+-- Tokens and places as vectors.
+local Tokens = sn.layer("Tokens", {
+  init = function(self, tokens, width, length)
+    self.width = width
+    self.token, self.place = sn.Embedding { tokens, width }, sn.randn(length, width):requires_grad_()
+  end,
+  build = function(self, inshape) return { inshape[1], self.width } end,
+  forward = function(self, x) return self.token(x) + self.place:narrow(1, 1, x:size(2)) end,
+})
+
+workload("char_gpt", function()
+  local m = sn.Sequential(Tokens(65, 128, 64))
+  for _ = 1, 4 do
+    m:add(sn.Residual(sn.LayerNorm {}, sn.MultiheadAttention { 128, 4, causal = true }))
+    m:add(sn.Residual(sn.LayerNorm {}, sn.Dense { 512, activation = "gelu" }, sn.Dense { 128 }))
+  end
+  m:add(sn.LayerNorm {})
+  m:add(sn.Dense { 65, bias = false })
+  return trainer(m, sn.AdamW { lr = LR }, sn.randint(1, 66, { 12, 64 }), classes(65, 768), tokens_loss)
+end)
+
+workload("infer_resnet20_b1", function() return infer(resnet20_model(), sn.rand(1, 3, 32, 32)) end)
+
+workload("infer_gru_step", function()
+  local m, h, x = sn.GRUCell { 64, inshape = 64 }, sn.zeros(1, 64), sn.rand(1, 64)
+  m:build { 64 }
+  m:eval()
+  local step = compiled(function(xb, hb)
+    local _ <close> = sn.no_grad()
+    return (m(xb, hb))
+  end)
+  return function() step(x, h) end
+end)
+
+workload("infer_resnet50_b1", function() return infer(resnet50_model(), sn.rand(1, 3, 224, 224)) end)
+
 workload("infer_mlp_b1", function()
   return infer(sn.Sequential(sn.Dense { 200 }, sn.ReLU(), sn.Dense { 10 }, sn.Softmax()), sn.rand(1, 784))
 end)

@@ -309,3 +309,16 @@ describe("layers", function()
     os.remove(path)
   end)
 end)
+
+describe("the example", function()
+  it("char_lstm.lua runs", function()
+    local program = (os.getenv("BUILD") or "build") .. "/bin/slugnet"
+    local f = io.open(program)
+    if not f then return pending("no " .. program) end
+    f:close()
+    local p = assert(io.popen("SLUGNET_QUICK=1 " .. program .. " examples/char_lstm.lua 2>&1"))
+    local out = p:read("a")
+    assert.is_true(p:close() == true, out)
+    assert.is_truthy(out:find("bits per character", 1, true))
+  end)
+end)
