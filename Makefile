@@ -10,7 +10,7 @@ MAKEFLAGS += -j$(NPROC)
 endif
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
 SN_OPT = -O2
-SN_KERNEL_OPT = -O3
+SN_KERNEL_OPT = -O2
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
 SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
@@ -70,6 +70,7 @@ $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+$(foreach i,$(ISAS),$(BUILD)/obj/calc/conv.$(i).o): SN_KERNEL_OPT = -O3 # its tiles want to be unrolled
 
 $(BUILD)/gen/embed.c: src/embed.awk $(LUASRC)
 	@mkdir -p $(@D)

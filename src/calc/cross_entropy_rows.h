@@ -32,10 +32,10 @@ INL V N(spread_at)(const snk_cross_entropy_args *a, int64_t row, int64_t i, int6
 /* The largest of a row, and the sum of exp(x - top), which are left in e where that is given. */
 static T N(exponents)(const T *x, int64_t n, T *e, T *sum) {
   const int64_t body = n / L * L, rest = n - body;
-  V m = W(splat)((T)-INFINITY), s = W(splat)(0);
-  for (int64_t i = 0; i < body; i += L) m = W(max)(m, W(load)(x + i));
-  if (rest) m = W(max)(m, W(load_fill)(x + body, rest, (T)-INFINITY));
-  const V top = W(splat)(W(top)(m));
+  V m = W(splat)((T)-INFINITY), s = W(splat)(0); /* NaN is passed over: the sum makes it spread */
+  for (int64_t i = 0; i < body; i += L) m = W(more)(W(load)(x + i), m);
+  if (rest) m = W(more)(W(load_fill)(x + body, rest, (T)-INFINITY), m);
+  const V top = W(splat)(W(highest)(m));
   for (int64_t i = 0; i < n; i += L) {
     const int64_t k = n - i;
     const V v = W(exp)(W(get)(x + i, k) - top);
@@ -102,7 +102,7 @@ INL V N(spread_column)(const snk_cross_entropy_args *a, int64_t at, int64_t c, i
 
 static V N(column_exponents)(const T *x, int64_t n, int64_t step, int64_t k, T *e, V *sum) {
   V top = W(splat)((T)-INFINITY), s = W(splat)(0);
-  for (int64_t c = 0; c < n; c++) top = W(max)(top, W(get)(x + c * step, k));
+  for (int64_t c = 0; c < n; c++) top = W(more)(W(get)(x + c * step, k), top);
   for (int64_t c = 0; c < n; c++) {
     const V v = W(exp)(W(get)(x + c * step, k) - top);
     s += v;

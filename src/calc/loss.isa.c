@@ -1,6 +1,6 @@
 /* loss.isa.c - the book of losses as vector code. */
 #include "calc/loss.h"
-#include "calc/tail.h"
+#include "calc/row.h"
 #include "calc/vmath.h"
 
 #define ADD(a, b) ((a) + (b))

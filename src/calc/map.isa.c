@@ -1,5 +1,6 @@
 /* map.isa.c - the formula book as vector code. */
 #include "calc/map.h"
+#include "calc/row.h"
 #include "calc/vmath.h"
 
 #define ADD(a, b) ((a) + (b))
@@ -36,6 +37,7 @@
 #define TANH(a) W(tanh)(a)
 #define ERF(a) W(erf)(a)
 #define SIGMOID(a) W(sigmoid)(a)
+#define GELU(a) W(gelu)(a)
 #define FLOOR(a) W(floor)(a)
 #define CEIL(a) W(ceil)(a)
 #define TRUNC(a) W(trunc)(a)
@@ -57,18 +59,13 @@ REMAINDER(vf, vfm, vf)
 REMAINDER(vd, vdm, vd)
 
 /* x^2 is by far the commonest power: exact as a product. */
-#define POWER(V, M, X, T, L)                                             \
+#define POWER(V, M, X)                                                   \
   INL V X##_power(V a, V b) {                                            \
-    V r;                                                                 \
-    const M two = (M)(b == X##_splat(2));                                \
-    int all = 1;                                                         \
-    for (int l = 0; l < L; l++) all &= two[l] != 0;                      \
-    if (all) return a * a;                                               \
-    r = X##_pow(a, b);                                                   \
-    return X##_where(two, a * a, r);                                     \
+    const M other = (M)(b != X##_splat(2));                              \
+    return X##_any(other) ? X##_where(other, X##_pow(a, b), a * a) : a * a; \
   }
-POWER(vf, vfm, vf, float, VF)
-POWER(vd, vdm, vd, double, VD)
+POWER(vf, vfm, vf)
+POWER(vd, vdm, vd)
 
 #define T float
 #define V vf

@@ -1,11 +1,24 @@
-/* softmax_rows.h - body of softmax.isa.c for one number type: T, its vector V with L lanes, mask VM, words W(f), names N(name). */
+/* softmax_rows.h - body of softmax.isa.c for one number type: T, its vector V with L lanes, mask VM, words W(f), names N(name).
+ * NaN is passed over by the largest of a row: the sum makes it spread. */
+
+/* The largest of n numbers, no exponent is above 0 then. */
+static T N(largest)(const T *x, int64_t n) {
+  const V least = W(splat)((T)-INFINITY);
+  V a = least, b = least, c = least, d = least;
+  int64_t i = 0;
+  for (; i + 4 * L <= n; i += 4 * L) {
+    a = W(more)(W(load)(x + i), a);
+    b = W(more)(W(load)(x + i + L), b);
+    c = W(more)(W(load)(x + i + 2 * L), c);
+    d = W(more)(W(load)(x + i + 3 * L), d);
+  }
+  for (; i < n; i += L) a = W(more)(n - i >= L ? W(load)(x + i) : W(load_fill)(x + i, n - i, (T)-INFINITY), a);
+  return W(highest)(W(more)(W(more)(a, b), W(more)(c, d)));
+}
 
 static void N(row)(const T *x, T *y, int64_t n, bool log) {
   const int64_t body = n / L * L, rest = n - body;
-  V m = W(splat)((T)-INFINITY);
-  for (int64_t i = 0; i < body; i += L) m = W(max)(m, W(load)(x + i));
-  if (rest) m = W(max)(m, W(load_fill)(x + body, rest, (T)-INFINITY));
-  const V top = W(splat)(W(top)(m)); /* no exponent is above 0 */
+  const V top = W(splat)(N(largest)(x, n));
   V s = W(splat)(0);
   for (int64_t i = 0; i < body; i += L) {
     const V e = W(exp)(W(load)(x + i) - top);
@@ -17,25 +30,28 @@ static void N(row)(const T *x, T *y, int64_t n, bool log) {
     s += W(keep)(W(first)(rest), e);
     if (!log) W(store_part)(y + body, e, rest);
   }
-  const V sum = W(splat)(W(total)(s)), logsum = log ? W(log)(sum) : sum;
-  for (int64_t i = 0; i < n; i += L) {
-    const int64_t k = n - i;
-    W(set)(y + i, log ? (W(get)(x + i, k) - top) - logsum : W(get)(y + i, k) / sum, k);
+  const V sum = W(splat)(W(total)(s));
+  if (log) {
+    const V less = W(log)(sum);
+    for (int64_t i = 0; i < n; i += L) W(set)(y + i, (W(get)(x + i, n - i) - top) - less, n - i);
+  } else {
+    const V share = 1 / sum;
+    for (int64_t i = 0; i < n; i += L) W(set)(y + i, W(get)(y + i, n - i) * share, n - i);
   }
 }
 
 /* k columns side by side, each in its own lane. */
 static void N(columns)(const T *x, T *y, int64_t n, int64_t step, int64_t k, bool log) {
   V top = W(splat)((T)-INFINITY), s = W(splat)(0);
-  for (int64_t i = 0; i < n; i++) top = W(max)(top, W(get)(x + i * step, k));
+  for (int64_t i = 0; i < n; i++) top = W(more)(W(get)(x + i * step, k), top);
   for (int64_t i = 0; i < n; i++) {
     const V e = W(exp)(W(get)(x + i * step, k) - top);
     s += e;
     if (!log) W(set)(y + i * step, e, k);
   }
-  const V logsum = log ? W(log)(s) : s;
+  const V logsum = log ? W(log)(s) : s, share = 1 / s;
   for (int64_t i = 0; i < n; i++)
-    W(set)(y + i * step, log ? (W(get)(x + i * step, k) - top) - logsum : W(get)(y + i * step, k) / s, k);
+    W(set)(y + i * step, log ? (W(get)(x + i * step, k) - top) - logsum : W(get)(y + i * step, k) * share, k);
 }
 
 /* Gradient of a row: y (g - sum g y), or g - exp(y) sum g. */

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -29,70 +29,145 @@ typedef int64_t vdm __attribute__((vector_size(SNK_BYTES)));
 typedef uint32_t vu32 __attribute__((vector_size(SNK_BYTES)));
 
 #define INL static inline __attribute__((always_inline, unused))
+#define SNK_APART static __attribute__((noinline, unused)) /* rarely called: one copy is enough */
+
+/* first: a mask of the first n lanes, read from a row of ones and zeros. */
+static const int32_t snk_ones_f[2 * VF] = {[0 ... VF - 1] = -1};
+static const int64_t snk_ones_d[2 * VD] = {[0 ... VD - 1] = -1};
+INL vfm vf_first(int64_t n) { vfm m; memcpy(&m, snk_ones_f + VF - n, sizeof m); return m; }
+INL vdm vd_first(int64_t n) { vdm m; memcpy(&m, snk_ones_d + VD - n, sizeof m); return m; }
 
 #define SNK_WORDS(V, M, T, L, X)                                                                     \
   INL V X##_splat(T c) { return c - (V){0}; }                                                        \
   INL V X##_load(const T *p) { V v; memcpy(&v, p, sizeof v); return v; }                             \
   INL void X##_store(T *p, V v) { memcpy(p, &v, sizeof v); }                                         \
-  INL V X##_load_part(const T *p, int64_t n) { V v = X##_splat(1); memcpy(&v, p, (size_t)n * sizeof(T)); return v; } \
-  INL void X##_store_part(T *p, V v, int64_t n) { memcpy(p, &v, (size_t)n * sizeof(T)); }            \
   INL V X##_where(M m, V a, V b) { return (V)(((M)a & m) | ((M)b & ~m)); }                           \
   INL M X##_nan(V a) { return (M)(a != a); }                                                         \
   INL V X##_abs(V a) { V z = X##_splat((T)-0.0); return (V)((M)a & ~(M)z); }                         \
-  INL V X##_copysign(V a, V s) { M z = (M)X##_splat((T)-0.0); return (V)(((M)a & ~z) | ((M)s & z)); } \
-  INL V X##_max(V a, V b) { return X##_where((M)(a > b) | (M)(a != a), a, b); } /* NaN passes */     \
-  INL V X##_min(V a, V b) { return X##_where((M)(a < b) | (M)(a != a), a, b); }
+  INL V X##_copysign(V a, V s) { M z = (M)X##_splat((T)-0.0); return (V)(((M)a & ~z) | ((M)s & z)); }
 SNK_WORDS(vf, vfm, float, VF, vf)
 SNK_WORDS(vd, vdm, double, VD, vd)
 
-#define SNK_LANES(V, T, L, X, name, call) \
-  INL V X##_##name(V a) { V r; for (int l = 0; l < L; l++) r[l] = call(a[l]); return r; }
-#define SNK_LANES2(V, T, L, X, name, call) \
-  INL V X##_##name(V a, V b) { V r; for (int l = 0; l < L; l++) r[l] = call(a[l], b[l]); return r; }
-
+/* What each instruction set has of its own. more(a, b): a > b ? a : b; less(a, b): a < b ? a : b; load_fill: n numbers, then `fill`. */
 #if defined(__AVX512F__)
-INL vf vf_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-INL vd vd_fma(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
-INL vf vf_sqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
-INL vd vd_sqrt(vd a) { return (vd)_mm512_sqrt_pd((__m512d)a); }
-#define SNK_ROUND(name, mode)                                                                \
-  INL vf vf_##name(vf a) { return (vf)_mm512_roundscale_ps((__m512)a, mode); }               \
-  INL vd vd_##name(vd a) { return (vd)_mm512_roundscale_pd((__m512d)a, mode); }
-SNK_ROUND(floor, 9) SNK_ROUND(ceil, 10) SNK_ROUND(trunc, 11) SNK_ROUND(round, 8)
+#define SNK_OWN(V, T, X, R, s, K)                                                                                    \
+  INL V X##_fma(V a, V b, V c) { return (V)_mm512_fmadd_##s((R)a, (R)b, (R)c); }                                     \
+  INL V X##_sqrt(V a) { return (V)_mm512_sqrt_##s((R)a); }                                                           \
+  INL V X##_floor(V a) { return (V)_mm512_roundscale_##s((R)a, 9); }                                                 \
+  INL V X##_ceil(V a) { return (V)_mm512_roundscale_##s((R)a, 10); }                                                 \
+  INL V X##_trunc(V a) { return (V)_mm512_roundscale_##s((R)a, 11); }                                                \
+  INL V X##_round(V a) { return (V)_mm512_roundscale_##s((R)a, 8); }                                                 \
+  INL V X##_more(V a, V b) { return (V)_mm512_max_##s((R)a, (R)b); }                                                 \
+  INL V X##_less(V a, V b) { return (V)_mm512_min_##s((R)a, (R)b); }                                                 \
+  INL V X##_load_fill(const T *p, int64_t n, T fill) { return (V)_mm512_mask_loadu_##s((R)X##_splat(fill), (K)((1u << n) - 1), p); } \
+  INL void X##_store_part(T *p, V v, int64_t n) { _mm512_mask_storeu_##s(p, (K)((1u << n) - 1), (R)v); }
+SNK_OWN(vf, float, vf, __m512, ps, __mmask16)
+SNK_OWN(vd, double, vd, __m512d, pd, __mmask8)
+INL int vf_any(vfm m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
+INL int vd_any(vdm m) { return _mm512_movepi64_mask((__m512i)m) != 0; }
 #elif defined(__AVX2__)
-INL vf vf_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-INL vd vd_fma(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
-INL vf vf_sqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
-INL vd vd_sqrt(vd a) { return (vd)_mm256_sqrt_pd((__m256d)a); }
-#define SNK_ROUND(name, mode)                                                                \
-  INL vf vf_##name(vf a) { return (vf)_mm256_round_ps((__m256)a, mode); }                    \
-  INL vd vd_##name(vd a) { return (vd)_mm256_round_pd((__m256d)a, mode); }
-SNK_ROUND(floor, 9) SNK_ROUND(ceil, 10) SNK_ROUND(trunc, 11) SNK_ROUND(round, 8)
+#define SNK_OWN(V, T, X, R, s)                                                                                       \
+  INL V X##_fma(V a, V b, V c) { return (V)_mm256_fmadd_##s((R)a, (R)b, (R)c); }                                     \
+  INL V X##_sqrt(V a) { return (V)_mm256_sqrt_##s((R)a); }                                                           \
+  INL V X##_floor(V a) { return (V)_mm256_round_##s((R)a, 9); }                                                      \
+  INL V X##_ceil(V a) { return (V)_mm256_round_##s((R)a, 10); }                                                      \
+  INL V X##_trunc(V a) { return (V)_mm256_round_##s((R)a, 11); }                                                     \
+  INL V X##_round(V a) { return (V)_mm256_round_##s((R)a, 8); }                                                      \
+  INL V X##_more(V a, V b) { return (V)_mm256_max_##s((R)a, (R)b); }                                                 \
+  INL V X##_less(V a, V b) { return (V)_mm256_min_##s((R)a, (R)b); }                                                 \
+  INL V X##_load_fill(const T *p, int64_t n, T fill) {                                                               \
+    return X##_where(X##_first(n), (V)_mm256_maskload_##s(p, (__m256i)X##_first(n)), X##_splat(fill));               \
+  }                                                                                                                  \
+  INL void X##_store_part(T *p, V v, int64_t n) { _mm256_maskstore_##s(p, (__m256i)X##_first(n), (R)v); }
+SNK_OWN(vf, float, vf, __m256, ps)
+SNK_OWN(vd, double, vd, __m256d, pd)
+INL int vf_any(vfm m) { return _mm256_movemask_ps((__m256)m) != 0; }
+INL int vd_any(vdm m) { return _mm256_movemask_pd((__m256d)m) != 0; }
 #else
-INL vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
-INL vd vd_fma(vd a, vd b, vd c) { return a * b + c; }
-SNK_LANES(vf, float, VF, vf, sqrt, __builtin_sqrtf)
-SNK_LANES(vd, double, VD, vd, sqrt, __builtin_sqrt)
-SNK_LANES(vf, float, VF, vf, floor, __builtin_floorf) SNK_LANES(vd, double, VD, vd, floor, __builtin_floor)
-SNK_LANES(vf, float, VF, vf, ceil, __builtin_ceilf) SNK_LANES(vd, double, VD, vd, ceil, __builtin_ceil)
-SNK_LANES(vf, float, VF, vf, trunc, __builtin_truncf) SNK_LANES(vd, double, VD, vd, trunc, __builtin_trunc)
-SNK_LANES(vf, float, VF, vf, round, __builtin_nearbyintf) SNK_LANES(vd, double, VD, vd, round, __builtin_nearbyint)
+#define SNK_PLAIN(V, M, T, X, f)                                                                                     \
+  INL V X##_fma(V a, V b, V c) { return a * b + c; }                                                                 \
+  INL V X##_load_fill(const T *p, int64_t n, T fill) { V v = X##_splat(fill); memcpy(&v, p, (size_t)n * sizeof(T)); return v; } \
+  INL void X##_store_part(T *p, V v, int64_t n) { memcpy(p, &v, (size_t)n * sizeof(T)); }                            \
+  SNK_APART V X##_floor(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = floor##f(a[l]); return a; } \
+  SNK_APART V X##_ceil(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = ceil##f(a[l]); return a; }   \
+  SNK_APART V X##_trunc(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = trunc##f(a[l]); return a; } \
+  SNK_APART V X##_round(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = nearbyint##f(a[l]); return a; } \
+  INL int X##_any(M m) { int r = 0; for (int l = 0; l < (int)(sizeof m / sizeof(T)); l++) r |= m[l] != 0; return r; }
+SNK_PLAIN(vf, vfm, float, vf, f)
+SNK_PLAIN(vd, vdm, double, vd, )
+#if defined(__SSE2__)
+INL vf vf_more(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+INL vf vf_less(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+INL vf vf_sqrt(vf a) { return (vf)_mm_sqrt_ps((__m128)a); }
+INL vd vd_more(vd a, vd b) { return (vd)_mm_max_pd((__m128d)a, (__m128d)b); }
+INL vd vd_less(vd a, vd b) { return (vd)_mm_min_pd((__m128d)a, (__m128d)b); }
+INL vd vd_sqrt(vd a) { return (vd)_mm_sqrt_pd((__m128d)a); }
+#else
+INL vf vf_more(vf a, vf b) { return vf_where((vfm)(a > b), a, b); }
+INL vf vf_less(vf a, vf b) { return vf_where((vfm)(a < b), a, b); }
+INL vf vf_sqrt(vf a) { for (int l = 0; l < VF; l++) a[l] = __builtin_sqrtf(a[l]); return a; }
+INL vd vd_more(vd a, vd b) { return vd_where((vdm)(a > b), a, b); }
+INL vd vd_less(vd a, vd b) { return vd_where((vdm)(a < b), a, b); }
+INL vd vd_sqrt(vd a) { for (int l = 0; l < VD; l++) a[l] = __builtin_sqrt(a[l]); return a; }
+#endif
 #endif
 
-/* Sum of the lanes in a fixed tree. */
-INL float vf_total(vf v) {
-  float a[VF];
-  memcpy(a, &v, sizeof v);
-  for (int w = VF / 2; w > 0; w /= 2)
-    for (int l = 0; l < w; l++) a[l] += a[l + w];
-  return a[0];
-}
-INL double vd_total(vd v) {
-  double a[VD];
-  memcpy(a, &v, sizeof v);
-  for (int w = VD / 2; w > 0; w /= 2)
-    for (int l = 0; l < w; l++) a[l] += a[l + w];
-  return a[0];
-}
+/* max, min: NaN passes, of equals the first. atmost, atleast: NaN stays NaN. lanes: a function of libm, lane by lane. */
+#define SNK_MORE(V, T, L, X)                                                                                  \
+  INL V X##_max(V a, V b) { return X##_where(X##_nan(b), b, X##_more(b, a)); }                                \
+  INL V X##_min(V a, V b) { return X##_where(X##_nan(b), b, X##_less(b, a)); }                                \
+  INL V X##_atmost(V x, T high) { return X##_less(X##_splat(high), x); }                                      \
+  INL V X##_atleast(V x, T low) { return X##_more(X##_splat(low), x); }                                       \
+  INL V X##_load_part(const T *p, int64_t n) { return X##_load_fill(p, n, 1); }                               \
+  SNK_APART V X##_lanes(V a, T (*f)(T)) { for (int l = 0; l < L; l++) a[l] = f(a[l]); return a; }             \
+  SNK_APART V X##_lanes2(V a, V b, T (*f)(T, T)) { for (int l = 0; l < L; l++) a[l] = f(a[l], b[l]); return a; }
+SNK_MORE(vf, float, VF, vf)
+SNK_MORE(vd, double, VD, vd)
+#define SNK_LANES(V, X, name, call) INL V X##_##name(V a) { return X##_lanes(a, call); }
+#define SNK_LANES2(V, X, name, call) INL V X##_##name(V a, V b) { return X##_lanes2(a, b, call); }
+
+/* Over the lanes, halves joined in a fixed tree: total is their sum, highest the largest (NaN is passed over). */
+#if defined(__SSE2__)
+#define SNK_FOLD(name, op)                                                                                    \
+  INL float vf_##name(vf v) {                                                                                 \
+    __m128 q = (SNK_QUARTER_PS(v, op));                                                                       \
+    q = _mm_##op##_ps(q, _mm_movehl_ps(q, q));                                                                \
+    return _mm_cvtss_f32(_mm_##op##_ss(q, _mm_shuffle_ps(q, q, 1)));                                          \
+  }                                                                                                           \
+  INL double vd_##name(vd v) {                                                                                \
+    const __m128d q = (SNK_QUARTER_PD(v, op));                                                                \
+    return _mm_cvtsd_f64(_mm_##op##_sd(q, _mm_unpackhi_pd(q, q)));                                            \
+  }
+#define SNK_FOLD_PS(y, op) _mm_##op##_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1))
+#define SNK_FOLD_PD(y, op) _mm_##op##_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd(y, 1))
+#if defined(__AVX512F__)
+#define SNK_HALF_PS(z, op) _mm256_##op##_ps(_mm512_castps512_ps256((__m512)z), _mm512_extractf32x8_ps((__m512)z, 1))
+#define SNK_HALF_PD(z, op) _mm256_##op##_pd(_mm512_castpd512_pd256((__m512d)z), _mm512_extractf64x4_pd((__m512d)z, 1))
+#define SNK_QUARTER_PS(v, op) SNK_FOLD_PS(SNK_HALF_PS(v, op), op)
+#define SNK_QUARTER_PD(v, op) SNK_FOLD_PD(SNK_HALF_PD(v, op), op)
+#elif defined(__AVX2__)
+#define SNK_QUARTER_PS(v, op) SNK_FOLD_PS((__m256)v, op)
+#define SNK_QUARTER_PD(v, op) SNK_FOLD_PD((__m256d)v, op)
+#else
+#define SNK_QUARTER_PS(v, op) (__m128)v
+#define SNK_QUARTER_PD(v, op) (__m128d)v
+#endif
+SNK_FOLD(total, add)
+SNK_FOLD(highest, max)
+#else
+#define SNK_FOLD(T, V, L, X)                                                                                  \
+  INL T X##_total(V v) {                                                                                      \
+    for (int w = L / 2; w > 0; w /= 2)                                                                        \
+      for (int l = 0; l < w; l++) v[l] += v[l + w];                                                           \
+    return v[0];                                                                                              \
+  }                                                                                                           \
+  INL T X##_highest(V v) {                                                                                    \
+    for (int w = L / 2; w > 0; w /= 2)                                                                        \
+      for (int l = 0; l < w; l++) v[l] = v[l] > v[l + w] ? v[l] : v[l + w];                                   \
+    return v[0];                                                                                              \
+  }
+SNK_FOLD(float, vf, VF, vf)
+SNK_FOLD(double, vd, VD, vd)
+#endif
 
 #endif

@@ -1,8 +1,11 @@
-/* vmath.h - elementary functions on vectors. float: polynomials, errors in ulp stated (tests/c/map_test.c measures them);
- * double and the rare ones: libm, lane by lane, which gives body and tail equal bits as well.
+/* vmath.h - elementary functions on vectors. float: polynomials and quotients of polynomials; tests/c/vmath_test.c compares them with libm's
+ * double over all exponents on every instruction set. double and the rare ones: libm, lane by lane.
+ * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 1e-7 |x|. Results below the
+ * normal range become denormal or, when flushing, zero.
  *
- * Sources: range reduction and minimax polynomials for exp, log, tanh after Moshier's Cephes (single precision);
- * erfc after Press et al., Numerical Recipes, 6.2 (fractional error 1.2e-7), series for small arguments; log1p after Kahan.
+ * The coefficients were found by Lawson's iteration and Remez' exchange in 60 digits (error of each below 2^-25).
+ * Sources: range reduction of exp and the exponent's place in log and log1p as in Muller, Elementary Functions, 3rd ed., 11;
+ * erf by the logarithm of erfc, which is nearly a parabola, as in Press et al., Numerical Recipes, 6.2.
  */
 #ifndef SNK_VMATH_H
 #define SNK_VMATH_H
@@ -10,129 +13,146 @@
 
 #define VFK(c) vf_splat((float)(c))
 
-/* exp: 1 ulp. Results below the normal range become denormal or, when flushing, zero. */
+/* The nearest whole number to a b, for less than 2^22: adding 1.5 2^23 leaves no room for a fraction. */
+INL vf vf_whole(vf a, vf b) { return vf_fma(a, b, VFK(12582912)) - VFK(12582912); }
+
+/* p 2^n, rounded once; n whole, from -250 to 250. */
+INL vf vf_scale(vf p, vf n) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+  const vfm k = __builtin_convertvector(n, vfm), h = k >> 1;
+  return p * (vf)((h + 127) << 23) * (vf)((k - h + 127) << 23);
+#endif
+}
+
+/* r with x = r + n ln 2, |r| <= ln 2 / 2. */
+INL vf vf_reduce(vf x, vf n) { return vf_fma(n, VFK(2.12194440e-4), vf_fma(n, VFK(-0.693359375), x)); }
+
 INL vf vf_exp(vf x) {
-  const vfm nan = vf_nan(x);
-  vf z = vf_where((vfm)(x > VFK(89)), VFK(89), x);
-  z = vf_where((vfm)(z < VFK(-104)), VFK(-104), z);
-  z = vf_where(nan, VFK(0), z);
-  const vf n = vf_round(z * VFK(1.44269504088896341));
-  vf r = vf_fma(n, VFK(-0.693359375), z);
-  r = vf_fma(n, VFK(2.12194440e-4), r);
-  vf p = VFK(1.9875691500e-4);
-  p = vf_fma(p, r, VFK(1.3981999507e-3));
-  p = vf_fma(p, r, VFK(8.3334519073e-3));
-  p = vf_fma(p, r, VFK(4.1665795894e-2));
-  p = vf_fma(p, r, VFK(1.6666665459e-1));
-  p = vf_fma(p, r, VFK(5.0000001201e-1));
-  p = vf_fma(p * r, r, r) + VFK(1);
-  const vfm k = __builtin_convertvector(n, vfm), h = k >> 1; /* 2^n in two factors: n runs from -150 to 128 */
-  const vf s1 = (vf)((h + 127) << 23), s2 = (vf)((k - h + 127) << 23);
-  return vf_where(nan, x, p * s1 * s2);
+  const vf z = vf_atleast(vf_atmost(x, 89), -104), n = vf_whole(z, VFK(1.44269504088896341)), r = vf_reduce(z, n);
+  vf p = VFK(0.00138145404);
+  p = vf_fma(p, r, VFK(0.0083687454843));
+  p = vf_fma(p, r, VFK(0.041668390814));
+  p = vf_fma(p, r, VFK(0.16666520395));
+  p = vf_fma(p, r, VFK(0.49999993432));
+  p = vf_fma(p, r, VFK(1));
+  return vf_scale(vf_fma(p, r, VFK(1)), n);
 }
 
-/* log: 1 ulp. log(0) = -inf, log(x < 0) = NaN. */
-INL vf vf_log(vf x) {
-  const vfm tiny = (vfm)(x < VFK(1.17549435e-38));
-  vf y = vf_where(tiny, x * VFK(33554432.0), x); /* 2^25 */
-  vfm e = (vfm)((vu32)(vfm)y >> 23) - 126;
-  e -= tiny & 25;
-  vf m = (vf)(((vfm)y & 0x007FFFFF) | 0x3F000000); /* 0.5 .. 1 */
-  const vfm low = (vfm)(m < VFK(0.70710678));
-  e += low; /* a mask is -1 */
-  m = m + vf_where(low, m, VFK(0)) - VFK(1);
-  const vf f = __builtin_convertvector(e, vf), z = m * m;
-  vf p = VFK(7.0376836292e-2);
-  p = vf_fma(p, m, VFK(-1.1514610310e-1));
-  p = vf_fma(p, m, VFK(1.1676998740e-1));
-  p = vf_fma(p, m, VFK(-1.2420140846e-1));
-  p = vf_fma(p, m, VFK(1.4249322787e-1));
-  p = vf_fma(p, m, VFK(-1.6668057665e-1));
-  p = vf_fma(p, m, VFK(2.0000714765e-1));
-  p = vf_fma(p, m, VFK(-2.4999993993e-1));
-  p = vf_fma(p, m, VFK(3.3333331174e-1));
-  p = p * m * z;
-  p = vf_fma(f, VFK(-2.12194440e-4), p);
-  p = vf_fma(z, VFK(-0.5), p);
-  vf r = vf_fma(f, VFK(0.693359375), m + p);
-  r = vf_where((vfm)(x == VFK(0)), VFK(-INFINITY), r);
-  r = vf_where((vfm)(x < VFK(0)), VFK(NAN), r);
-  return vf_where((vfm)(x == VFK(INFINITY)) | vf_nan(x), x, r);
+/* e^r - 1 for a reduced r; 2^n (e^r - 1) + (2^n - 1) from it and `unit` 2^n. */
+INL vf vf_expm1_part(vf r) {
+  vf p = VFK(0.0013882519868);
+  p = vf_fma(p, r, VFK(0.0083665471895));
+  p = vf_fma(p, r, VFK(0.041667200647));
+  p = vf_fma(p, r, VFK(0.16666543424));
+  p = vf_fma(p, r, VFK(0.4999999815));
+  return vf_fma(p * r, r, r);
 }
+INL vf vf_expm1_join(vf p, vf scale, float unit) { return vf_fma(p, scale, scale - vf_splat(unit)); }
 
-/* log1p: 2 ulp. log(u) x/(u-1) with u = 1+x carries the rounding of u away. */
-INL vf vf_log1p(vf x) {
-  const vf u = VFK(1) + x, d = u - VFK(1);
-  const vf r = vf_log(u) * (x / vf_where((vfm)(d == VFK(0)), VFK(1), d));
-  return vf_where((vfm)(d == VFK(0)) | (vfm)(x == VFK(INFINITY)), x, vf_where((vfm)(u == VFK(0)), VFK(-INFINITY), r));
-}
-
-/* expm1: 3 ulp. */
 INL vf vf_expm1(vf x) {
-  vf p = VFK(1.0 / 40320);
-  p = vf_fma(p, x, VFK(1.0 / 5040));
-  p = vf_fma(p, x, VFK(1.0 / 720));
-  p = vf_fma(p, x, VFK(1.0 / 120));
-  p = vf_fma(p, x, VFK(1.0 / 24));
-  p = vf_fma(p, x, VFK(1.0 / 6));
-  p = vf_fma(p, x, VFK(0.5));
-  p = vf_fma(p * x, x, x);
-  return vf_where((vfm)(vf_abs(x) < VFK(0.5)), p, vf_exp(x) - VFK(1));
+  const vf z = vf_atleast(vf_atmost(x, 89), -20), n = vf_whole(z, VFK(1.44269504088896341)), p = vf_expm1_part(vf_reduce(z, n));
+  const vf y = vf_expm1_join(p, (vf)((__builtin_convertvector(n, vfm) + 126) << 23), 0.5f); /* a half, because 2^128 is no number */
+  return vf_copysign(vf_where((vfm)(n == VFK(0)) | vf_nan(x), p, y + y), x); /* below the normal range a half would lose a bit */
 }
 
-/* tanh: 2 ulp. */
+/* log(1 + f) + e ln 2 for -1/4 <= f < 1/2. Both parts of ln 2 are positive: an infinite e passes. */
+INL vf vf_log_of(vf f, vf e) {
+  vf p = VFK(-0.045079428564);
+  p = vf_fma(p, f, VFK(0.1046421838));
+  p = vf_fma(p, f, VFK(-0.13161999706));
+  p = vf_fma(p, f, VFK(0.14478501793));
+  p = vf_fma(p, f, VFK(-0.16647257656));
+  p = vf_fma(p, f, VFK(0.19990848363));
+  p = vf_fma(p, f, VFK(-0.25000096488));
+  p = vf_fma(p, f, VFK(0.33333449318));
+  p = vf_fma(p, f, VFK(-0.5));
+  p = vf_fma(f * f, p, e * VFK(9.0580006145e-6));
+  return vf_fma(e, VFK(0.693138122558593750), f + p);
+}
+
+/* What the logarithm of u is where u is no positive number: -inf of 0, NaN below, inf and NaN of themselves. */
+INL vf vf_log_edges(vf r, vf u) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fixupimm_ps((__m512)r, (__m512)u, _mm512_set1_epi32(0x03530421), 0);
+#else
+  r = vf_where((vfm)(u == VFK(INFINITY)), u, r);
+  r = vf_where((vfm)(u > VFK(0)), r, VFK(NAN));
+  return vf_where((vfm)(u == VFK(0)), VFK(-INFINITY), r);
+#endif
+}
+
+/* The exponent of u, as bits in their place, for a fraction from 3/4 to 3/2. */
+INL vfm vf_exponent_bits(vf u) { return ((vfm)u - 0x3F400000) & ~0x007FFFFF; }
+
+/* log(0) = -inf, log(x < 0) = NaN. */
+INL vf vf_log(vf x) {
+#if defined(__AVX512F__)
+  const __m512 m = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan), e = _mm512_getexp_ps((__m512)x), one = _mm512_set1_ps(1);
+  return vf_log_of((vf)m - VFK(1), (vf)_mm512_mask_add_ps(e, _mm512_cmp_ps_mask(m, one, _CMP_LT_OS), e, one));
+#else
+  const vfm tiny = (vfm)(x < VFK(1.17549435e-38));
+  const vf y = vf_where(tiny, x * VFK(33554432.0), x); /* 2^25 */
+  const vfm k = vf_exponent_bits(y);
+  return vf_log_edges(vf_log_of((vf)((vfm)y - k) - VFK(1), __builtin_convertvector((k >> 23) - (tiny & 25), vf)), x);
+#endif
+}
+
+/* With 1 + x = 2^k m the fraction is f = x 2^-k + (2^-k - 1), exact but for one rounding. */
+INL vf vf_log1p(vf x) {
+  const vf u = VFK(1) + x;
+  const vfm k = vf_exponent_bits(u);
+  const vf f = (vf)((vfm)x - k) + vf_fma(VFK(0.25), (vf)(0x40800000 - k), VFK(-1));
+  return vf_copysign(vf_log_edges(vf_log_of(f, __builtin_convertvector(k >> 23, vf)), u), x);
+}
+
+/* e^z - 1 for z <= 0. */
+INL vf vf_expm1_below(vf z) {
+  z = vf_atleast(z, -20);
+  const vf n = vf_whole(z, VFK(1.44269504088896341)), r = vf_reduce(z, n);
+  return vf_expm1_join(vf_expm1_part(r), (vf)((__builtin_convertvector(n, vfm) + 127) << 23), 1);
+}
+
+/* (1 - e) / (1 + e) with e = e^-2|x|, never above 1. */
 INL vf vf_tanh(vf x) {
-  const vf a = vf_abs(x), z = x * x;
-  vf p = VFK(-5.70498872745e-3);
-  p = vf_fma(p, z, VFK(2.06390887954e-2));
-  p = vf_fma(p, z, VFK(-5.37397155531e-2));
-  p = vf_fma(p, z, VFK(1.33314422036e-1));
-  p = vf_fma(p, z, VFK(-3.33332819422e-1));
-  p = vf_fma(p * z, x, x);
-  const vf big = VFK(1) - VFK(2) / (vf_exp(a + a) + VFK(1));
-  return vf_where((vfm)(a < VFK(0.625)), p, vf_copysign(big, x));
+  const vf m = vf_expm1_below(VFK(-2) * vf_abs(x));
+  return vf_copysign(m / (m + VFK(2)), x);
 }
 
-/* sigmoid: 2 ulp. exp(-x) = inf gives 0: no overflow on either side. */
+/* exp(-x) = inf gives 0: no overflow on either side. */
 INL vf vf_sigmoid(vf x) { return VFK(1) / (VFK(1) + vf_exp(-x)); }
 
-/* erf: 3 ulp. */
+/* -ln(erfc(a)) / a: smooth from 0 on; good to 2^-25 / erfc(a), and growing beyond. P(k) gives coefficient k. */
+#define SNK_ERFC_POLY(P, a)                                                                                          \
+  vf_fma(vf_fma(vf_fma(vf_fma(vf_fma(vf_fma(vf_fma(vf_fma(vf_fma(P(9, 6.6274092971e-7), a, P(8, -1.3893755803e-5)), \
+  a, P(7, 0.00012491304638)), a, P(6, -0.00061344415808)), a, P(5, 0.0015850167637)), a, P(4, -4.9314754825e-5)),    \
+  a, P(3, -0.019221592154)), a, P(2, 0.10279651124)), a, P(1, 0.63661759721)), a, P(0, 1.1283791976))
+
+/* 1 - erfc(|x|), never above 1. */
 INL vf vf_erf(vf x) {
-  const vf a = vf_abs(x), z = x * x;
-  vf p = VFK(1.0 / 76204800); /* 2/sqrt(pi) sum (-1)^n x^(2n+1) / (n! (2n+1)), n to 10 */
-  p = vf_fma(p, z, VFK(-1.0 / 6894720));
-  p = vf_fma(p, z, VFK(1.0 / 685440));
-  p = vf_fma(p, z, VFK(-1.0 / 75600));
-  p = vf_fma(p, z, VFK(1.0 / 9360));
-  p = vf_fma(p, z, VFK(-1.0 / 1320));
-  p = vf_fma(p, z, VFK(1.0 / 216));
-  p = vf_fma(p, z, VFK(-1.0 / 42));
-  p = vf_fma(p, z, VFK(1.0 / 10));
-  p = vf_fma(p, z, VFK(-1.0 / 3));
-  const vf small = VFK(1.12837916709551257) * vf_fma(p * z, x, x);
-  const vf t = VFK(1) / vf_fma(VFK(0.5), a, VFK(1));
-  vf q = VFK(0.17087277);
-  q = vf_fma(q, t, VFK(-0.82215223));
-  q = vf_fma(q, t, VFK(1.48851587));
-  q = vf_fma(q, t, VFK(-1.13520398));
-  q = vf_fma(q, t, VFK(0.27886807));
-  q = vf_fma(q, t, VFK(-0.18628806));
-  q = vf_fma(q, t, VFK(0.09678418));
-  q = vf_fma(q, t, VFK(0.37409196));
-  q = vf_fma(q, t, VFK(1.00002368));
-  q = vf_fma(q, t, VFK(-1.26551223));
-  const vf big = VFK(1) - t * vf_exp(q - z);
-  const vf r = vf_where((vfm)(a < VFK(1)), small, vf_copysign(vf_where((vfm)(a > VFK(4)), VFK(1), big), x));
-  return vf_where(vf_nan(x), x, r);
+#define P(k, c) VFK(c)
+  const vf a = vf_abs(x);
+  return vf_copysign(vf_expm1_below(-a * SNK_ERFC_POLY(P, a)), x);
+#undef P
 }
 
-INL double snk_sigmoid(double x) { return 1 / (1 + exp(-x)); }
-SNK_LANES(vd, double, VD, vd, exp, exp) SNK_LANES(vd, double, VD, vd, log, log) SNK_LANES(vd, double, VD, vd, log1p, log1p)
-SNK_LANES(vd, double, VD, vd, expm1, expm1) SNK_LANES(vd, double, VD, vd, tanh, tanh) SNK_LANES(vd, double, VD, vd, erf, erf)
-SNK_LANES(vd, double, VD, vd, sigmoid, snk_sigmoid)
+/* x (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - |x| erfc(|x| / sqrt 2) / 2: nothing cancels on the left side. */
+INL vf vf_gelu(vf x) {
+#define P(k, c) VFK((c) * ((k) % 2 ? 0.5 : 0.70710678118654752) / (double)(1 << (k) / 2))
+  const vf a = vf_atmost(vf_abs(x), 16), e = vf_exp(-a * SNK_ERFC_POLY(P, a));
+  return vf_fma(VFK(-0.5) * a, e, vf_atleast(x, 0));
+#undef P
+}
 
-#define SNK_BOTH(name) SNK_LANES(vf, float, VF, vf, name, name##f) SNK_LANES(vd, double, VD, vd, name, name)
-#define SNK_BOTH2(name) SNK_LANES2(vf, float, VF, vf, name, name##f) SNK_LANES2(vd, double, VD, vd, name, name)
+static inline __attribute__((unused)) double snk_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static inline __attribute__((unused)) double snk_gelu(double x) { return 0.5 * x * (1 + erf(x * 0.707106781186547524)); }
+SNK_LANES(vd, vd, exp, exp) SNK_LANES(vd, vd, log, log) SNK_LANES(vd, vd, log1p, log1p) SNK_LANES(vd, vd, expm1, expm1)
+SNK_LANES(vd, vd, tanh, tanh) SNK_LANES(vd, vd, erf, erf) SNK_LANES(vd, vd, sigmoid, snk_sigmoid)
+SNK_LANES(vd, vd, gelu, snk_gelu)
+
+#define SNK_BOTH(name) SNK_LANES(vf, vf, name, name##f) SNK_LANES(vd, vd, name, name)
+#define SNK_BOTH2(name) SNK_LANES2(vf, vf, name, name##f) SNK_LANES2(vd, vd, name, name)
 SNK_BOTH(log2) SNK_BOTH(log10) SNK_BOTH(sin) SNK_BOTH(cos) SNK_BOTH(tan) SNK_BOTH(asin) SNK_BOTH(acos) SNK_BOTH(atan)
 SNK_BOTH(sinh) SNK_BOTH(cosh) SNK_BOTH2(pow) SNK_BOTH2(atan2) SNK_BOTH2(fmod)
 

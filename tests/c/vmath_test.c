@@ -1,0 +1,141 @@
+/* vmath_test.c - the elementwise functions in float32 against libm's double, over all exponents and on every instruction set this machine has;
+ * the edges; and equal bits for every layout and length. */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+#include "base/cpu.h"
+#include "base/fpmode.h"
+#include "calc/map.h"
+#include "check.h"
+
+static const snk_map *tables[SN_ISA_COUNT];
+static int count;
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* Distance in units in the last place of a float near `want`. */
+static double ulps(float got, double want) {
+  const float w = (float)want;
+  if (want != want || got != got) return want != want && got != got ? 0 : 1e9;
+  if (got == w) return 0;
+  if (isinf(w) || isinf(got)) return fabs(want) > 3.40282e38 && fabs((double)got) > 3.40282e38 ? 0.5 : 1e9;
+  int e;
+  frexp(want, &e);
+  return fabs((double)got - want) / ldexp(1, (e < -125 ? -125 : e) - 24);
+}
+
+static float of_bits(uint32_t u) {
+  float x;
+  memcpy(&x, &u, sizeof x);
+  return x;
+}
+
+/* The largest error over every 1021st float there is; results smaller than `least` are not looked at. */
+static double worst(const snk_map *t, int f, double (*ref)(double), double least) {
+  enum { N = 4096 };
+  static float x[N], y[N];
+  double most = 0;
+  uint64_t u = 0;
+  while (u < UINT64_C(1) << 32) {
+    int n = 0;
+    for (; n < N && u < UINT64_C(1) << 32; u += 1021) x[n++] = of_bits((uint32_t)u);
+    t->f32[f](n, (char *const[]){(char *)y, (char *)x}, (const int64_t[]){4, 4}, NULL);
+    for (int i = 0; i < n; i++) {
+      const double want = ref((double)x[i]);
+      if (fabs(want) < least) continue;
+      const double e = ulps(y[i], want);
+      if (e > most) most = e;
+    }
+  }
+  return most;
+}
+
+static float one(const snk_map *t, int f, float x) {
+  float y;
+  t->f32[f](1, (char *const[]){(char *)&y, (char *)&x}, (const int64_t[]){4, 4}, NULL);
+  return y;
+}
+
+static void edges(const snk_map *t) {
+  const float inf = INFINITY;
+  CHECK(one(t, SNK_MAP_exp, inf) == inf && one(t, SNK_MAP_exp, -inf) == 0 && one(t, SNK_MAP_exp, 0) == 1);
+  CHECK(one(t, SNK_MAP_expm1, inf) == inf && one(t, SNK_MAP_expm1, -inf) == -1 && signbit(one(t, SNK_MAP_expm1, -0.0f)));
+  CHECK(one(t, SNK_MAP_log, inf) == inf && one(t, SNK_MAP_log, 0) == -inf && one(t, SNK_MAP_log, -0.0f) == -inf && one(t, SNK_MAP_log, 1) == 0);
+  CHECK(isnan(one(t, SNK_MAP_log, -1)) && isnan(one(t, SNK_MAP_log, -inf)));
+  CHECK(one(t, SNK_MAP_log1p, inf) == inf && one(t, SNK_MAP_log1p, -1) == -inf && signbit(one(t, SNK_MAP_log1p, -0.0f)));
+  CHECK(isnan(one(t, SNK_MAP_log1p, -1.5f)) && isnan(one(t, SNK_MAP_log1p, -inf)));
+  CHECK(one(t, SNK_MAP_tanh, inf) == 1 && one(t, SNK_MAP_tanh, -inf) == -1 && signbit(one(t, SNK_MAP_tanh, -0.0f)));
+  CHECK(one(t, SNK_MAP_erf, inf) == 1 && one(t, SNK_MAP_erf, -inf) == -1 && signbit(one(t, SNK_MAP_erf, -0.0f)));
+  CHECK(one(t, SNK_MAP_sigmoid, inf) == 1 && one(t, SNK_MAP_sigmoid, -inf) == 0 && one(t, SNK_MAP_sigmoid, 0) == 0.5f);
+  CHECK(one(t, SNK_MAP_gelu, inf) == inf && one(t, SNK_MAP_gelu, -inf) == 0 && one(t, SNK_MAP_gelu, -300) == 0);
+  CHECK(one(t, SNK_MAP_relu, inf) == inf && one(t, SNK_MAP_relu, -inf) == 0 && isnan(one(t, SNK_MAP_relu, NAN)));
+  for (int f = 0; f < SNK_MAP_COUNT; f++)
+    if (f == SNK_MAP_exp || f == SNK_MAP_expm1 || f == SNK_MAP_log || f == SNK_MAP_log1p || f == SNK_MAP_tanh || f == SNK_MAP_erf ||
+        f == SNK_MAP_sigmoid || f == SNK_MAP_gelu || f == SNK_MAP_silu || f == SNK_MAP_abs || f == SNK_MAP_sqrt)
+      CHECK(isnan(one(t, f, NAN)));
+}
+
+static void gelu(const snk_map *t) {
+  double most = 0;
+  for (float x = -20; x < 20; x += 0.00037f) {
+    const double want = 0.5 * (double)x * erfc((double)-x * 0.70710678118654752440), e = fabs((double)one(t, SNK_MAP_gelu, x) - want) / fabs((double)x);
+    if (e > most) most = e;
+  }
+  CHECK(most < 1e-7);
+}
+
+/* Every function on rows of any length, step and alignment: the bits of its values one by one. */
+static void layouts(const snk_map *t) {
+  enum { N = 600 };
+  static float a[3 * N], b[3 * N], y[3 * N], want[N];
+  for (int i = 0; i < 3 * N; i++) a[i] = (float)((i * 37 % 113) - 40) / 16, b[i] = (float)((i * 53 % 97) + 1) / 24;
+  const double param[2] = {1, 20};
+  const int lengths[] = {1, 2, 7, 15, 16, 17, 33, 255, 256, 257, 300, 529};
+  for (int f = 0; f < SNK_MAP_COUNT; f++) {
+    if (t->f32[f] == NULL) continue;
+    bool same = true;
+    for (int sa = 0; sa < 3; sa++)
+      for (int sb = 0; sb < 3; sb++)
+        for (int sy = 1; sy < 3; sy++) {
+          for (int i = 0; i < 529; i++)
+            t->f32[f](1, (char *const[]){(char *)&want[i], (char *)&a[1 + i * sa], (char *)&b[2 + i * sb]}, (const int64_t[]){4, 4, 4}, param);
+          for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+            const int n = lengths[k];
+            for (int i = 0; i < 3 * N; i++) y[i] = -77;
+            t->f32[f](n, (char *const[]){(char *)(y + 1), (char *)(a + 1), (char *)(b + 2)}, (const int64_t[]){4 * sy, 4 * sa, 4 * sb}, param);
+            for (int i = 0; i < n; i++) same &= memcmp(&y[1 + i * sy], &want[i], 4) == 0;
+            same &= y[0] == -77 && y[1 + n * sy] == -77 && (sy == 1 || y[2] == -77);
+          }
+        }
+    if (!same) printf("row %d\n", f);
+    CHECK(same);
+  }
+}
+
+int main(void) {
+  tables[count++] = &snk_map_baseline;
+#if defined(__x86_64__)
+  if (sn_isa() >= SN_ISA_AVX2) tables[count++] = &snk_map_avx2;
+  if (sn_isa() >= SN_ISA_AVX512) tables[count++] = &snk_map_avx512;
+#endif
+  const struct { int f; double (*ref)(double); double most, least; } rows[] = {
+    {SNK_MAP_exp, exp, 1.5, 0}, {SNK_MAP_expm1, expm1, 2, 0}, {SNK_MAP_log, log, 1, 0}, {SNK_MAP_log1p, log1p, 1, 0},
+    {SNK_MAP_tanh, tanh, 3, 0}, {SNK_MAP_erf, erf, 4, 0}, {SNK_MAP_sigmoid, sigmoid, 3, 1.1754944e-38},
+  };
+  for (int i = 0; i < count; i++) {
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+      const double e = worst(tables[i], rows[k].f, rows[k].ref, rows[k].least);
+      if (e > rows[k].most) printf("table %d, row %zu: %g ulp\n", i, k, e);
+      CHECK(e <= rows[k].most);
+    }
+    edges(tables[i]);
+    gelu(tables[i]);
+    layouts(tables[i]);
+    const sn_fpmode old = sn_fp_enter(SN_FP_FLUSH); /* flushed: the same above the normal range's end, and layouts agree as well */
+    CHECK(worst(tables[i], SNK_MAP_exp, exp, 1.1754944e-38) <= 1.5);
+    CHECK(one(tables[i], SNK_MAP_log, 1e-40f) == -INFINITY);
+    layouts(tables[i]);
+    sn_fp_leave(old);
+  }
+  return CHECK_DONE();
+}
