@@ -18,8 +18,8 @@ INL V N(join)(int which, V a, V b) {
   return which == SNK_PROD ? a * b : which == SNK_MAX || which == SNK_MAXABS ? W(max)(a, b) : which == SNK_MIN ? W(min)(a, b) : a + b;
 }
 INL T N(join1)(int which, T a, T b) {
-  if (which == SNK_MAX || which == SNK_MAXABS) return b > a || b != b ? b : a;
-  if (which == SNK_MIN) return b < a || b != b ? b : a;
+  if (which == SNK_MAX || which == SNK_MAXABS) return a > b || a != a ? a : b;
+  if (which == SNK_MIN) return a < b || a != a ? a : b;
   return which == SNK_PROD ? a * b : a + b;
 }
 INL T N(empty)(int which) {

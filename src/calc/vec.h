@@ -112,10 +112,10 @@ INL vd vd_sqrt(vd a) { for (int l = 0; l < VD; l++) a[l] = __builtin_sqrt(a[l]);
 #endif
 #endif
 
-/* max, min: NaN passes, of equals the first. atmost, atleast: NaN stays NaN. lanes: a function of libm, lane by lane. */
+/* max, min: NaN passes, of equals the second (so that relu of -0 is 0). atmost, atleast: NaN stays NaN. lanes: a function of libm, lane by lane. */
 #define SNK_MORE(V, T, L, X)                                                                                  \
-  INL V X##_max(V a, V b) { return X##_where(X##_nan(b), b, X##_more(b, a)); }                                \
-  INL V X##_min(V a, V b) { return X##_where(X##_nan(b), b, X##_less(b, a)); }                                \
+  INL V X##_max(V a, V b) { return X##_where(X##_nan(a), a, X##_more(a, b)); }                                \
+  INL V X##_min(V a, V b) { return X##_where(X##_nan(a), a, X##_less(a, b)); }                                \
   INL V X##_atmost(V x, T high) { return X##_less(X##_splat(high), x); }                                      \
   INL V X##_atleast(V x, T low) { return X##_more(X##_splat(low), x); }                                       \
   INL V X##_load_part(const T *p, int64_t n) { return X##_load_fill(p, n, 1); }                               \

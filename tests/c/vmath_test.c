@@ -68,6 +68,7 @@ static void edges(const snk_map *t) {
   CHECK(one(t, SNK_MAP_erf, inf) == 1 && one(t, SNK_MAP_erf, -inf) == -1 && signbit(one(t, SNK_MAP_erf, -0.0f)));
   CHECK(one(t, SNK_MAP_sigmoid, inf) == 1 && one(t, SNK_MAP_sigmoid, -inf) == 0 && one(t, SNK_MAP_sigmoid, 0) == 0.5f);
   CHECK(one(t, SNK_MAP_gelu, inf) == inf && one(t, SNK_MAP_gelu, -inf) == 0 && one(t, SNK_MAP_gelu, -300) == 0);
+  CHECK(!signbit(one(t, SNK_MAP_relu, -0.0f)));
   CHECK(one(t, SNK_MAP_relu, inf) == inf && one(t, SNK_MAP_relu, -inf) == 0 && isnan(one(t, SNK_MAP_relu, NAN)));
   for (int f = 0; f < SNK_MAP_COUNT; f++)
     if (f == SNK_MAP_exp || f == SNK_MAP_expm1 || f == SNK_MAP_log || f == SNK_MAP_log1p || f == SNK_MAP_tanh || f == SNK_MAP_erf ||
