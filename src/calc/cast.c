@@ -54,19 +54,35 @@ void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char 
 
 #define TILE 16
 #define TILED(T)                                                                                                    \
-  for (int64_t i0 = 0; i0 < rows; i0 += TILE)                                                                       \
-    for (int64_t j0 = 0; j0 < cols; j0 += TILE) {                                                                   \
+  for (int64_t i0 = row0; i0 < rows; i0 += TILE)                                                                    \
+    for (int64_t j0 = col0; j0 < cols; j0 += TILE) {                                                                \
       const int64_t i1 = i0 + TILE < rows ? i0 + TILE : rows, j1 = j0 + TILE < cols ? j0 + TILE : cols;             \
       for (int64_t i = i0; i < i1; i++)                                                                             \
         for (int64_t j = j0; j < j1; j++)                                                                           \
           *(T *)(void *)(to + i * to_row + j * to_col) = *(const T *)(const void *)(from + i * from_row + j * from_col); \
     }
 
-void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size) {
+typedef struct matrix { char *to; int64_t to_row, to_col; const char *from; int64_t from_row, from_col; } matrix;
+
+static void turn_part(const matrix *m, int64_t row0, int64_t rows, int64_t col0, int64_t cols, size_t size) {
+  char *const to = m->to;
+  const char *const from = m->from;
+  const int64_t to_row = m->to_row, to_col = m->to_col, from_row = m->from_row, from_col = m->from_col;
   switch (size) {
     case 1: TILED(uint8_t) break;
     case 2: TILED(uint16_t) break;
     case 4: TILED(uint32_t) break;
     default: TILED(uint64_t) break;
   }
+}
+
+void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size) {
+  const matrix m = {to, to_row, to_col, from, from_row, from_col};
+  int64_t r = 0, c = 0;
+  if (size == 4 && to_col == 4 && from_row == 4 && rows >= SNK_TURN && cols >= SNK_TURN) {
+    r = rows / SNK_TURN * SNK_TURN, c = cols / SNK_TURN * SNK_TURN;
+    snk_cast_now()->turn(r, c, to, to_row, from, from_col);
+    turn_part(&m, 0, r, c, cols, size);
+  }
+  turn_part(&m, r, rows, 0, cols, size);
 }

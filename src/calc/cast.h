@@ -2,9 +2,15 @@
 #ifndef SNK_CAST_H
 #define SNK_CAST_H
 #include "base/dtype.h"
+#include "calc/isa.h"
 
 /* n elements; steps in bytes. Floating to integer truncates (NaN gives 0), to bool is != 0, halves round to nearest even. */
 void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype to_type, const char *from, int64_t from_step, sn_dtype from_type);
 /* A rows x cols matrix of elements of `size` bytes, in tiles, so that both sides stay in cache. */
 void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size);
+
+/* to[i][j] = from[j][i] of 32-bit elements in whole squares of SNK_TURN: what is left over of rows and cols is not touched. */
+#define SNK_TURN 16
+typedef struct snk_cast { void (*turn)(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col); } snk_cast;
+SNK_TABLE(cast)
 #endif

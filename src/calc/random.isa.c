@@ -1,13 +1,14 @@
 /* random.isa.c - random floats: Philox on vectors of counters, one block per lane. */
 #include "calc/random.h"
+#include "calc/quad.h"
 #include "calc/vmath.h"
 
 /* The 64-bit products of all lanes with one number, as high and low halves. */
 INL void multiply(vu32 a, uint32_t m, vu32 *hi, vu32 *lo) {
 #if defined(__AVX512F__)
   const __m512i k = _mm512_set1_epi32((int)m), even = _mm512_mul_epu32((__m512i)a, k), odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), k);
-  *lo = (vu32)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-  *hi = (vu32)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+  *lo = (vu32)_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA);
+  *hi = (vu32)_mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 #elif defined(__AVX2__)
   const __m256i k = _mm256_set1_epi32((int)m), even = _mm256_mul_epu32((__m256i)a, k), odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), k);
   *lo = (vu32)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
@@ -21,16 +22,23 @@ INL void multiply(vu32 a, uint32_t m, vu32 *hi, vu32 *lo) {
 #endif
 }
 
-/* Blocks block .. block + VF - 1: word w of them in c[w]. The same numbers as sn_philox. */
+/* Blocks block .. block + VF - 1, number l % 4 * VF / 4 + l / 4 in lane l: then put's turned quads stand in their order. Word w of them in c[w].
+ * The same numbers as sn_philox. */
 INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
-  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32), low[VF], high[VF];
-  for (int l = 0; l < VF; l++) {
-    const uint64_t p = block + (uint64_t)l;
-    low[l] = (uint32_t)p;
-    high[l] = (uint32_t)(p >> 32);
-  }
-  memcpy(&c[0], low, sizeof low);
-  memcpy(&c[1], high, sizeof high);
+  static const uint32_t place[16] = {
+#if VF == 16
+    0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15
+#elif VF == 8
+    0, 2, 4, 6, 1, 3, 5, 7
+#else
+    0, 1, 2, 3
+#endif
+  };
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  vu32 at;
+  memcpy(&at, place, sizeof at);
+  c[0] = at + (uint32_t)block;
+  c[1] = (uint32_t)(block >> 32) - (vu32)(c[0] < at); /* a mask is -1: carry */
   c[2] = c[3] = (vu32){0};
   for (int r = 0; r < 10; r++) {
     vu32 h0, l0, h1, l1;
@@ -46,14 +54,14 @@ INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
 }
 
 /* Words of one block stand behind one another in the result. */
-INL void put(float *y, int64_t n, const vf z[4]) {
-  float t[4][VF];
-  for (int w = 0; w < 4; w++) vf_store(t[w], z[w]);
+INL void put(float *y, int64_t n, vf z[4]) {
+  vf_turn(z);
   if (n >= 4 * VF) {
-    for (int l = 0; l < VF; l++)
-      for (int w = 0; w < 4; w++) y[4 * l + w] = t[w][l];
+    for (int w = 0; w < 4; w++) vf_store(y + w * VF, z[w]);
   } else {
-    for (int64_t i = 0; i < n; i++) y[i] = t[i % 4][i / 4];
+    float t[4 * VF];
+    for (int w = 0; w < 4; w++) vf_store(t + w * VF, z[w]);
+    memcpy(y, t, (size_t)n * sizeof *t);
   }
 }
 

@@ -12,18 +12,21 @@
 enum { SNK_SUM, SNK_PROD, SNK_MAX, SNK_MIN, SNK_SUMSQ, SNK_SUMABS, SNK_MAXABS, SNK_REDUCTIONS };
 #define SNK_BLOCK 1024
 #define SNK_REDUCE_LANES 32
-#define SNK_TILE_BYTES 64 /* columns reduced side by side */
+#define SNK_TILE_BYTES 1024 /* columns reduced side by side: long pieces of memory, and their lanes fit the first cache */
 
 typedef struct snk_reduce {
   /* n <= SNK_BLOCK consecutive numbers */
   float (*row_f32)(int which, int64_t n, const float *x);
   double (*row_f64)(int which, int64_t n, const double *x);
-  /* Columns side by side (width <= 16 floats or 8 doubles): numbers first..first+n-1 of a block, `step` elements apart, into the lanes at acc;
-   * cols_begin clears the lanes, cols_end folds them into out. acc: SNK_REDUCE_LANES * SNK_TILE_BYTES bytes, aligned to 64. */
-  void (*cols_begin)(int which, int f64, void *acc);
-  void (*cols_f32)(int which, int64_t first, int64_t n, const float *x, int64_t step, int width, void *acc);
-  void (*cols_f64)(int which, int64_t first, int64_t n, const double *x, int64_t step, int width, void *acc);
-  void (*cols_end)(int which, int f64, void *acc, int width, void *out);
+  /* The place of the largest (least: smallest) of n > 0 numbers: the first of equals, or the first NaN. */
+  int64_t (*seek_f32)(int least, int64_t n, const float *x);
+  int64_t (*seek_f64)(int least, int64_t n, const double *x);
+  /* Columns side by side (width * size <= SNK_TILE_BYTES): numbers first..first+n-1 of a block, `step` elements apart, into the lanes at acc;
+   * cols_begin clears the lanes, cols_end folds them to the beginning of acc. acc: SNK_REDUCE_LANES * SNK_TILE_BYTES bytes, aligned to 64. */
+  void (*cols_begin)(int which, int f64, int64_t width, void *acc);
+  void (*cols_f32)(int which, int64_t first, int64_t n, const float *x, int64_t step, int64_t width, void *acc);
+  void (*cols_f64)(int which, int64_t first, int64_t n, const double *x, int64_t step, int64_t width, void *acc);
+  void (*cols_end)(int which, int f64, int64_t width, void *acc);
   double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
 } snk_reduce;
 SNK_TABLE(reduce)

@@ -23,19 +23,14 @@
 #define N(name) name##_f64
 #include "calc/reduce_rows.h"
 
-static void cols_begin(int which, int f64, void *acc) {
-  if (f64) {
-    double *a = acc;
-    for (int i = 0; i < SNK_REDUCE_LANES * SNK_TILE_BYTES / 8; i++) a[i] = empty_f64(which);
-  } else {
-    float *a = acc;
-    for (int i = 0; i < SNK_REDUCE_LANES * SNK_TILE_BYTES / 4; i++) a[i] = empty_f32(which);
-  }
+static void cols_begin(int which, int f64, int64_t width, void *acc) {
+  if (f64) cols_clear_f64(which, width, acc);
+  else cols_clear_f32(which, width, acc);
 }
 
-static void cols_end(int which, int f64, void *acc, int width, void *out) {
-  if (f64) cols_finish_f64(which, acc, width, out);
-  else cols_finish_f32(which, acc, width, out);
+static void cols_end(int which, int f64, int64_t width, void *acc) {
+  if (f64) cols_finish_f64(which, width, acc);
+  else cols_finish_f32(which, width, acc);
 }
 
 /* Parts are kept as doubles; those of float32 are joined with float's rounding. */
@@ -51,4 +46,4 @@ static double fold(int which, int64_t n, double *part, int f64) {
   return part[0];
 }
 
-const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, cols_begin, cols_f32, cols_f64, cols_end, fold};
+const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, seek_f32, seek_f64, cols_begin, cols_f32, cols_f64, cols_end, fold};

@@ -1,7 +1,7 @@
 /* reduce_rows.h - the reductions for one number type; included by reduce.isa.c. T V VM L W(word) N(name) as in map_rows.h. */
 #define LANES SNK_REDUCE_LANES
 #define NV (LANES / L)
-#define TV (SNK_TILE_BYTES / SNK_BYTES)
+#define PITCH(width) (((width) + L - 1) / L * L)
 
 INL V N(step)(int which, V a, V x) {
   switch (which) {
@@ -48,23 +48,66 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   return v[0];
 }
 
-INL void N(cols_of)(int which, int64_t first, int64_t n, const T *x, int64_t step, int width, void *acc) {
-  V *a = acc;
-  if (width == TV * L) {
-    for (int64_t i = 0; i < n; i++, x += step) {
-      V *lane = a + (first + i) % LANES * TV;
-      for (int k = 0; k < TV; k++) lane[k] = N(step)(which, lane[k], W(load)(x + k * L));
-    }
-    return;
+/* `rows` numbers of each column, `step` apart, into one lane. */
+INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int64_t width) {
+  int64_t c = 0;
+  for (; c + L <= width; c += L) {
+    V a = W(load)(lane + c);
+    for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load)(x + r * step + c));
+    W(store)(lane + c, a);
   }
-  T part[TV * L];
-  for (int k = 0; k < TV * L; k++) part[k] = N(empty)(which);
-  for (int64_t i = 0; i < n; i++, x += step) {
-    V *lane = a + (first + i) % LANES * TV;
-    memcpy(part, x, (size_t)width * sizeof(T));
-    for (int k = 0; k < TV; k++) lane[k] = N(step)(which, lane[k], W(load)(part + k * L));
-  }
+  if (c == width) return;
+  V a = W(load)(lane + c);
+  for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load_part)(x + r * step + c, width - c));
+  W(store)(lane + c, a);
 }
+
+/* Four numbers of a lane at a time while there are, so that lanes are fetched and put back once for them. */
+INL void N(cols_of)(int which, int64_t first, int64_t n, const T *x, int64_t step, int64_t width, T *acc) {
+  const int64_t pitch = PITCH(width);
+  int64_t i = 0;
+  for (; i + 4 * LANES <= n; i += 4 * LANES)
+    for (int64_t j = i; j < i + LANES; j++) N(lane_of)(which, acc + (first + j) % LANES * pitch, x + j * step, 4, step * LANES, width);
+  for (; i < n; i++) N(lane_of)(which, acc + (first + i) % LANES * pitch, x + i * step, 1, 0, width);
+}
+
+static void N(cols_clear)(int which, int64_t width, T *acc) {
+  const V none = W(splat)(N(empty)(which));
+  for (int64_t i = 0; i < LANES * PITCH(width); i += L) W(store)(acc + i, none);
+}
+
+static void N(cols_finish)(int which, int64_t width, T *acc) {
+  for (int64_t w = LANES / 2 * PITCH(width); w >= PITCH(width); w /= 2)
+    for (int64_t i = 0; i < w; i += L) W(store)(acc + i, N(join)(which, W(load)(acc + i), W(load)(acc + i + w)));
+}
+
+INL int64_t N(seek_of)(int least, int64_t n, const T *x) {
+  const T none = least ? (T)INFINITY : -(T)INFINITY;
+  V a = W(splat)(none), b = a;
+  VM bad = {0};
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) {
+    const V u = W(load)(x + i), v = W(load)(x + i + L);
+    a = least ? W(less)(u, a) : W(more)(u, a);
+    b = least ? W(less)(v, b) : W(more)(v, b);
+    bad |= W(nan)(u) | W(nan)(v);
+  }
+  for (; i < n; i += L) {
+    const V u = n - i >= L ? W(load)(x + i) : W(load_fill)(x + i, n - i, none);
+    a = least ? W(less)(u, a) : W(more)(u, a);
+    bad |= W(nan)(u);
+  }
+  i = 0;
+  if (W(any)(bad)) {
+    while (x[i] == x[i]) i++;
+    return i;
+  }
+  const T best = least ? -W(highest)(-W(less)(a, b)) : W(highest)(W(more)(a, b));
+  while (i + L <= n && !W(any)((VM)(W(load)(x + i) == W(splat)(best)))) i += L;
+  while (x[i] != best) i++;
+  return i;
+}
+static int64_t N(seek)(int least, int64_t n, const T *x) { return least ? N(seek_of)(1, n, x) : N(seek_of)(0, n, x); }
 
 #define EACH(MACRO) \
   switch (which) {  \
@@ -85,20 +128,13 @@ static T N(row)(int which, int64_t n, const T *x) {
   return r;
 }
 
-static void N(cols)(int which, int64_t first, int64_t n, const T *x, int64_t step, int width, void *acc) {
+static void N(cols)(int which, int64_t first, int64_t n, const T *x, int64_t step, int64_t width, void *acc) {
 #define ONE(w) N(cols_of)(w, first, n, x, step, width, acc)
   EACH(ONE)
 #undef ONE
 }
 #undef EACH
 
-static void N(cols_finish)(int which, void *acc, int width, void *out) {
-  V *a = acc;
-  for (int w = LANES / 2; w > 0; w /= 2)
-    for (int l = 0; l < w; l++)
-      for (int k = 0; k < TV; k++) a[l * TV + k] = N(join)(which, a[l * TV + k], a[(l + w) * TV + k]);
-  memcpy(out, a, (size_t)width * sizeof(T));
-}
 #undef LANES
 #undef NV
-#undef TV
+#undef PITCH

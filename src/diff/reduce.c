@@ -214,20 +214,24 @@ const sno_op sno_op_amin = {.name = "amin", .args = "x dim:dims? keepdim:bool=fa
 
 typedef struct seek { const snt_tensor *x; snt_tensor *value, *index; sno_axes gone, kept; bool least; int64_t base; } seek;
 
-#define SEEK(T, SNT, NAN_TEST)                                                                   \
+/* Block by block: PLACE is that of the best in a block of n numbers at v. */
+#define SEEK(T, SNT, PLACE)                                                                      \
   do {                                                                                           \
     T best = 0;                                                                                  \
-    for (int64_t from = 0; from < s->gone.count && !stop; from += SNK_BLOCK) {                   \
+    for (int64_t from = 0; from < s->gone.count && best == best; from += SNK_BLOCK) {            \
       const int64_t n = s->gone.count - from < SNK_BLOCK ? s->gone.count - from : SNK_BLOCK;     \
       const T *v = sno_axes_gather(&s->gone, s->x, base, from, n, SNT, buf);                     \
-      if (from == 0) { best = v[0]; stop = NAN_TEST(best); }                                     \
-      for (int64_t i = 0; i < n && !stop; i++)                                                   \
-        if (s->least ? v[i] < best : v[i] > best) best = v[i], at = from + i;                    \
-        else if (NAN_TEST(v[i])) best = v[i], at = from + i, stop = true;                        \
+      const int64_t k = PLACE;                                                                   \
+      if (from == 0 || v[k] != v[k] || (s->least ? v[k] < best : v[k] > best)) best = v[k], at = from + k; \
     }                                                                                            \
   } while (0)
-#define IS_NAN(v) ((v) != (v))
-#define NEVER(v) false
+
+static int64_t seek_ints(bool least, int64_t n, const int64_t *v) {
+  int64_t k = 0;
+  for (int64_t i = 1; i < n; i++)
+    if (least ? v[i] < v[k] : v[i] > v[k]) k = i;
+  return k;
+}
 
 static void seek_rows(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
@@ -238,10 +242,9 @@ static void seek_rows(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t o = begin; o < end; o++) {
     const int64_t base = sno_axes_offset(&s->kept, o);
     int64_t at = 0;
-    bool stop = false;
-    if (t == SN_F32) SEEK(float, SN_F32, IS_NAN);
-    else if (t == SN_F64) SEEK(double, SN_F64, IS_NAN);
-    else SEEK(int64_t, SN_I64, NEVER);
+    if (t == SN_F32) SEEK(float, SN_F32, snk_reduce_now()->seek_f32(s->least, n, v));
+    else if (t == SN_F64) SEEK(double, SN_F64, snk_reduce_now()->seek_f64(s->least, n, v));
+    else SEEK(int64_t, SN_I64, seek_ints(s->least, n, v));
     if (s->index) ((int64_t *)snt_data(s->index))[o] = at + s->base;
     if (s->value) memcpy((char *)snt_data(s->value) + o * size, (const char *)snt_data(s->x) + (base + sno_axes_offset(&s->gone, at)) * size, (size_t)size);
   }

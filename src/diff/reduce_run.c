@@ -91,15 +91,15 @@ static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
   const snk_reduce *k = snk_reduce_now();
   const int per = p->f64 ? COLS_F32 / 2 : COLS_F32;
   const int64_t size = p->f64 ? 8 : 4, step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
-  _Alignas(64) char acc[SNK_REDUCE_LANES * SNK_TILE_BYTES], out[SNK_TILE_BYTES];
+  _Alignas(64) char acc[SNK_REDUCE_LANES * SNK_TILE_BYTES];
   for (int64_t q = begin; q < end; q++) {
     const int64_t b = q % p->blocks, tile = q / p->blocks % p->tiles, line = q / p->blocks / p->tiles;
     const int64_t col = tile * per, o = line * p->inner + col;
-    const int width = p->inner - col < per ? (int)(p->inner - col) : per;
+    const int64_t width = p->inner - col < per ? p->inner - col : per;
     const char *x = (const char *)snt_data(p->x) + sno_axes_offset(&p->kept, o) * size;
     int64_t from = b * SNK_BLOCK, at = 0;
     int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
-    k->cols_begin(p->which, p->f64, acc);
+    k->cols_begin(p->which, p->f64, width, acc);
     while (n > 0) {
       const int64_t left = run - from % run, m = left < n ? left : n;
       const char *row = x + sno_axes_offset(&p->gone, from) * size;
@@ -109,9 +109,13 @@ static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
       at += m;
       n -= m;
     }
-    k->cols_end(p->which, p->f64, acc, width, out);
-    for (int c = 0; c < width; c++) {
-      const double v = sn_load_double(out + c * size, p->f64 ? SN_F64 : SN_F32);
+    k->cols_end(p->which, p->f64, width, acc);
+    if (p->blocks == 1 && p->divide == 1) {
+      memcpy((char *)snt_data(p->y) + o * size, acc, (size_t)(width * size));
+      continue;
+    }
+    for (int64_t c = 0; c < width; c++) {
+      const double v = p->f64 ? ((double *)(void *)acc)[c] : (double)((float *)(void *)acc)[c];
       if (p->blocks == 1) store(p, o + c, v);
       else p->part[(o + c) * p->blocks + b] = v;
     }
