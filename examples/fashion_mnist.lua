@@ -8,10 +8,10 @@ local X, y = train.X, train.y
 if quick then X, y = X:narrow(1, 1, 256), y:narrow(1, 1, 256) end
 
 local model = sn.Model {
-  lr = 0.001, n_epoch = quick and 1 or 8, batch_size = 128, validation_split = 0.1, metrics = { "loss", "accuracy" }, seed = 1, optimizer = sn.Adam {},
+  lr = 0.001, n_epoch = quick and 1 or 12, batch_size = 128, validation_split = 0.1, metrics = { "loss", "accuracy" }, seed = 1, optimizer = sn.Adam {},
   layers = {
-    sn.Dense { 256, inshape = 784, activation = sn.ReLU() },
-    sn.Dropout(0.2),
+    sn.Dense { 512, inshape = 784, activation = sn.ReLU() },
+    sn.Dropout(0.3),
     sn.Dense { 128, activation = sn.ReLU() },
     sn.Dense { 10, activation = sn.Softmax() },
   },

@@ -253,6 +253,24 @@ describe("a compiled function", function()
     assert.equal(4, c:count().replayed)
   end)
 
+  it("allocates nothing in a training step", function()
+    local net, opt = core.Sequential(core.Dense { 20 }, core.ReLU(), core.Dense { 3 }), core.RMSProp { lr = 1e-3 }
+    local x, y, loss = core.randn(8, 10), core.randint(1, 4, 8), core.CrossEntropy()
+    net:build { 10 }
+    opt:add(net:parameters())
+    local c = core.compile(function(a, b)
+      opt:zero_grad()
+      local l = loss(net(a), b)
+      l:backward()
+      opt:step()
+    end)
+    for _ = 1, 4 do c(x, y) end
+    local before = core.memory().allocs
+    for _ = 1, 200 do c(x, y) end
+    assert.equal(before, core.memory().allocs)
+    assert.is_true(c:count().replayed >= 200)
+  end)
+
   it("tells what it does", function()
     local c = core.compile(function(x) return x:relu():sum() end)
     assert.is_false((pcall(c.explain, c)))

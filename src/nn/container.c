@@ -128,9 +128,11 @@ bool snn_has_head(const snn_obj *o, const char *head) {
 }
 
 static snt_tensor *logits(snn_obj *o, snt_tensor *x, const char *head) {
-  snn_shape in = {.ndim = x->ndim - 1};
-  if (!o->built && x->ndim > 0 && !snn_declared(o, &in))
+  snn_shape in = {0};
+  if (!o->built && x->ndim > 0 && (!snn_declared(o, &in) || in.ndim == 0)) {
+    in.ndim = x->ndim - 1;
     for (int i = 0; i < in.ndim; i++) in.d[i] = x->shape[i + 1];
+  }
   if (!o->built && snn_build(o, &in, NULL) < 0) return NULL;
   if (is_head(o, head)) return x;
   if (o->cls == &snn_class_Sequential) {

@@ -82,7 +82,7 @@ static int make_ready(snn_obj *o, const snt_tensor *x) {
   snn_shape in;
   if (o->built) return 0;
   if (x->ndim == 0) return sn_fail("input is a single number; it wants a batch, samples along the first dimension");
-  if (!snn_declared(o, &in)) {
+  if (!snn_declared(o, &in) || in.ndim == 0) { /* an embedding takes any shape: what comes in says it */
     in.ndim = x->ndim - 1;
     for (int i = 0; i < in.ndim; i++) in.d[i] = x->shape[i + 1];
   }
@@ -161,7 +161,10 @@ void snn_train(snn_obj *o, bool on) {
 static int ready(snn_obj *o) {
   snn_shape in;
   if (o->built || o->cls->family != SNN_LAYER) return 0;
-  if (snn_declared(o, &in)) return snn_build(o, &in, NULL);
+  if (snn_declared(o, &in)) {
+    if (snn_build(o, &in, NULL) == 0) return 0;
+    return in.ndim ? -1 : sn_fail_prefix("the input's shape is not known (give the first layer inshape = ..., or call the network once): ");
+  }
   if (o->cls->slots) return sn_fail("%s: its input's shape is not known yet; give it inshape = ..., or call the network once", SNN_DESCRIBE(o));
   return 0;
 }
