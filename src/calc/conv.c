@@ -64,6 +64,16 @@ static int64_t band_rows(const snk_conv_pass *p, int64_t size) {
   return rows >= p->y.n ? most(p->y.n, 1) : parts_of(p->y.n, parts_of(p->y.n, rows));
 }
 
+/* The part of all pairs of output and tap that meets only border. */
+static double border(const snk_conv_side *s) {
+  int64_t lo, hi, sum = 0;
+  for (int64_t t = 0; t < s->taps; t++) {
+    snk_conv_meets(s, t, &lo, &hi);
+    sum += hi - lo;
+  }
+  return 1 - (double)sum / (double)(s->taps * s->n);
+}
+
 static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   const snk_gemm_type *g = size == 8 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
   p->k = p->c * p->y.taps * p->x.taps;
@@ -80,6 +90,7 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   double exact = m * 1.02 + 6 + 4 * lanes / (double)p->x.n;
   if (useful * (double)p->n < 2 * lanes) exact = exact * 2 * lanes / (useful * (double)p->n);
   p->exact = exact < flat;
+  p->tap_rows = p->exact || border(&p->y) > 0.03; /* else taps of a channel follow one another, which are nearer in memory */
   if (!p->exact) return;
   p->direct = false, p->limit = -1;
   lay(p, band_rows(p, size));
@@ -113,8 +124,7 @@ static void offsets(const snk_conv_pass *p, int64_t *koff) {
     for (int64_t c = 0; c < p->c; c++)
       for (int64_t tx = 0; tx < p->x.taps; tx++) {
         snk_conv_tap(&p->x, tx, &r, &jx, &ox);
-        int64_t k = p->tap_rows ? (ty * p->c + c) * p->x.taps + tx : (c * p->y.taps + ty) * p->x.taps + tx;
-        koff[k] = c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
+        koff[snk_conv_k(p, c, ty) + tx] = c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
       }
     }
 }
@@ -225,7 +235,7 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
 static snk_conv_pass pass_forward(const snk_conv_shape *s) {
   int64_t taps = s->y.k * s->x.k;
   snk_conv_pass p = {.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kh = s->y.k,
-                     .kw = s->x.k, .tap_rows = true, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
+                     .kw = s->x.k, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
   plan(&p, type_of(s), size_of(s));
   return p;
 }
@@ -233,7 +243,7 @@ static snk_conv_pass pass_forward(const snk_conv_shape *s) {
 static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) {
   int64_t taps = s->y.k * s->x.k;
   snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kh = s->y.k,
-                     .kw = s->x.k, .tap_rows = true, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in};
+                     .kw = s->x.k, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in};
   plan(&p, type_of(s), size_of(s));
   return p;
 }

@@ -1,7 +1,7 @@
 /* conv.h - convolution as a matrix product whose right-hand side is never written down.
  *
- * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (row of taps,
- * channel, tap), so that rows of taps that meet only the border are left out; p counts places of a plane row by row at the plane's own pitch, so
+ * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (channel, tap) or,
+ * for small planes, (row of taps, channel, tap) so that rows of taps that meet only the border are left out; p counts places of a plane row by row at the plane's own pitch, so
  * that one tap is one constant shift and a vector of places is one load.
  * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
  * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored. The forward operation is one
@@ -131,6 +131,11 @@ SNK_TABLE(conv)
 
 enum { SNK_CONV_TOGETHER = 8 }; /* exact tiles packed together, at most */
 static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64_t tiles) { return tiles * 2 * lanes * (p->kblock + p->m) + lanes; }
+
+/* Number of k of the first tap of a row of taps. */
+static inline int64_t snk_conv_k(const snk_conv_pass *p, int64_t c, int64_t ty) {
+  return (p->tap_rows ? ty * p->c + c : c * p->y.taps + ty) * p->x.taps;
+}
 
 /* Rows of tile t of m rows shared out evenly among tiles of at most mr. */
 static inline int64_t snk_conv_tiles(int64_t m, int64_t mr) { return (m + mr - 1) / mr; }

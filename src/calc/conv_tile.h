@@ -44,24 +44,27 @@ static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t
   T *dst = dstp;
   int64_t off, slot, r, all = p->kh * p->kw, some = p->wc == all ? PLACES / all : 1;
   T turned[PLACES * L] __attribute__((aligned(64)));
-  bool turn = mr <= L && all <= PLACES;
+  bool turn = mr <= L && all <= PLACES && p->wm > 1;
   for (int64_t c0 = 0; c0 < p->c; c0 += some) { /* the kernels of some channels are turned, then put where they belong */
     int64_t c1 = !turn ? p->c : c0 + some < p->c ? c0 + some : p->c;
     if (turn) FN(turn_some)(w + c0 * p->wc, mr, p->wm, (c1 - c0) * all, L, turned);
-    for (int64_t ty = 0; ty < p->y.taps; ty++) {
-      snk_conv_tap(&p->y, ty, &r, &slot, &off);
-      for (int64_t c = c0; c < c1; c++)
-        for (int64_t tx = 0; tx < p->x.taps; tx++) {
+    int64_t outer = p->tap_rows ? p->y.taps : c1 - c0, inner = p->tap_rows ? c1 - c0 : p->y.taps;
+    for (int64_t u = 0; u < outer; u++)
+      for (int64_t v = 0; v < inner; v++) { /* in the order of k */
+        int64_t ty = p->tap_rows ? u : v, c = c0 + (p->tap_rows ? v : u);
+        bool last = c + 1 == p->c && (p->tap_rows || ty + 1 == p->y.taps);
+        T *to = dst + snk_conv_k(p, c, ty) * mr;
+        snk_conv_tap(&p->y, ty, &r, &slot, &off);
+        for (int64_t tx = 0; tx < p->x.taps; tx++, to += mr) {
           int64_t at = r * p->kw + p->x.first + tx * p->x.every;
-          T *to = dst + ((ty * p->c + c) * p->x.taps + tx) * mr;
           if (!turn)
             for (int64_t i = 0; i < mr; i++) to[i] = w[c * p->wc + i * p->wm + at];
-          else if (2 * mr >= L && (c + 1 < p->c || tx + 1 < p->x.taps)) /* what is too much is written over by the next */
+          else if (2 * mr >= L && !(last && tx + 1 == p->x.taps)) /* what is too much is written over by the next */
             v_store(to, v_load(turned + ((c - c0) * all + at) * L));
           else
             for (int64_t i = 0; i < mr; i++) to[i] = turned[((c - c0) * all + at) * L + i];
         }
-    }
+      }
     if (!turn) break;
   }
 }
@@ -213,7 +216,7 @@ static void FN(put)(const FN(cols) *w, T *out, const V v, const int q) {
 static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols) *w) {
   int64_t first = -1, last = 0;
   w->k0 = 0, w->k1 = p->k;
-  if (p->direct) return;
+  if (!p->tap_rows) return;
   for (int64_t t = 0; t < p->y.taps; t++) {
     if (p->meets[2 * t] > oy1 || p->meets[2 * t + 1] <= oy0) continue;
     if (first < 0) first = t;
@@ -400,12 +403,11 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
       else if (k1[q] <= k0[q]) k1[q] = -1; /* not this block */
       if (k1[q] > 0) FN(panel)(p, piece, s[q], n[q], src, k0[q], k1[q], panel + q * p->kblock * NR);
     }
-    for (int64_t t = t0; t < t1; t++) {
-      int64_t m0 = snk_conv_tile_at(p->m, mtiles, t), mr = snk_conv_tile_at(p->m, mtiles, t + 1) - m0;
-      for (int64_t q = 0; q < tiles; q++)
-        if (k1[q] >= 0)
-          FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], a + m0 * p->k + k0[q] * mr, p->kpanel, panel + q * p->kblock * NR, &w[q],
-                                     part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
-    }
+    for (int64_t q = 0; q < tiles; q++) /* a panel stays in the first cache, the weight's block in the second */
+      for (int64_t t = t0; t < t1 && k1[q] >= 0; t++) {
+        int64_t m0 = snk_conv_tile_at(p->m, mtiles, t), mr = snk_conv_tile_at(p->m, mtiles, t + 1) - m0;
+        FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], a + m0 * p->k + k0[q] * mr, p->kpanel, panel + q * p->kblock * NR, &w[q],
+                                   part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+      }
   }
 }
