@@ -1,10 +1,11 @@
 /* conv.h - convolution as a matrix product whose right-hand side is never written down.
  *
  * One pass computes, for every image and group, C[m][p] = sum over k of A[m][k] * S[koff[k] + p]: A is the weight, k counts (channel, tap) or,
- * for small planes, (row of taps, channel, tap) so that rows of taps that meet only the border are left out; p counts places of a plane row by row at the plane's own pitch, so
- * that one tap is one constant shift and a vector of places is one load.
+ * for small planes, (row of taps, channel, tap) so that rows of taps that meet only the border are left out; p counts places of a plane row by
+ * row at the plane's own pitch, so that one tap is one constant shift and a vector of places is one load.
  * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
- * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored. The forward operation is one
+ * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored, or, where that would be too
+ * much, the places of some images are packed without them, block of k by block. The forward operation is one
  * pass, the gradient of the input one for each phase of the stride. The gradient of the weight sums over places: with many channels as products of
  * places x channels with shifted places x channels, with few as inner products of planes with shifted planes.
  *
