@@ -9,6 +9,7 @@
 typedef struct snk_random {
   void (*uniform)(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi);   /* lo <= y < hi */
   void (*normal)(uint64_t seed, uint64_t block, int64_t n, float *y, float mean, float std);
+  void (*mask)(uint64_t seed, uint64_t block, int64_t n, float *y, float p, float kept);     /* uniform(0, 1) >= p ? kept : 0 */
 } snk_random;
 SNK_TABLE(random)
 

@@ -34,22 +34,25 @@ INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
     0, 1, 2, 3
 #endif
   };
-  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  const uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
   vu32 at;
   memcpy(&at, place, sizeof at);
   c[0] = at + (uint32_t)block;
   c[1] = (uint32_t)(block >> 32) - (vu32)(c[0] < at); /* a mask is -1: carry */
-  c[2] = c[3] = (vu32){0};
-  for (int r = 0; r < 10; r++) {
+  vu32 h, l;
+  multiply(c[0], 0xD2511F53u, &h, &l); /* the first round, words 2 and 3 being 0 */
+  c[0] = c[1] ^ k0;
+  c[2] = h ^ k1;
+  c[1] = (vu32){0};
+  c[3] = l;
+  for (uint32_t r = 1; r < 10; r++) {
     vu32 h0, l0, h1, l1;
     multiply(c[0], 0xD2511F53u, &h0, &l0);
     multiply(c[2], 0xCD9E8D57u, &h1, &l1);
-    c[0] = h1 ^ c[1] ^ k0;
-    c[2] = h0 ^ c[3] ^ k1;
+    c[0] = h1 ^ c[1] ^ (k0 + r * 0x9E3779B9u);
+    c[2] = h0 ^ c[3] ^ (k1 + r * 0xBB67AE85u);
     c[1] = l1;
     c[3] = l0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
   }
 }
 
@@ -77,6 +80,17 @@ static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo
       const vf v = low + unit(c[w]) * span;
       z[w] = vf_where((vfm)(v < high), v, low); /* rounding up may reach hi, which is excluded */
     }
+    put(y + i, n - i, z);
+  }
+}
+
+static void mask(uint64_t seed, uint64_t block, int64_t n, float *y, float p, float kept) {
+  const vf least = vf_splat(p), value = vf_splat(kept);
+  for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
+    vu32 c[4];
+    vf z[4];
+    philox(seed, block, c);
+    for (int w = 0; w < 4; w++) z[w] = (vf)((vfm)value & (vfm)(unit(c[w]) >= least));
     put(y + i, n - i, z);
   }
 }
@@ -115,4 +129,4 @@ static void normal(uint64_t seed, uint64_t block, int64_t n, float *y, float mea
   }
 }
 
-const snk_random SNK_FN(snk_random) = {uniform, normal};
+const snk_random SNK_FN(snk_random) = {uniform, normal, mask};

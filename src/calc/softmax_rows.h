@@ -21,12 +21,14 @@ static void N(row)(const T *x, T *y, int64_t n, bool log) {
   const V top = W(splat)(N(largest)(x, n));
   V s = W(splat)(0);
   for (int64_t i = 0; i < body; i += L) {
-    const V e = W(exp)(W(load)(x + i) - top);
+    const V e = W(exp_below)(W(load)(x + i) - top);
     s += e;
     if (!log) W(store)(y + i, e);
+    __builtin_prefetch(x + i + n); /* the next row, on its way while this one is computed */
+    __builtin_prefetch(y + i + n, 1);
   }
   if (rest) {
-    const V e = W(exp)(W(load_part)(x + body, rest) - top);
+    const V e = W(exp_below)(W(load_part)(x + body, rest) - top);
     s += W(keep)(W(first)(rest), e);
     if (!log) W(store_part)(y + body, e, rest);
   }
@@ -45,7 +47,7 @@ static void N(columns)(const T *x, T *y, int64_t n, int64_t step, int64_t k, boo
   V top = W(splat)((T)-INFINITY), s = W(splat)(0);
   for (int64_t i = 0; i < n; i++) top = W(more)(W(get)(x + i * step, k), top);
   for (int64_t i = 0; i < n; i++) {
-    const V e = W(exp)(W(get)(x + i * step, k) - top);
+    const V e = W(exp_below)(W(get)(x + i * step, k) - top);
     s += e;
     if (!log) W(set)(y + i * step, e, k);
   }

@@ -20,16 +20,15 @@ static void make_mask(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const mask_job *j = ctx;
   float u[CHUNK];
+  if (!j->f64) {
+    snk_random_now()->mask(j->rng.seed, j->rng.position + (uint64_t)begin / 4, end - begin, (float *)j->y + begin, j->p, (float)j->kept);
+    return;
+  }
   for (int64_t at = begin; at < end; at += CHUNK) {
     const int64_t n = end - at < CHUNK ? end - at : CHUNK;
     snk_random_now()->uniform(j->rng.seed, j->rng.position + (uint64_t)at / 4, n, u, 0, 1);
-    if (j->f64) {
-      double *y = (double *)j->y + at;
-      for (int64_t i = 0; i < n; i++) y[i] = u[i] >= j->p ? j->kept : 0;
-    } else {
-      float *y = (float *)j->y + at, kept = (float)j->kept;
-      for (int64_t i = 0; i < n; i++) y[i] = u[i] >= j->p ? kept : 0;
-    }
+    double *y = (double *)j->y + at;
+    for (int64_t i = 0; i < n; i++) y[i] = u[i] >= j->p ? j->kept : 0;
   }
 }
 
