@@ -1,18 +1,18 @@
 -- bench.lua - our side of the benchmark: the workloads of pytorch.py by the same names, measured the same way, one JSON line each.
---   slugnet bench/bench.lua [--threads N] [--seconds S] [--mode eager|compile] [WORKLOAD...]
+--   slugnet bench/bench.lua [--threads N] [--seconds S] [--mode eager|compile] [--profile ops|steps] [WORKLOAD...]
 -- A training workload times whole steps (zero_grad, forward, loss, backward, update) on data in memory; an inference workload a forward pass
 -- without gradients. Figures are medians over repeats, in microseconds. The learning rate hardly moves the weights: a batch learned by heart
 -- would time denormal numbers.
 local sn = require "slugnet"
 
 local opt = { threads = 1, seconds = 2.0, mode = "compile" }
-local names, known = {}, { ["--threads"] = "threads", ["--seconds"] = "seconds", ["--mode"] = "mode" }
+local names, known = {}, { ["--threads"] = "threads", ["--seconds"] = "seconds", ["--mode"] = "mode", ["--profile"] = "profile" }
 do
   local i = 1
   while arg[i] do
     local key = known[arg[i]]
     if key then
-      opt[key] = key == "mode" and arg[i + 1] or tonumber(arg[i + 1])
+      opt[key] = (key == "mode" or key == "profile") and arg[i + 1] or tonumber(arg[i + 1])
       if not opt[key] then error(arg[i] .. " wants a value", 0) end
       i = i + 2
     else
@@ -41,7 +41,34 @@ local function measure(step)
   return ts[#ts // 2 + 1] * 1e6, ts[1] * 1e6, #ts * inner
 end
 
-local compiled = opt.mode == "compile" and sn.compile or function(fn) return fn end
+local newest -- the program of the workload being made
+local function compiled(fn)
+  if opt.mode ~= "compile" then return fn end
+  newest = sn.compile(fn)
+  return newest
+end
+
+-- Where a program's time goes: the steps by operation, or all of them (--profile ops|steps).
+local function profile(step)
+  for _ = 1, 3 do step() end
+  newest:explain(true)
+  local n = 0
+  local stop = sn.clock() + opt.seconds
+  while n < 5 or sn.clock() < stop do
+    step()
+    n = n + 1
+  end
+  local text = newest:explain(true)
+  if opt.profile == "steps" then return print(text) end
+  local sums, list, total = {}, {}, 0
+  for op, us in text:gmatch("\n%s*%d+%s+([%w_()]+)[^\n]-([%d.]+) us") do
+    if not sums[op] then list[#list + 1] = op end
+    sums[op] = (sums[op] or 0) + tonumber(us)
+    total = total + tonumber(us)
+  end
+  table.sort(list, function(a, b) return sums[a] > sums[b] end)
+  for _, op in ipairs(list) do print(("%10.1f us %5.1f %%  %s"):format(sums[op], 100 * sums[op] / total, op)) end
+end
 
 -- ---- training and inference
 local all, order = {}, {}
@@ -241,7 +268,12 @@ for _, name in ipairs(#names > 0 and names or order) do
   if not make then
     print(('{"workload": "%s", "system": "slugnet", "error": "unknown workload"}'):format(name))
   else
-    local ok, a, b, n = pcall(function() return measure(make()) end)
+    local ok, a, b, n = pcall(function()
+      local step = make()
+      local x, y, z = measure(step)
+      if opt.profile and newest then profile(step) end
+      return x, y, z
+    end)
     local head = ('{"workload": "%s", "system": "slugnet-%s", "mode": "%s", "threads": %d, '):format(name, sn.version, opt.mode, opt.threads)
     if ok then print(head .. ('"median_us": %.2f, "min_us": %.2f, "n": %d}'):format(a, b, n))
     else print(head .. ('"error": "%s"}'):format(tostring(a):gsub('["\\\n]', " "):sub(1, 200))) end
