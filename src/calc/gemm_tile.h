@@ -292,12 +292,30 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
   return dst;
 }
 
+/* A whose columns lie in one piece is read that way, all tiles' parts of a column at once. */
+static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
+  const int64_t low = m / tiles, extra = m % tiles;
+  const T *a = w->a + i0 + k0 * w->g->acs;
+  for (int64_t k = 0; k < kc; k++, a += w->g->acs) {
+    int64_t i = 0;
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t mr = low + (t < extra);
+      T *to = w->pa + i * kc + k * mr;
+      if (mr == MR) memcpy(to, a + i, MR * sizeof(T));
+      else
+        for (int64_t r = 0; r < mr; r++) to[r] = a[i + r];
+      i += mr;
+    }
+  }
+}
+
 /* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
 static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
   enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
   int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles;
-  if (w->pack_a) {
+  if (w->pack_a && g->ars == 1) FN(pack_columns)(w, k0, kc, i0, m, tiles);
+  else if (w->pack_a) {
     int64_t i = 0;
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
@@ -346,7 +364,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   bool has_b = !g->packed && !g->pack;
   FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 4 * MR};
-  w.pack_a = m > 3 && n > 4 * NR && !(g->acs == 1 && m <= MR);
+  w.pack_a = m > 3 && (n > 4 * NR || (n > NR && g->acs != 1)) && !(g->acs == 1 && m <= MR);
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU};

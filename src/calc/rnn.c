@@ -14,7 +14,7 @@ typedef struct rnn_job {
   char *rec;              /* GRU: the recurrent sums of one step, n x 3h */
   char *bias;             /* LSTM: both biases added */
   char *packed;           /* whh */
-  char *di, *dg, *dh, *dc;
+  char *di, *dg, *dh, *dc, *db;
 } rnn_job;
 
 static int64_t rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -40,6 +40,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
     else w->di = w->dg;
     PART(dh, a->n * h);
     PART(dc, a->n * h);
+    PART(db, a->n * 4 * h);
   }
 #undef PART
   const bool packs = backward || !few(a);
@@ -209,7 +210,7 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
     s.gy = at(a->gy, line * h, z), s.gy_step = a->t * h;
     s.gc = at(a->gcells, line * h, z), s.gc_step = a->t * h;
     s.dg = w->dg + line * w->sums * z, s.di = w->di + line * w->sums * z, s.d_step = a->t * w->sums;
-    s.dc = dc, s.dh = dh;
+    s.dc = dc, s.dh = dh, s.db = w->db + begin_row * 4 * h * z;
     if (a->gru) w->k->gru_back(&s);
     else w->k->lstm_back(&s);
     if (t > 0 || a->gh0) w->gemm->block(&g, s.dg, NULL, dh, 0, 0, rows, 0, h, sn_scratch(worker));
@@ -233,27 +234,22 @@ static void pack_hprev(const void *ctx, int64_t batch, int64_t k0, int64_t kc, i
   }
 }
 
-typedef struct sums_job { const snk_rnn_type *k; void *to; const void *m; int64_t rows, cols; } sums_job;
-enum { SUM_COLUMNS = 64 };
-
-static void sum_columns(void *ctx, int64_t begin_block, int64_t end_block, int worker) {
-  const sums_job *j = ctx;
-  const int64_t end = end_block * SUM_COLUMNS < j->cols ? end_block * SUM_COLUMNS : j->cols;
-  (void)worker;
-  j->k->column_sums(j->to, j->m, j->rows, j->cols, begin_block * SUM_COLUMNS, end);
-}
-
-static void bias_gradient(const rnn_job *w, void *to, const void *d) {
-  if (to == NULL) return;
-  const int64_t rows = w->a->n * w->a->t;
-  sums_job j = {w->k, to, d, rows, w->sums};
-  sn_parallel((w->sums + SUM_COLUMNS - 1) / SUM_COLUMNS, 32768 / (rows * SUM_COLUMNS + 1) + 1, sum_columns, &j);
+/* From the sums over steps of each row, in the order of the rows. */
+static void bias_gradients(const rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t h = a->h, h4 = 4 * h;
+  if (a->gbih) w->k->column_sums(a->gbih, w->db, a->n, h4, 0, w->sums);
+  if (a->gbhh && !a->gru) w->k->column_sums(a->gbhh, w->db, a->n, h4, 0, w->sums);
+  if (a->gbhh && a->gru) {
+    w->k->column_sums(a->gbhh, w->db, a->n, h4, 0, 2 * h);
+    w->k->column_sums((char *)a->gbhh + 2 * h * w->size, w->db, a->n, h4, 3 * h, h4);
+  }
 }
 
 void snk_rnn_backward(const snk_rnn_args *a) {
   rnn_job w;
   begin(&w, a, true);
-  const int64_t rows = a->n * a->t, h = a->h, z = w.size;
+  const int64_t rows = a->n * a->t, h = a->h;
   if (a->n > 0 && h > 0) {
     snk_gemm_pack_b(a->f64, h, w.sums, a->whh, h, 1, w.packed);
     over_rows(&w, backward_rows);
@@ -267,7 +263,5 @@ void snk_rnn_backward(const snk_rnn_args *a) {
   g = (snk_gemm_args){.f64 = a->f64, .m = w.sums, .n = h, .k = rows, .a = w.dg, .ars = 1, .acs = w.sums, .pack = pack_hprev, .pack_ctx = &w,
                       .c = a->gwhh, .crs = h, .ccs = 1};
   if (a->gwhh) snk_gemm_run(&g);
-  bias_gradient(&w, a->gbih, w.di);
-  if (a->gbhh && a->gbih && !a->gru) memcpy(a->gbhh, a->gbih, (size_t)(w.sums * z));
-  else bias_gradient(&w, a->gbhh, w.dg);
+  bias_gradients(&w);
 }

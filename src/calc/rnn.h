@@ -43,8 +43,9 @@ typedef struct snk_rnn_step {
   const void *gy, *gc;
   void *dc, *dh;                         /* n x h, read and written: gradient of the cell; GRU: the part of h's that passes by the gates */
   void *di, *dg;                         /* gradients of the input sums and of the recurrent ones; LSTM: both are dg */
+  void *db;                              /* n x 4 h, read and written: sums of dg over the steps; GRU: r, z, new, its recurrent part */
   int64_t gates_step, rec_step, hprev_step, cprev_step, c_step, y_step, gy_step, gc_step, d_step;
-  bool last;                             /* backward: no later step, dc is not read */
+  bool last;                             /* backward: no later step, dc and db are not read */
 } snk_rnn_step;
 
 typedef struct snk_rnn_type {
@@ -54,7 +55,7 @@ typedef struct snk_rnn_type {
   void (*gru_back)(const snk_rnn_step *s);
   /* y[j] = (add ? y[j] : 0) + bias[j] + w[j] . x for rows begin..end-1 of w (rows of k) */
   void (*gemv)(void *y, const void *w, const void *x, const void *bias, int64_t begin, int64_t end, int64_t k, bool add);
-  /* sums of columns begin..end-1 of a rows x cols matrix */
+  /* sums of columns begin..end-1 of a rows x cols matrix, to to[0] .. */
   void (*column_sums)(void *to, const void *m, int64_t rows, int64_t cols, int64_t begin, int64_t end);
 } snk_rnn_type;
 typedef struct snk_rnn { snk_rnn_type f32, f64; } snk_rnn;

@@ -1,7 +1,9 @@
 /* rnn_rows.h - body of rnn.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name).
  * What is only loaded to fill a vector is never stored. */
 
+#define ROWS UNROLL for (int l = 0; l < L; l++)
 #define AT(type, p, step, r) ((p) ? (type *)(p) + (r) * (step) : NULL)
+#define ADD(p, v) W(set)((p), s->last ? (v) : W(get)((p), k) + (v), k)
 #define GET(p) ((p) ? W(get)((p) + j, k) : W(splat)(0))
 
 static void N(lstm)(const snk_rnn_step *s) {
@@ -11,8 +13,8 @@ static void N(lstm)(const snk_rnn_step *s) {
     const T *cp = AT(const T, s->cprev, s->cprev_step, r);
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
-      const V in = W(sigmoid)(W(get)(g + j, k)), forget = W(sigmoid)(W(get)(g + h + j, k));
-      const V cell = W(tanh)(W(get)(g + 2 * h + j, k)), out = W(sigmoid)(W(get)(g + 3 * h + j, k));
+      const V in = W(gate)(W(get)(g + j, k)), forget = W(gate)(W(get)(g + h + j, k));
+      const V cell = W(squash)(W(get)(g + 2 * h + j, k)), out = W(gate)(W(get)(g + 3 * h + j, k));
       V v = in * cell;
       if (cp) v = W(fma)(forget, W(get)(cp + j, k), v);
       W(set)(g + j, in, k);
@@ -20,7 +22,7 @@ static void N(lstm)(const snk_rnn_step *s) {
       W(set)(g + 2 * h + j, cell, k);
       W(set)(g + 3 * h + j, out, k);
       W(set)(c + j, v, k);
-      W(set)(y + j, out * W(tanh)(v), k);
+      W(set)(y + j, out * W(squash)(v), k);
     }
   }
 }
@@ -31,17 +33,23 @@ static void N(lstm_back)(const snk_rnn_step *s) {
   for (int64_t r = 0; r < s->rows; r++) {
     const T *g = (const T *)s->gates + r * s->gates_step, *c = (const T *)s->c + r * s->c_step, *cp = AT(const T, s->cprev, s->cprev_step, r);
     const T *gy = AT(const T, s->gy, s->gy_step, r), *gc = AT(const T, s->gc, s->gc_step, r), *rec = AT(const T, s->rec, s->rec_step, r);
-    T *dc = (T *)s->dc + r * h, *d = (T *)s->dg + r * s->d_step;
+    T *dc = (T *)s->dc + r * h, *d = (T *)s->dg + r * s->d_step, *b = (T *)s->db + r * 4 * h;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
       const V in = W(get)(g + j, k), forget = W(get)(g + h + j, k), cell = W(get)(g + 2 * h + j, k), out = W(get)(g + 3 * h + j, k);
-      const V dh = GET(gy) + GET(rec), tc = W(tanh)(W(get)(c + j, k));
+      const V dh = GET(gy) + GET(rec), tc = W(squash)(W(get)(c + j, k));
       V dcell = dh * out * (one - tc * tc) + GET(gc);
       if (!s->last) dcell += W(get)(dc + j, k);
-      W(set)(d + j, dcell * cell * in * (one - in), k);
-      W(set)(d + h + j, dcell * GET(cp) * forget * (one - forget), k);
-      W(set)(d + 2 * h + j, dcell * in * (one - cell * cell), k);
-      W(set)(d + 3 * h + j, dh * tc * out * (one - out), k);
+      const V d0 = dcell * cell * in * (one - in), d1 = dcell * GET(cp) * forget * (one - forget);
+      const V d2 = dcell * in * (one - cell * cell), d3 = dh * tc * out * (one - out);
+      W(set)(d + j, d0, k);
+      W(set)(d + h + j, d1, k);
+      W(set)(d + 2 * h + j, d2, k);
+      W(set)(d + 3 * h + j, d3, k);
+      ADD(b + j, d0);
+      ADD(b + h + j, d1);
+      ADD(b + 2 * h + j, d2);
+      ADD(b + 3 * h + j, d3);
       W(set)(dc + j, dcell * forget, k);
     }
   }
@@ -55,8 +63,8 @@ static void N(gru)(const snk_rnn_step *s) {
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
       const V q = W(get)(rec + 2 * h + j, k);
-      const V reset = W(sigmoid)(W(get)(g + j, k) + W(get)(rec + j, k)), update = W(sigmoid)(W(get)(g + h + j, k) + W(get)(rec + h + j, k));
-      const V fresh = W(tanh)(W(fma)(reset, q, W(get)(g + 2 * h + j, k)));
+      const V reset = W(gate)(W(get)(g + j, k) + W(get)(rec + j, k)), update = W(gate)(W(get)(g + h + j, k) + W(get)(rec + h + j, k));
+      const V fresh = W(squash)(W(fma)(reset, q, W(get)(g + 2 * h + j, k)));
       W(set)(g + j, reset, k);
       W(set)(g + h + j, update, k);
       W(set)(g + 2 * h + j, fresh, k);
@@ -72,7 +80,7 @@ static void N(gru_back)(const snk_rnn_step *s) {
   for (int64_t r = 0; r < s->rows; r++) {
     const T *g = (const T *)s->gates + r * s->gates_step, *hp = AT(const T, s->hprev, s->hprev_step, r);
     const T *gy = AT(const T, s->gy, s->gy_step, r), *rec = AT(const T, s->rec, s->rec_step, r);
-    T *dh = (T *)s->dh + r * h, *di = (T *)s->di + r * s->d_step, *dg = (T *)s->dg + r * s->d_step;
+    T *dh = (T *)s->dh + r * h, *di = (T *)s->di + r * s->d_step, *dg = (T *)s->dg + r * s->d_step, *b = (T *)s->db + r * 4 * h;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
       const V reset = W(get)(g + j, k), update = W(get)(g + h + j, k), fresh = W(get)(g + 2 * h + j, k), q = W(get)(g + 3 * h + j, k);
@@ -85,6 +93,10 @@ static void N(gru_back)(const snk_rnn_step *s) {
       W(set)(dg + j, dr, k);
       W(set)(dg + h + j, dz, k);
       W(set)(dg + 2 * h + j, dn * reset, k);
+      ADD(b + j, dr);
+      ADD(b + h + j, dz);
+      ADD(b + 2 * h + j, dn);
+      ADD(b + 3 * h + j, dn * reset);
       W(set)(dh + j, d * update, k);
     }
   }
@@ -99,14 +111,14 @@ static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, in
   for (; j + L <= end; j += L) {
     const T *row = w + j * k;
     V sum[L];
-    for (int l = 0; l < L; l++) sum[l] = W(splat)(0);
+    ROWS sum[l] = W(splat)(0);
     for (int64_t i = 0; i < body; i += L) {
       const V v = W(load)(x + i);
-      for (int l = 0; l < L; l++) sum[l] = W(fma)(W(load)(row + l * k + i), v, sum[l]);
+      ROWS sum[l] = W(fma)(W(load)(row + l * k + i), v, sum[l]);
     }
     if (rest) {
       const V v = W(load_fill)(x + body, rest, 0);
-      for (int l = 0; l < L; l++) sum[l] = W(fma)(W(load_fill)(row + l * k + body, rest, 0), v, sum[l]);
+      ROWS sum[l] = W(fma)(W(load_fill)(row + l * k + body, rest, 0), v, sum[l]);
     }
     V all = W(totals)(sum);
     if (bias) all = all + W(load)(bias + j);
@@ -123,21 +135,17 @@ static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, in
   }
 }
 
-/* Numbers of a block of rows are added first, then the blocks: fewer roundings of a large sum. */
 static void N(column_sums)(void *top, const void *mp, int64_t rows, int64_t cols, int64_t begin, int64_t end) {
   T *to = top;
   const T *m = mp;
   for (int64_t j = begin; j < end; j += L) {
     const int64_t k = end - j;
     V all = W(splat)(0);
-    for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
-      const int64_t r1 = r0 + BLOCK < rows ? r0 + BLOCK : rows;
-      V part = W(splat)(0);
-      for (int64_t r = r0; r < r1; r++) part += W(get)(m + r * cols + j, k);
-      all += part;
-    }
-    W(set)(to + j, all, k);
+    for (int64_t r = 0; r < rows; r++) all += W(get)(m + r * cols + j, k);
+    W(set)(to + j - begin, all, k);
   }
 }
 #undef AT
+#undef ROWS
+#undef ADD
 #undef GET
