@@ -11,7 +11,7 @@ typedef struct rnn_job {
   int64_t size, sums;     /* bytes of a number; sums: G h */
   char *gates;            /* n x t x 4h */
   int64_t gates_step;     /* elements from one row of the batch to the next: t 4h */
-  char *rec;              /* GRU: the recurrent sums of one step, n x 3h */
+  char *rec;              /* the recurrent sums of one step, n x G h */
   char *bias;             /* LSTM: both biases added */
   char *packed;           /* whh */
   char *di, *dg, *dh, *dc, *db;
@@ -32,7 +32,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   w->gates_step = a->t * 4 * h;
 #define PART(field, count) (w->field = at ? at + used : NULL, used += rounded((count) * w->size))
   if (!backward && !a->keep) PART(gates, rows * 4 * h);
-  if (!backward && a->gru) PART(rec, a->n * 3 * h);
+  if (!backward) PART(rec, a->n * w->sums);
   if (!backward && !a->gru) PART(bias, 4 * h);
   if (backward) {
     PART(dg, rows * w->sums);
@@ -82,11 +82,10 @@ static snk_rnn_step step_at(const rnn_job *w, int64_t row, int64_t rows, int64_t
   s.y = (char *)a->y + line * h * z;
   s.hprev = t > 0 ? at(a->y, (line - 1) * h, z) : at(a->h0, row * h, z);
   s.hprev_step = t > 0 ? a->t * h : h;
-  if (a->gru) {
-    s.rec = w->rec + row * 3 * h * z;
-    s.rec_step = 3 * h;
-    return s;
-  }
+  if (s.hprev || a->gru) s.rec = w->rec + row * w->sums * z;
+  s.rec_step = w->sums;
+  if (a->gru) return s;
+  s.bias = w->bias;
   s.c = (char *)a->cells + (a->keep ? line : row) * h * z;
   s.c_step = a->keep ? a->t * h : h;
   s.cprev = t == 0 ? at(a->c0, row * h, z) : a->keep ? at(a->cells, (line - 1) * h, z) : (const char *)s.c;
@@ -111,16 +110,13 @@ static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int work
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
   const int64_t h = a->h;
-  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = h, .acs = 1, .ccs = 1, .packed = w->packed};
-  g.accumulate = !a->gru;
-  g.crs = a->gru ? 3 * h : w->gates_step;
+  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
   if (a->gru && a->bhh) g.bias_kind = SNK_BIAS_COL, g.bias = a->bhh;
   for (int64_t t = 0; t < a->t; t++) {
     const snk_rnn_step s = step_at(w, begin_row, end_row - begin_row, t);
     if (s.hprev) {
-      char *c = a->gru ? (char *)w->rec + begin_row * 3 * h * w->size : (char *)s.gates;
       g.ars = s.hprev_step;
-      w->gemm->block(&g, s.hprev, NULL, c, 0, 0, s.rows, 0, w->sums, sn_scratch(worker));
+      w->gemm->block(&g, s.hprev, NULL, w->rec + begin_row * w->sums * w->size, 0, 0, s.rows, 0, w->sums, sn_scratch(worker));
     } else if (a->gru) {
       bias_rows(w, begin_row, s.rows);
     }
@@ -128,18 +124,18 @@ static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int work
   }
 }
 
-typedef struct gemv_job { const snk_rnn_type *k; void *y; const void *w, *x, *bias; int64_t n, len; bool add; } gemv_job;
+typedef struct gemv_job { const snk_rnn_type *k; void *y; const void *w, *x, *bias; int64_t n, len; } gemv_job;
 
 static void gemv_rows(void *ctx, int64_t begin_block, int64_t end_block, int worker) {
   const gemv_job *j = ctx;
   const int64_t end = end_block * 16 < j->n ? end_block * 16 : j->n;
   (void)worker;
-  j->k->gemv(j->y, j->w, j->x, j->bias, begin_block * 16, end, j->len, j->add);
+  j->k->gemv(j->y, j->w, j->x, j->bias, begin_block * 16, end, j->len);
 }
 
-static void gemv(const rnn_job *w, void *y, const void *weight, const void *x, const void *bias, int64_t k, bool add) {
-  gemv_job j = {w->k, y, weight, x, bias, w->sums, k, add};
-  if (k * w->sums < 100000) w->k->gemv(y, weight, x, bias, 0, w->sums, k, add);
+static void gemv(const rnn_job *w, void *y, const void *weight, const void *x, const void *bias, int64_t k) {
+  gemv_job j = {w->k, y, weight, x, bias, w->sums, k};
+  if (k * w->sums < 100000) w->k->gemv(y, weight, x, bias, 0, w->sums, k);
   else sn_parallel((w->sums + 15) / 16, 50000 / (16 * k) + 1, gemv_rows, &j);
 }
 
@@ -150,9 +146,8 @@ static void forward_few(rnn_job *w) {
   for (int64_t row = 0; row < a->n; row++)
     for (int64_t t = 0; t < a->t; t++) {
       const snk_rnn_step s = step_at(w, row, 1, t);
-      gemv(w, s.gates, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->gru ? a->bih : w->bias, a->f, false);
-      if (s.hprev && a->gru) gemv(w, w->rec + row * 3 * h * z, a->whh, s.hprev, a->bhh, h, false);
-      else if (s.hprev) gemv(w, s.gates, a->whh, s.hprev, NULL, h, true);
+      gemv(w, s.gates, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->gru ? a->bih : NULL, a->f);
+      if (s.hprev) gemv(w, w->rec + row * w->sums * z, a->whh, s.hprev, a->gru ? a->bhh : NULL, h);
       else if (a->gru) bias_rows(w, row, 1);
       gates(w, &s);
     }
@@ -185,7 +180,7 @@ void snk_rnn_forward(const snk_rnn_args *a) {
   }
   snk_gemm_args g = {.f64 = a->f64, .m = a->n * a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .b = a->wih, .brs = 1, .bcs = a->f,
                      .c = w.gates, .crs = 4 * a->h, .ccs = 1};
-  g.bias = a->gru ? a->bih : w.bias;
+  g.bias = a->gru ? a->bih : NULL;
   if (g.bias) g.bias_kind = SNK_BIAS_COL;
   snk_gemm_run(&g);
   snk_gemm_pack_b(a->f64, w.sums, a->h, a->whh, 1, a->h, w.packed);

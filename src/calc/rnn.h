@@ -38,7 +38,8 @@ void snk_rnn_backward(const snk_rnn_args *a);
 typedef struct snk_rnn_step {
   int64_t rows, h;
   void *gates;                           /* forward: the sums, made gates in place */
-  const void *rec, *hprev, *cprev;       /* rec: GRU forward: the recurrent sums, 3 h; backward: what later steps say about h */
+  const void *rec, *hprev, *cprev;       /* rec: forward: the recurrent sums, G h; backward: what later steps say about h */
+  const void *bias;                      /* LSTM forward: 4 h, both biases; or NULL */
   void *c, *y;
   const void *gy, *gc;
   void *dc, *dh;                         /* n x h, read and written: gradient of the cell; GRU: the part of h's that passes by the gates */
@@ -53,8 +54,8 @@ typedef struct snk_rnn_type {
   void (*gru)(const snk_rnn_step *s);
   void (*lstm_back)(const snk_rnn_step *s);
   void (*gru_back)(const snk_rnn_step *s);
-  /* y[j] = (add ? y[j] : 0) + bias[j] + w[j] . x for rows begin..end-1 of w (rows of k) */
-  void (*gemv)(void *y, const void *w, const void *x, const void *bias, int64_t begin, int64_t end, int64_t k, bool add);
+  /* y[j] = w[j] . x + bias[j] for rows begin..end-1 of w (rows of k) */
+  void (*gemv)(void *y, const void *w, const void *x, const void *bias, int64_t begin, int64_t end, int64_t k);
   /* sums of columns begin..end-1 of a rows x cols matrix, to to[0] .. */
   void (*column_sums)(void *to, const void *m, int64_t rows, int64_t cols, int64_t begin, int64_t end);
 } snk_rnn_type;

@@ -1,7 +1,8 @@
 /* rnn_rows.h - body of rnn.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name).
  * What is only loaded to fill a vector is never stored. */
 
-#define ROWS UNROLL for (int l = 0; l < L; l++)
+#define ROWS_OF(n) UNROLL for (int l = 0; l < n; l++)
+#define ROWS ROWS_OF(L)
 #define AT(type, p, step, r) ((p) ? (type *)(p) + (r) * (step) : NULL)
 #define ADD(p, v) W(set)((p), s->last ? (v) : W(get)((p), k) + (v), k)
 #define GET(p) ((p) ? W(get)((p) + j, k) : W(splat)(0))
@@ -10,11 +11,14 @@ static void N(lstm)(const snk_rnn_step *s) {
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
     T *g = (T *)s->gates + r * s->gates_step, *c = (T *)s->c + r * s->c_step, *y = (T *)s->y + r * s->y_step;
-    const T *cp = AT(const T, s->cprev, s->cprev_step, r);
+    const T *cp = AT(const T, s->cprev, s->cprev_step, r), *rec = AT(const T, s->rec, s->rec_step, r), *bias = s->bias;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
-      const V in = W(gate)(W(get)(g + j, k)), forget = W(gate)(W(get)(g + h + j, k));
-      const V cell = W(squash)(W(get)(g + 2 * h + j, k)), out = W(gate)(W(get)(g + 3 * h + j, k));
+      V a[4];
+      ROWS_OF(4) a[l] = W(get)(g + l * h + j, k);
+      if (rec) ROWS_OF(4) a[l] += W(get)(rec + l * h + j, k);
+      if (bias) ROWS_OF(4) a[l] += W(get)(bias + l * h + j, k);
+      const V in = W(gate)(a[0]), forget = W(gate)(a[1]), cell = W(squash)(a[2]), out = W(gate)(a[3]);
       V v = in * cell;
       if (cp) v = W(fma)(forget, W(get)(cp + j, k), v);
       W(set)(g + j, in, k);
@@ -103,7 +107,7 @@ static void N(gru_back)(const snk_rnn_step *s) {
 }
 
 /* L rows of w at once: each in its own vector of sums, whose lanes are added in the order of W(total). */
-static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, int64_t begin, int64_t end, int64_t k, bool add) {
+static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, int64_t begin, int64_t end, int64_t k) {
   T *y = yp;
   const T *w = wp, *x = xp, *bias = bp;
   const int64_t body = k / L * L, rest = k - body;
@@ -122,16 +126,14 @@ static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, in
     }
     V all = W(totals)(sum);
     if (bias) all = all + W(load)(bias + j);
-    if (add) all = W(load)(y + j) + all;
     W(store)(y + j, all);
   }
   for (; j < end; j++) {
     V sum = W(splat)(0);
     for (int64_t i = 0; i < body; i += L) sum = W(fma)(W(load)(w + j * k + i), W(load)(x + i), sum);
     if (rest) sum = W(fma)(W(load_fill)(w + j * k + body, rest, 0), W(load_fill)(x + body, rest, 0), sum);
-    T all = W(total)(sum);
-    if (bias) all = all + bias[j];
-    y[j] = add ? y[j] + all : all;
+    const T all = W(total)(sum);
+    y[j] = bias ? all + bias[j] : all;
   }
 }
 
@@ -147,5 +149,6 @@ static void N(column_sums)(void *top, const void *mp, int64_t rows, int64_t cols
 }
 #undef AT
 #undef ROWS
+#undef ROWS_OF
 #undef ADD
 #undef GET
