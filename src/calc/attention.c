@@ -14,12 +14,15 @@ typedef struct attention_job {
 } attention_job;
 
 /* One worker's part, after the space that matrix products pack into. */
-typedef struct space { char *s, *dp, *sum; void *pack; } space;
+typedef struct space { char *s, *dp, *sum, *k, *v; void *pack; } space; /* k, v: keys and values turned and packed, as second factors */
 
 static int64_t row_length(int64_t tk) { return (tk + 15) / 16 * 16; }
 
+static size_t packed_bytes(bool f64, int64_t n, int64_t k) { return (snk_gemm_packed_bytes(f64, n, k) + 63) / 64 * 64; }
+
 size_t snk_attention_scratch(const snk_attention_args *a) {
-  return SNK_GEMM_SCRATCH + (size_t)(2 * BLOCK * row_length(a->tk) + BLOCK) * (a->f64 ? 8 : 4) + 64;
+  return SNK_GEMM_SCRATCH + (size_t)(2 * BLOCK * row_length(a->tk) + 2 * BLOCK) * (a->f64 ? 8 : 4) + packed_bytes(a->f64, a->tk, a->d) +
+         packed_bytes(a->f64, a->tk, a->dv);
 }
 
 static space space_of(const attention_job *w, int worker) {
@@ -28,6 +31,8 @@ static space space_of(const attention_job *w, int worker) {
   p.s = (char *)p.pack + SNK_GEMM_SCRATCH;
   p.dp = p.s + bytes;
   p.sum = p.dp + bytes;
+  p.k = p.sum + 2 * BLOCK * w->size;
+  p.v = p.k + packed_bytes(w->a->f64, w->a->tk, w->a->d);
   return p;
 }
 
@@ -49,6 +54,18 @@ static void product(const attention_job *w, const space *p, int64_t m, int64_t n
   if (m > 0 && n > 0) w->gemm->block(&g, a, b, c, 0, 0, m, 0, n, p->pack);
 }
 
+/* The same with a turned and packed b, as long as it is one block of k; else from where it lies. */
+static void turned_product(const attention_job *w, const space *p, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, const void *b, int64_t bcs,
+                           const void *packed, void *c, int64_t ldc) {
+  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = 1, .brs = 1, .bcs = bcs, .crs = ldc, .ccs = 1, .packed = packed};
+  if (k > w->gemm->kc) product(w, p, m, n, k, a, ars, 1, b, 1, bcs, c, ldc, false);
+  else w->gemm->block(&g, a, NULL, c, 0, 0, m, 0, n, p->pack);
+}
+
+static void turn(const attention_job *w, const snk_heads *h, int64_t i, int64_t d, char *to) {
+  if (d <= w->gemm->kc) w->gemm->pack_b(w->a->tk, d, head(w->a, h, i, 0, w->size), 1, h->st, to);
+}
+
 /* The scores of block b of head i, and what its rows need beside them. */
 static snk_attention_rows scores(const attention_job *w, const space *p, int64_t i, int64_t b) {
   const snk_attention_args *a = w->a;
@@ -58,7 +75,7 @@ static snk_attention_rows scores(const attention_job *w, const space *p, int64_t
                           .lse = (char *)a->lse + (i * a->tq + r0) * z};
   if (a->causal && r0 + r.rows < r.cols) r.cols = r0 + r.rows; /* what no row of the block may see is not computed */
   if (a->mask_kind) r.mask = head(a, &a->mask, i, r0, a->mask_kind == SNK_MASK_BOOL ? 1 : z);
-  product(w, p, r.rows, r.cols, a->d, head(a, &a->q, i, r0, z), a->q.st, 1, head(a, &a->k, i, 0, z), 1, a->k.st, r.s, r.ld, false);
+  turned_product(w, p, r.rows, r.cols, a->d, head(a, &a->q, i, r0, z), a->q.st, head(a, &a->k, i, 0, z), a->k.st, p->k, r.s, r.ld);
   return r;
 }
 
@@ -68,6 +85,7 @@ static void forward_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
   const space p = space_of(w, worker);
   for (int64_t u = begin; u < end; u++) {
     const int64_t i = u / w->blocks, b = u % w->blocks;
+    if (u == begin || b == 0) turn(w, &a->k, i, a->d, p.k);
     const snk_attention_rows r = scores(w, &p, i, b);
     char *y = head(a, &a->y, i, b * BLOCK, w->size);
     w->k->forward(&r);
@@ -89,21 +107,25 @@ static void backward_heads(void *ctx, int64_t begin, int64_t end, int worker) {
   const space p = space_of(w, worker);
   for (int64_t i = begin; i < end; i++) {
     char *gk = head(a, &a->gk, i, 0, z), *gv = head(a, &a->gv, i, 0, z);
-    for (int64_t j = 0; j < a->tk; j++) {
-      memset(gk + j * a->gk.st * z, 0, (size_t)(a->d * z));
-      memset(gv + j * a->gv.st * z, 0, (size_t)(a->dv * z));
-    }
-    for (int64_t b = 0; b < w->blocks; b++) {
+    turn(w, &a->k, i, a->d, p.k);
+    turn(w, &a->v, i, a->dv, p.v);
+    int64_t done = 0; /* keys that have a gradient already: the last block, which comes first, sees the most */
+    for (int64_t b = w->blocks - 1; b >= 0; b--) {
       const int64_t r0 = b * BLOCK;
       char *gy = head(a, &a->gy, i, r0, z), *q = head(a, &a->q, i, r0, z);
       snk_attention_rows r = scores(w, &p, i, b);
       r.gy = gy, r.gy_row = a->gy.st;
       r.y = head(a, &a->y, i, r0, z), r.y_row = a->y.st, r.d = a->dv;
-      product(w, &p, r.rows, r.cols, a->dv, gy, a->gy.st, 1, head(a, &a->v, i, 0, z), 1, a->v.st, r.dp, r.ld, false);
+      turned_product(w, &p, r.rows, r.cols, a->dv, gy, a->gy.st, head(a, &a->v, i, 0, z), a->v.st, p.v, r.dp, r.ld);
       w->k->backward(&r);
       product(w, &p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, head(a, &a->gq, i, r0, z), a->gq.st, false);
-      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->gk.st, true);
-      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->gv.st, true);
+      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->gk.st, done > 0);
+      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->gv.st, done > 0);
+      if (done == 0) done = r.cols;
+    }
+    for (int64_t j = done; j < a->tk; j++) {
+      memset(gk + j * a->gk.st * z, 0, (size_t)(a->d * z));
+      memset(gv + j * a->gv.st * z, 0, (size_t)(a->dv * z));
     }
   }
 }

@@ -1,48 +1,59 @@
-/* attention_rows.h - body of attention.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name). */
+/* attention_rows.h - body of attention.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name).
+ * Rows of scores have room for whole vectors: what stands behind the last score is -inf before the exponentials and 0 after them. */
 
-/* Scores of a row before their exponentials: scaled, the mask added, -inf where nothing may be seen. */
-static void N(masked)(const snk_attention_rows *r, int64_t row, T *s, int64_t seen) {
+/* Scores of a row before their exponentials: scaled, the mask added, -inf where nothing may be seen. The largest of each lane. */
+static V N(masked)(const snk_attention_rows *r, int64_t row, T *s, int64_t seen) {
   const V scale = W(splat)((T)r->scale);
-  for (int64_t j = 0; j < seen; j += L) W(set)(s + j, W(get)(s + j, seen - j) * scale, seen - j);
   if (r->mask_kind == SNK_MASK_ADD) {
     const T *m = (const T *)r->mask + row * r->mask_row;
-    for (int64_t j = 0; j < seen; j++) s[j] += m[j * r->mask_column];
+    for (int64_t j = 0; j < seen; j++) s[j] = s[j] * (T)r->scale + m[j * r->mask_column];
   } else if (r->mask_kind == SNK_MASK_BOOL) {
     const unsigned char *m = (const unsigned char *)r->mask + row * r->mask_row;
-    for (int64_t j = 0; j < seen; j++) s[j] = m[j * r->mask_column] ? s[j] : (T)-INFINITY;
+    for (int64_t j = 0; j < seen; j++) s[j] = m[j * r->mask_column] ? s[j] * (T)r->scale : (T)-INFINITY;
   }
-  for (int64_t j = seen; j < r->cols; j++) s[j] = (T)-INFINITY;
+  V most = W(splat)((T)-INFINITY);
+  for (int64_t j = 0; j < seen; j += L) {
+    const V x = W(load)(s + j), v = W(first_or)(r->mask_kind ? x : x * scale, seen - j, (T)-INFINITY);
+    most = W(max)(most, v);
+    W(store)(s + j, v);
+  }
+  return most;
 }
 
 static int64_t N(seen)(const snk_attention_rows *r, int64_t row) {
   return r->first < 0 || r->first + row + 1 > r->cols ? r->cols : r->first + row + 1;
 }
 
+static void N(clear)(T *s, int64_t seen, int64_t cols) {
+  for (int64_t j = (seen + L - 1) / L * L; j < cols; j += L) W(store)(s + j, W(splat)(0));
+}
+
+/* As many rows at a time as a vector has lanes, so that what is found once a row is found for all of them together. */
 static void N(forward)(const snk_attention_rows *r) {
-  for (int64_t i = 0; i < r->rows; i++) {
-    T *s = (T *)r->s + i * r->ld;
-    const int64_t n = N(seen)(r, i), body = n / L * L, rest = n - body;
-    N(masked)(r, i, s, n);
-    V m = W(splat)((T)-INFINITY);
-    for (int64_t j = 0; j < body; j += L) m = W(max)(m, W(load)(s + j));
-    if (rest) m = W(max)(m, W(load_fill)(s + body, rest, (T)-INFINITY));
-    const T top = W(top)(m), shift = top == (T)-INFINITY ? 0 : top; /* a row that sees nothing: all exponentials 0 */
-    const V sub = W(splat)(shift);
-    V sum = W(splat)(0);
-    for (int64_t j = 0; j < body; j += L) {
-      const V e = W(exp)(W(load)(s + j) - sub);
-      W(store)(s + j, e);
-      sum += e;
+  for (int64_t i = 0; i < r->rows; i += L) {
+    const int64_t n = r->rows - i < L ? r->rows - i : L;
+    V part[L];
+    for (int64_t l = 0; l < n; l++) part[l] = N(masked)(r, i + l, (T *)r->s + (i + l) * r->ld, N(seen)(r, i + l));
+    for (int64_t l = n; l < L; l++) part[l] = W(splat)(0);
+    const V top = W(tops)(part), shift = W(where)((VM)(top == W(splat)((T)-INFINITY)), W(splat)(0), top); /* a row that sees nothing: all 0 */
+    T shifts[L];
+    W(store)(shifts, shift);
+    for (int64_t l = 0; l < n; l++) {
+      T *s = (T *)r->s + (i + l) * r->ld;
+      const int64_t seen = N(seen)(r, i + l);
+      const V by = W(splat)(shifts[l]);
+      V sum = W(splat)(0);
+      for (int64_t j = 0; j < seen; j += L) {
+        const V e = W(exp)(W(load)(s + j) - by);
+        W(store)(s + j, e);
+        sum += e;
+      }
+      N(clear)(s, seen, r->cols);
+      part[l] = sum;
     }
-    if (rest) {
-      const V e = W(keep)(W(first)(rest), W(exp)(W(load_fill)(s + body, rest, (T)-INFINITY) - sub));
-      W(store_part)(s + body, e, rest);
-      sum += e;
-    }
-    for (int64_t j = n; j < r->cols; j++) s[j] = 0;
-    const T all = W(total)(sum);
-    ((T *)r->sum)[i] = all;
-    ((T *)r->lse)[i] = shift + W(log)(W(splat)(all))[0];
+    const V sum = W(totals)(part);
+    W(set)((T *)r->sum + i, sum, n);
+    W(set)((T *)r->lse + i, shift + W(log)(sum), n);
   }
 }
 
@@ -55,29 +66,37 @@ static void N(divide)(void *yp, const void *sums, int64_t rows, int64_t d, int64
   }
 }
 
-static T N(dot)(const T *a, const T *b, int64_t n) {
+static V N(products)(const T *a, const T *b, int64_t n) {
   V sum = W(splat)(0);
   int64_t j = 0;
   for (; j + L <= n; j += L) sum = W(fma)(W(load)(a + j), W(load)(b + j), sum);
   if (j < n) sum = W(fma)(W(load_fill)(a + j, n - j, 0), W(load_fill)(b + j, n - j, 0), sum);
-  return W(total)(sum);
+  return sum;
 }
 
 /* ds = p (dp - gy . y) scale */
 static void N(backward)(const snk_attention_rows *r) {
-  for (int64_t i = 0; i < r->rows; i++) {
-    T *s = (T *)r->s + i * r->ld, *dp = (T *)r->dp + i * r->ld;
-    const int64_t n = N(seen)(r, i);
-    const T l = ((const T *)r->lse)[i], shift = l == (T)-INFINITY ? 0 : l;
-    const V sub = W(splat)(shift), scale = W(splat)((T)r->scale);
-    const V mean = W(splat)(N(dot)((const T *)r->gy + i * r->gy_row, (const T *)r->y + i * r->y_row, r->d));
-    N(masked)(r, i, s, n);
-    for (int64_t j = 0; j < n; j += L) {
-      const int64_t k = n - j;
-      const V p = W(exp)(W(get)(s + j, k) - sub);
-      W(set)(s + j, p, k);
-      W(set)(dp + j, p * (W(get)(dp + j, k) - mean) * scale, k);
+  const V scale = W(splat)((T)r->scale);
+  for (int64_t i = 0; i < r->rows; i += L) {
+    const int64_t n = r->rows - i < L ? r->rows - i : L;
+    V part[L];
+    for (int64_t l = 0; l < n; l++) part[l] = N(products)((const T *)r->gy + (i + l) * r->gy_row, (const T *)r->y + (i + l) * r->y_row, r->d);
+    for (int64_t l = n; l < L; l++) part[l] = W(splat)(0);
+    T means[L];
+    W(store)(means, W(totals)(part));
+    for (int64_t l = 0; l < n; l++) {
+      T *s = (T *)r->s + (i + l) * r->ld, *dp = (T *)r->dp + (i + l) * r->ld;
+      const int64_t seen = N(seen)(r, i + l);
+      const T lse = ((const T *)r->lse)[i + l];
+      const V by = W(splat)(lse == (T)-INFINITY ? 0 : lse), mean = W(splat)(means[l]);
+      N(masked)(r, i + l, s, seen);
+      for (int64_t j = 0; j < seen; j += L) {
+        const V p = W(exp)(W(load)(s + j) - by);
+        W(store)(s + j, p);
+        W(store)(dp + j, W(first_or)(p * (W(load)(dp + j) - mean) * scale, seen - j, 0));
+      }
+      N(clear)(s, seen, r->cols);
+      N(clear)(dp, seen, r->cols);
     }
-    for (int64_t j = n; j < r->cols; j++) s[j] = dp[j] = 0;
   }
 }

@@ -1,7 +1,7 @@
 /* rnn_rows.h - body of rnn.isa.c for one number type: T, its vector V with L lanes, words W(f), names N(name).
  * What is only loaded to fill a vector is never stored. */
 
-#define ROWS_OF(n) UNROLL for (int l = 0; l < n; l++)
+#define ROWS_OF(n) SNK_UNROLL16 for (int l = 0; l < n; l++)
 #define ROWS ROWS_OF(L)
 #define AT(type, p, step, r) ((p) ? (type *)(p) + (r) * (step) : NULL)
 #define ADD(p, v) W(set)((p), s->last ? (v) : W(get)((p), k) + (v), k)
