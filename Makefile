@@ -8,6 +8,8 @@ NPROC := $(shell nproc)
 ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(NPROC)
 endif
+# V=1 shows whole commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
 SN_OPT = -O2
 SN_KERNEL_OPT = -O2
@@ -45,43 +47,43 @@ all: $(PRODUCTS) ## build the program, the Lua module and the library into build
 $(BUILD)/lib/libslugnet.a: $(LIBOBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)ar rcs $@ $^
 $(BUILD)/lib/libslugnet.so: $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(CC) -shared $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(call say,LD)$(CC) -shared $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/lib/slugnet/core.so: $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(CC) -shared -Wl,-z,nodelete $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(call say,LD)$(CC) -shared -Wl,-z,nodelete $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/bin/slugnet: $(SHELLOBJ) $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(CC) -Wl,-E $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
+	$(call say,LD)$(CC) -Wl,-E $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(SN_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(SN_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) $(SN_CFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call say,CC)$(CC) $(SN_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 # LuaRocks' -O2 must not make the kernels slower; any other level is what the user wants.
 define isa_rule
 $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC)$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 $(foreach i,$(ISAS),$(BUILD)/obj/calc/conv.$(i).o): SN_KERNEL_OPT = -O3 # its tiles want to be unrolled
 
 $(BUILD)/gen/embed.c: src/embed.awk $(LUASRC)
 	@mkdir -p $(@D)
-	LC_ALL=C awk -f src/embed.awk $(LUASRC) >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)LC_ALL=C awk -f src/embed.awk $(LUASRC) >$@.tmp && mv $@.tmp $@
 $(BUILD)/gen/docs.c: src/docs.awk $(DOCSRC)
 	@mkdir -p $(@D)
-	LC_ALL=C awk -f src/docs.awk $(DOCSRC) >$@.tmp && mv $@.tmp $@
+	$(call say,GEN)LC_ALL=C awk -f src/docs.awk $(DOCSRC) >$@.tmp && mv $@.tmp $@
 
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/lib/libslugnet.a
 	@mkdir -p $(@D)
-	$(CC) $(SN_CFLAGS) -Itests/c $(CFLAGS) $(SN_LDFLAGS) -o $@ $< $(BUILD)/lib/libslugnet.a $(LDFLAGS) $(LIBS)
+	$(call say,CC)$(CC) $(SN_CFLAGS) -Itests/c $(CFLAGS) $(SN_LDFLAGS) -o $@ $< $(BUILD)/lib/libslugnet.a $(LDFLAGS) $(LIBS)
 
 test: deps ## install what is missing, build, run the whole suite
 	@$(MAKE) --no-print-directory check
@@ -93,7 +95,7 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@ASAN_OPTIONS=detect_leaks=0 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
 	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)

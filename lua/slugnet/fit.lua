@@ -119,6 +119,7 @@ function Run:open(path, resume)
   self.file = dir .. "/checkpoint.safetensors"
   local ok, msg = io_.mkdir(dir)
   if not ok then check.fail("fit: checkpoint: %s", msg) end
+  core.sweep(dir)
   if resume and io_.exists(self.file) then
     local tree, why = checkpoint.read(self.file)
     if not tree then check.fail("fit: cannot resume: %s", why) end

@@ -84,8 +84,8 @@ function Model:_rate(given)
     return
   end
   if given and opt.lr ~= lr then
-    local ok, plain = pcall(function() return core[opt.class] {}.lr end)
-    if not ok or plain ~= opt.lr then
+    local class = core[opt.class]
+    if not class or class {}.lr ~= opt.lr then
       check.fail("Model: lr is %g, its optimizer's lr is %g; give one of them", lr, opt.lr)
     end
   end

@@ -1,8 +1,10 @@
 /* bytes.c - whole files in, whole files out. */
 #include "file/bytes.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +185,20 @@ int snf_write_file(const char *path, const void *p, size_t n) {
   if (snf_write(&w, p, n) == 0) return snf_write_end(&w);
   snf_write_drop(&w);
   return -1;
+}
+
+/* A writer that was killed leaves its file behind. Its number is in the name: one whose process is gone is removed. */
+void snf_sweep(const char *folder) {
+  DIR *d = opendir(folder);
+  if (d == NULL) return;
+  for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    long pid;
+    unsigned n;
+    int end = 0;
+    if (sscanf(e->d_name, ".slugnet-%ld-%u.tmp%n", &pid, &n, &end) != 2 || end == 0 || e->d_name[end] != 0) continue;
+    if (pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH) unlinkat(dirfd(d), e->d_name, 0);
+  }
+  closedir(d);
 }
 
 /* ---- messages and texts */

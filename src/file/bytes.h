@@ -28,6 +28,7 @@ int snf_write(snf_writer *w, const void *p, size_t n);
 int snf_write_end(snf_writer *w);   /* 0 or -1; nothing is left to give back either way */
 void snf_write_drop(snf_writer *w); /* gives up: instead of snf_write_end */
 int snf_write_file(const char *path, const void *p, size_t n);
+void snf_sweep(const char *folder); /* removes what killed writers left in it */
 
 /* -- messages. Bytes of a file as they may be shown: at most n - 1 characters, no control characters, cut with dots. Into buf, which is returned. */
 const char *snf_show(snf_str s, char *buf, size_t n);

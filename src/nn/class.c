@@ -33,22 +33,25 @@ static void plain(const char *s, char *to, size_t n) {
   to[k] = 0;
 }
 
+/* Edits that make a into b: insert, delete, replace, swap two neighbours. */
 static int distance(const char *a, const char *b) {
-  int row[64];
+  int rows[3][64];
   const int m = (int)strlen(b), limit = m < 63 ? m : 63;
-  for (int j = 0; j <= limit; j++) row[j] = j;
-  for (int i = 1; *a; a++, i++) {
-    int diagonal = row[0];
-    row[0] = i;
+  for (int j = 0; j <= limit; j++) rows[0][j] = j;
+  int i = 1;
+  for (; a[i - 1]; i++) {
+    const int *before = rows[(i + 1) % 3], *last = rows[(i + 2) % 3];
+    int *now = rows[i % 3];
+    now[0] = i;
     for (int j = 1; j <= limit; j++) {
-      const int up = row[j], change = diagonal + (*a != b[j - 1]);
-      int best = up + 1 < row[j - 1] + 1 ? up + 1 : row[j - 1] + 1;
-      if (change < best) best = change;
-      diagonal = up;
-      row[j] = best;
+      int best = last[j - 1] + (a[i - 1] != b[j - 1]);
+      if (last[j] + 1 < best) best = last[j] + 1;
+      if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best) best = before[j - 2] + 1;
+      now[j] = best;
     }
   }
-  return row[limit];
+  return rows[(i + 2) % 3][limit];
 }
 
 const snn_class *snn_find_like(const char *name, snn_family f) {

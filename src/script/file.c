@@ -199,9 +199,15 @@ static int write_file(lua_State *L) {
   return 1;
 }
 
+/* sweep(folder): for fit, whose folder of checkpoints is its own. */
+static int sweep(lua_State *L) {
+  snf_sweep(snl_check_path(L, 1));
+  return 0;
+}
+
 void snl_open_file(lua_State *L) {
   static const luaL_Reg functions[] = {{"read_safetensors", read_safetensors}, {"write_safetensors", write_safetensors}, {"read_idx", read_idx},
-                                       {"read_csv", snl_read_csv}, {"write_file", write_file}, {"json_encode", snl_json_encode},
+                                       {"read_csv", snl_read_csv}, {"write_file", write_file}, {"sweep", sweep}, {"json_encode", snl_json_encode},
                                        {"json_decode", snl_json_decode}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }
