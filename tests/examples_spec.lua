@@ -38,6 +38,7 @@ local examples = {
   ["mnist_dropout.lua"] = { dir, "test accuracy" },
   ["mnist_conv.lua"] = { dir, "test accuracy" },
   ["convnet.lua"] = { dir, "test accuracy" },
+  ["char_lstm.lua"] = { "", "bits per character" },
   ["custom_layer.lua"] = { "", "" },
   ["autograd.lua"] = { "", "" },
 }

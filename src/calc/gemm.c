@@ -57,11 +57,10 @@ static void call_swapped(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0,
   h->hook(h->ctx, c, cs, rs, j0, i0, n, m);
 }
 
-/* ---- one row or one column of C, both operands along K */
+/* ---- one row or one column of C */
 
 bool snk_gemm_dots(const snk_gemm_args *g) {
-  if (g->packed || g->pack || g->brs != 1 || g->acs != 1) return false;
-  return g->m == 1 || g->n == 1;
+  return !g->packed && !g->pack && (g->m == 1 || g->n == 1) && g->k >= 32;
 }
 
 enum { DOTS = 64 }; /* rows at a time */
@@ -84,7 +83,8 @@ static void run_dots(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const dots_job *w = ctx;
   const snk_gemm_args *g = w->g;
-  const int64_t size = g->f64 ? 8 : 4, ld = g->m == 1 ? g->bcs : g->ars, step = g->m == 1 ? g->ccs : g->crs;
+  const int64_t size = g->f64 ? 8 : 4, step = g->m == 1 ? g->ccs : g->crs;
+  const int64_t ld = g->m == 1 ? g->bcs : g->ars, ks = g->m == 1 ? g->brs : g->acs, xs = g->m == 1 ? g->acs : g->brs;
   double out[DOTS];
   for (int64_t p = begin; p < end; p++) {
     int64_t left = p / w->each, r = p % w->each * DOTS, ao = 0, bo = 0, co = 0;
@@ -95,7 +95,7 @@ static void run_dots(void *ctx, int64_t begin, int64_t end, int worker) {
     }
     const int64_t n = w->rows - r < DOTS ? w->rows - r : DOTS;
     const char *a = (const char *)g->a + ao * size, *b = (const char *)g->b + bo * size;
-    w->type->dots(g->k, n, (g->m == 1 ? b : a) + r * ld * size, ld, g->m == 1 ? a : b, out);
+    w->type->dots(g->k, n, (g->m == 1 ? b : a) + r * ld * size, ld, ks, g->m == 1 ? a : b, xs, out);
     if (g->f64) FINISH_DOTS(double);
     else FINISH_DOTS(float);
     if (g->hook) g->hook(g->hook_ctx, (char *)g->c + (co + r * step) * size, g->crs, g->ccs, g->m == 1 ? 0 : r, g->m == 1 ? r : 0, g->m == 1 ? 1 : n, g->m == 1 ? n : 1);

@@ -2,8 +2,8 @@
  *
  * Every element of C is one chain of fused multiply-adds over a block of K, the finished blocks added in order; the length
  * of a block depends on K, the number type and the instruction set alone. So no choice made here (tile shape, packing,
- * swapping the operands, cutting C for threads) changes a bit. One exception, by shape and layout alone: where C is one row or one
- * column and both operands lie along K (a layer's weights and one sample), each element is a dot product in lanes (snk_gemm_dots).
+ * swapping the operands, cutting C for threads) changes a bit. One exception, by shape alone: where C is one row or one column and K is
+ * long (a layer's weights and one sample), each element is a dot product in lanes (snk_gemm_dots), however the operands lie.
  *
  * Each worker of sn_parallel packs into its own scratch: reserve SNK_GEMM_SCRATCH bytes before calling.
  */
@@ -63,7 +63,7 @@ typedef struct snk_gemm_type {
   void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
   int fused;              /* multiply-adds round once */
   /* Products of `rows` rows of w (ld apart) with x, all consecutive numbers: nr lanes each. */
-  void (*dots)(int64_t k, int64_t rows, const void *w, int64_t ld, const void *x, void *out);
+  void (*dots)(int64_t k, int64_t rows, const void *w, int64_t rs, int64_t ks, const void *x, int64_t xs, void *out);
 } snk_gemm_type;
 typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
 SNK_TABLE(gemm)

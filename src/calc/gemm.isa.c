@@ -70,6 +70,7 @@ static void transpose_f64(double *dst, int64_t ld, const double *src, int64_t sl
 #define v_store vf_store
 #define v_set1 vf_set1
 #define v_fma vf_fma
+#define v_fma1 vf_fma1
 #define v_zero vf_zero
 #define v_relu vf_relu
 #include "calc/gemm_tile.h"
@@ -83,6 +84,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_store
 #undef v_set1
 #undef v_fma
+#undef v_fma1
 #undef v_zero
 #undef v_relu
 
@@ -95,6 +97,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_store vd_store
 #define v_set1 vd_set1
 #define v_fma vd_fma
+#define v_fma1 vd_fma1
 #define v_zero vd_zero
 #define v_relu vd_relu
 #include "calc/gemm_tile.h"

@@ -213,7 +213,49 @@ SNK_INLINE void FN(dot_rows)(const int rows, int64_t k, const T *w, int64_t ld, 
   }
 }
 
-static void FN(dots)(int64_t k, int64_t rows, const void *wp, int64_t ld, const void *x, void *outp) {
+/* The same sums where the rows of w (at most 64) do not lie along K: lane after lane, four vectors of rows at a time. Lanes that the last
+ * round of K does not reach had 0 * 0 added above, which makes 0 of -0. */
+static void FN(dot_columns)(int64_t k, int64_t rows, const T *w, int64_t rs, int64_t ks, const T *x, int64_t xs, T *out) {
+  enum { D = 64, N = 2 * L };
+  T acc[N * D] __attribute__((aligned(64)));
+  const int64_t rest = k % N ? k % N : N;
+  int64_t j = 0;
+  for (; rs == 1 && j + 4 * L <= rows; j += 4 * L)
+    for (int64_t l = 0; l < N; l++) {
+      V a0 = v_zero(), a1 = a0, a2 = a0, a3 = a0;
+      for (int64_t q = l; q < k; q += N) {
+        const T *p = w + q * ks + j;
+        const V xq = v_set1(x[q * xs]);
+        a0 = v_fma(v_load(p), xq, a0);
+        a1 = v_fma(v_load(p + L), xq, a1);
+        a2 = v_fma(v_load(p + 2 * L), xq, a2);
+        a3 = v_fma(v_load(p + 3 * L), xq, a3);
+      }
+      T *to = acc + l * D + j;
+      const V zero = v_zero();
+      if (l >= rest) a0 = a0 + zero, a1 = a1 + zero, a2 = a2 + zero, a3 = a3 + zero;
+      v_store(to, a0), v_store(to + L, a1), v_store(to + 2 * L, a2), v_store(to + 3 * L, a3);
+    }
+  for (; j < rows; j++)
+    for (int64_t l = 0; l < N; l++) {
+      T a = 0;
+      for (int64_t q = l; q < k; q += N) a = v_fma1(w[j * rs + q * ks], x[q * xs], a);
+      acc[l * D + j] = l >= rest ? a + 0 : a;
+    }
+  for (int64_t h = L; h > 0; h /= 2)
+    for (int64_t l = 0; l < h; l++)
+      for (j = 0; j + L <= rows; j += L) v_store(acc + l * D + j, v_load(acc + l * D + j) + v_load(acc + (l + h) * D + j));
+  for (j = rows / L * L; j < rows; j++)
+    for (int64_t h = L; h > 0; h /= 2)
+      for (int64_t l = 0; l < h; l++) acc[l * D + j] += acc[(l + h) * D + j];
+  memcpy(out, acc, (size_t)rows * sizeof(T));
+}
+
+static void FN(dots)(int64_t k, int64_t rows, const void *wp, int64_t ld, int64_t ks, const void *x, int64_t xs, void *outp) {
+  if (ks != 1 || xs != 1) {
+    FN(dot_columns)(k, rows, wp, ld, ks, x, xs, outp);
+    return;
+  }
   const T *w = wp;
   T *out = outp;
   int64_t r = 0;
