@@ -81,6 +81,8 @@ describe("tables of descriptors", function()
     local nothing, text = sn.help "rellu"
     assert.is_nil(nothing)
     has(text, "did you mean 'relu'")
+    has(sn.help(), " relu ", "Dense", "sn.help \"name\"")
+    has(tostring(sn), "slugnet", "sn.help()")
   end)
 end)
 

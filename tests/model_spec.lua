@@ -217,6 +217,14 @@ describe("transform, predict and evaluate", function()
   end)
 end)
 
+describe("summary", function()
+  it("is a table of the layers", function()
+    local text = quiet {}:summary(false)
+    for _, words in ipairs { "Dense 3 -> 4, ReLU", "| 16 ", "31 parameters", "RMSProp with lr 0.001" } do assert.is_truthy(text:find(words, 1, true), text) end
+    assert.equal("Model of 1 layer", tostring(sn.Model { layers = { sn.Dense { 3 } } }))
+  end)
+end)
+
 describe("feedforward and backpropagation", function()
   it("are a training loop by hand", function()
     local m = quiet { lr = 0.5, optimizer = sn.SGD {}, layers = { sn.Dense { 3, inshape = 3 } }, loss = "mse" }

@@ -97,6 +97,15 @@ describe("the program", function()
     end
   end)
 
+  it("tells how it is used when asked", function()
+    for _, a in ipairs { "-h", "--help" } do
+      local out, err, code = run(program, a)
+      assert.equal(0, code)
+      assert.equal("", err)
+      assert.truthy(out:find("^usage: ") and out:find("gradcheck", 1, true), out)
+    end
+  end)
+
   it("says its version, which is the module's", function()
     local out, err, code = run(program, "-v")
     assert.equal(0, code)

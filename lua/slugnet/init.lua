@@ -30,6 +30,7 @@ end
 
 local sn = setmetatable(core, {
   names = names,
+  __tostring = function(t) return ("slugnet %s; sn.help() names what there is, sn.help \"relu\" tells about it"):format(t.info().version) end,
   __index = function(t, key)
     local v
     if submodules[key] then

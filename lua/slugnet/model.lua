@@ -499,8 +499,8 @@ function Model:parameters()
   return self.network:parameters()
 end
 
--- A table of the layers; printed and given as a string.
-function Model:summary()
+-- Prints a table of the layers; summary(false) gives it as a string instead.
+function Model:summary(show)
   if not self.compiled then self:compile() end
   local rows, shape = { { "", "input", check.shape(self.inshape), "" } }, nil
   for i, l in ipairs(self.layers) do
@@ -511,8 +511,8 @@ function Model:summary()
   local text = progress.grid({ "#", "layer", "output", "parameters" }, rows) ..
     ("\n%d parameters%s, %s, %s with lr %g"):format(params, all and all > params and (" and %d numbers kept beside them"):format(all - params) or "",
       self.loss.class, self.optimizer.class, self.optimizer.lr)
+  if show == false then return text end
   progress.print(text)
-  return text
 end
 
 function Model:save(path) return require("slugnet.modelfile").save(self, path) end
@@ -520,7 +520,7 @@ function Model:save(path) return require("slugnet.modelfile").save(self, path) e
 setmetatable(Model, { __call = new })
 Model.__name = "Model"
 Model.__tostring = function(self)
-  return ("Model of %d layers%s"):format(#self.layers,
+  return ("Model of %d layer%s%s"):format(#self.layers, #self.layers == 1 and "" or "s",
     self.compiled and (", %s -> %s"):format(check.shape(self.inshape), check.shape(self.outshape)) or "")
 end
 

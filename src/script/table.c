@@ -116,10 +116,32 @@ static int classes(lua_State *L) {
   return 1;
 }
 
+/* Every name there is help on, in lines of 100 columns. */
+static int help_names(lua_State *L) {
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  luaL_addstring(&b, "sn.help \"name\" tells about one of these:\n");
+  size_t column = 0;
+  for (const sn_doc *d = sn_docs; d->name; d++) {
+    const size_t n = strlen(d->name);
+    if (strstr(d->name, "_backward")) continue; /* ours */
+    if (column > 0) {
+      const bool full = column + 1 + n > 100;
+      luaL_addchar(&b, full ? '\n' : ' ');
+      column = full ? 0 : column + 1;
+    }
+    luaL_addlstring(&b, d->name, n);
+    column += n;
+  }
+  luaL_pushresult(&b);
+  return 1;
+}
+
 /*** help(name)
- * The documentation of a function, method or class as a string; nil and a message where there is none.
+ * The documentation of a function, method or class as a string; nil and a message where there is none. Without a name, all the names.
  */
 static int help(lua_State *L) {
+  if (lua_isnoneornil(L, 1)) return help_names(L);
   const char *names[2048], *name = luaL_checkstring(L, 1), *doc = find_doc(name);
   if (doc == NULL) { /* name_ is name in place */
     char base[128];

@@ -108,25 +108,32 @@ static void print_version(void) {
   fflush(stdout);
 }
 
+static bool wants_help(const char *option) { return strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0; }
+
+/* To a user who asks on stdout, to one who errs on stderr. */
 static void print_usage(const char *bad) {
-  lua_writestringerror("%s: ", sh_name);
-  if (bad[1] == 'e' || bad[1] == 'l') lua_writestringerror("'%s' needs argument\n", bad);
-  else lua_writestringerror("unrecognized option '%s'\n", bad);
-  lua_writestringerror("usage: %s [options] [script [args]]\n"
-                       "  -e stat   execute string 'stat'\n"
-                       "  -i        enter interactive mode after executing 'script'\n"
-                       "  -l mod    require library 'mod' into global 'mod'\n"
-                       "  -l g=mod  require library 'mod' into global 'g'\n"
-                       "  -v        show version information\n"
-                       "  -E        ignore environment variables\n"
-                       "  -W        turn warnings on\n"
-                       "  --        stop handling options\n"
-                       "  -         stop handling options and execute stdin\n"
-                       "where there is no script of that name:\n"
-                       "  info            what this build runs on\n"
-                       "  gradcheck file  check the gradients of the functions that a Lua file returns\n"
-                       "  bench           run the benchmarks\n",
-                       sh_name);
+  FILE *to = wants_help(bad) ? stdout : stderr;
+  if (to == stderr) {
+    if (bad[1] == 'e' || bad[1] == 'l') fprintf(to, "%s: '%s' needs argument\n", sh_name, bad);
+    else fprintf(to, "%s: unrecognized option '%s'\n", sh_name, bad);
+  }
+  fprintf(to,
+          "usage: %s [options] [script [args]]\n"
+          "  -e stat   execute string 'stat'\n"
+          "  -i        enter interactive mode after executing 'script'\n"
+          "  -l mod    require library 'mod' into global 'mod'\n"
+          "  -l g=mod  require library 'mod' into global 'g'\n"
+          "  -v        show version information\n"
+          "  -E        ignore environment variables\n"
+          "  -W        turn warnings on\n"
+          "  --        stop handling options\n"
+          "  -         stop handling options and execute stdin\n"
+          "where there is no script of that name:\n"
+          "  info            what this build runs on\n"
+          "  gradcheck file  check the gradients of the functions that a Lua file returns\n"
+          "  bench           run the benchmarks\n",
+          sh_name);
+  fflush(to);
 }
 
 static void read_options(command_line *c) {
@@ -254,7 +261,8 @@ static int run(lua_State *L) {
   luaL_checkversion(L);
   if (c->bad) {
     print_usage(c->argv[c->bad]);
-    return 0;
+    lua_pushboolean(L, wants_help(c->argv[c->bad]));
+    return 1;
   }
   if (c->version) print_version();
   if (c->no_environment) {
