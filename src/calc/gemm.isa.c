@@ -6,7 +6,7 @@
 #include "calc/tile.h"
 
 /* dst[i * ld + j] = src[j * sld + i] for i < L and j < n: rows of a panel from columns of memory. */
-static void transpose_f32(float *dst, int64_t ld, const float *src, int64_t sld, int n, float *unused) {
+SNK_LOOPS static void transpose_f32(float *dst, int64_t ld, const float *src, int64_t sld, int n, float *unused) {
   (void)unused;
 #if defined(__AVX2__)
   if (n >= 6 && n <= 8) { /* six or eight rows, eight columns at a time */
@@ -41,15 +41,14 @@ static void transpose_f32(float *dst, int64_t ld, const float *src, int64_t sld,
   if (n > 8) {
     int j = 0;
     for (; j + 8 <= n; j += 8) transpose_f32(dst + j, ld, src + j * sld, sld, 8, NULL);
-    for (; j < n; j++)
-      for (int i = 0; i < VFL; i++) dst[i * ld + j] = src[j * sld + i];
+    if (j < n) transpose_f32(dst + n - 8, ld, src + (n - 8) * sld, sld, 8, NULL); /* some columns once more */
     return;
   }
 #endif
   for (int i = 0; i < VFL; i++)
     for (int j = 0; j < n; j++) dst[i * ld + j] = src[j * sld + i];
 }
-static void transpose_f64(double *dst, int64_t ld, const double *src, int64_t sld, int n, double *unused) {
+SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, int64_t sld, int n, double *unused) {
   (void)unused;
   for (int i = 0; i < VDL; i++)
     for (int j = 0; j < n; j++) dst[i * ld + j] = src[j * sld + i];

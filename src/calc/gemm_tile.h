@@ -17,7 +17,7 @@ typedef struct FN(dest) {
 } FN(dest);
 
 /* The rows of t (stride ld), m by n, finished or added one by one: edges and transposed C. */
-static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i0, int64_t j0, int64_t m, int64_t n) {
+SNK_LOOPS static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i0, int64_t j0, int64_t m, int64_t n) {
   for (int64_t i = 0; i < m; i++) {
     T *p = d->p + (i0 + i - d->pi) * d->ldp + (j0 - d->pj);
     if (!d->last) {
@@ -40,7 +40,7 @@ static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i
 }
 
 /* The last block of a whole tile: its rows at t, with bias, addition and activation. */
-static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
   const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
   T *c = d->c + i0 * d->crs + j0;
   for (int i = 0; i < mr; i++)
@@ -56,7 +56,7 @@ static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const i
 }
 
 /* The same where columns of C lie together: the rows are finished as vectors, then turned on the way out. */
-static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
   const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
   for (int i = 0; i < mr; i++)
     for (int j = 0; j < nv; j++) {
@@ -264,22 +264,16 @@ static void FN(dots)(int64_t k, int64_t rows, const void *wp, int64_t ld, int64_
 }
 
 /* mr rows of A as kc groups of mr numbers. */
-static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
-  if (ars == 1 && mr == MR) {
-    for (int64_t k = 0; k < kc; k++, a += acs, dst += MR) memcpy(dst, a, MR * sizeof(T));
-    return;
-  }
+SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
   int64_t k = 0;
-  if (acs == 1 && mr == MR)
-    for (; k + L <= kc; k += L) {
-      FN(transpose)(dst + k * MR, MR, a + k, ars, MR, (T *)NULL);
-    }
+  if (acs == 1 && mr > MR / 2)
+    for (; k + L <= kc; k += L) FN(transpose)(dst + k * mr, mr, a + k, ars, mr, (T *)NULL);
   for (; k < kc; k++)
     for (int i = 0; i < mr; i++) dst[k * mr + i] = a[i * ars + k * acs];
 }
 
 /* kc rows of nc numbers of B (nc <= NR) as rows of NR, the rest zero. */
-static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, int64_t brs, int64_t bcs) {
+SNK_LOOPS static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, int64_t brs, int64_t bcs) {
   enum { NR = FN(NR) };
   if (bcs == 1 && nc == NR) {
     for (int64_t k = 0; k < kc; k++, b += brs, dst += NR) memcpy(dst, b, NR * sizeof(T));
@@ -335,7 +329,7 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
 }
 
 /* A whose columns lie in one piece is read that way, all tiles' parts of a column at once. */
-static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
+SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
   const int64_t low = m / tiles, extra = m % tiles;
   const T *a = w->a + i0 + k0 * w->g->acs;
   for (int64_t k = 0; k < kc; k++, a += w->g->acs) {

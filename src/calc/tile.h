@@ -14,6 +14,12 @@
 #else
 #define SNK_UNROLL _Pragma("GCC unroll 24")
 #endif
+/* A function of plain loops that the compiler is to make into vectors: kernels are compiled with -O2, which does so only in the simplest cases. */
+#if defined(__clang__)
+#define SNK_LOOPS
+#else
+#define SNK_LOOPS __attribute__((optimize("O3")))
+#endif
 #define SNK_INLINE static inline __attribute__((always_inline, unused))
 
 #if defined(__AVX512F__)
