@@ -223,17 +223,18 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
 INL void N(row_sums_block)(const snk_norm_args *a, int64_t c, int64_t k, int wide, double (*sg)[L], double (*sgx)[L]) {
   for (int64_t at = 0; at < a->n; at += ROWS) {
     V s[WIDE], t[WIDE];
-    for (int j = 0; j < wide; j++) s[j] = t[j] = W(splat)(0);
+    SNK_ALL for (int j = 0; j < WIDE; j++) s[j] = t[j] = W(splat)(0);
     for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
       const V m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
-      for (int j = 0; j < wide; j++) {
+      SNK_ALL for (int j = 0; j < WIDE; j++) {
+        if (j >= wide) break;
         const int64_t place = r * a->channels + c + j * L;
         const V g = W(get)((const S *)a->g + place, k - j * L);
         s[j] += g;
         t[j] += g * ((W(get)((const S *)a->x + place, k - j * L) - m) * q);
       }
     }
-    for (int j = 0; j < wide; j++)
+    SNK_ALL for (int j = 0; j < WIDE; j++)
       for (int l = 0; l < L; l++) sg[j][l] += (double)s[j][l], sgx[j][l] += (double)t[j][l];
   }
 }

@@ -30,9 +30,9 @@ INL void vf_turn(vf z[4]) {
 
 /* A square of VF x VF floats: lane k of vector j goes to lane j of vector k. */
 INL void vf_turn_square(vf z[VF]) {
-  for (int j = 0; j < VF; j += 4) vf_turn(z + j);
+  SNK_ALL for (int j = 0; j < VF; j += 4) vf_turn(z + j);
 #if defined(__AVX512F__)
-  for (int k = 0; k < 4; k++) { /* pieces of vectors k, k + 4, k + 8, k + 12 */
+  SNK_ALL for (int k = 0; k < 4; k++) { /* pieces of vectors k, k + 4, k + 8, k + 12 */
     const __m512 a = (__m512)z[k], b = (__m512)z[k + 4], c = (__m512)z[k + 8], d = (__m512)z[k + 12];
     const __m512 p = _mm512_shuffle_f32x4(a, b, 0x88), q = _mm512_shuffle_f32x4(a, b, 0xDD);
     const __m512 r = _mm512_shuffle_f32x4(c, d, 0x88), s = _mm512_shuffle_f32x4(c, d, 0xDD);
@@ -42,7 +42,7 @@ INL void vf_turn_square(vf z[VF]) {
     z[k + 12] = (vf)_mm512_shuffle_f32x4(q, s, 0xDD);
   }
 #elif defined(__AVX2__)
-  for (int k = 0; k < 4; k++) {
+  SNK_ALL for (int k = 0; k < 4; k++) {
     const __m256 a = (__m256)z[k], b = (__m256)z[k + 4];
     z[k] = (vf)_mm256_permute2f128_ps(a, b, 0x20);
     z[k + 4] = (vf)_mm256_permute2f128_ps(a, b, 0x31);

@@ -22,9 +22,14 @@ INL void multiply(vu32 a, uint32_t m, vu32 *hi, vu32 *lo) {
 #endif
 }
 
+/* The keys of the ten rounds. */
+static void keys_of(uint64_t seed, uint32_t key[20]) {
+  for (uint32_t r = 0; r < 10; r++) key[2 * r] = (uint32_t)seed + r * 0x9E3779B9u, key[2 * r + 1] = (uint32_t)(seed >> 32) + r * 0xBB67AE85u;
+}
+
 /* Blocks block .. block + VF - 1, number l % 4 * VF / 4 + l / 4 in lane l: then put's turned quads stand in their order. Word w of them in c[w].
  * The same numbers as sn_philox. */
-INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
+INL void philox(const uint32_t key[20], uint64_t block, vu32 c[4]) {
   static const uint32_t place[16] = {
 #if VF == 16
     0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15
@@ -34,23 +39,22 @@ INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
     0, 1, 2, 3
 #endif
   };
-  const uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
   vu32 at;
   memcpy(&at, place, sizeof at);
   c[0] = at + (uint32_t)block;
   c[1] = (uint32_t)(block >> 32) - (vu32)(c[0] < at); /* a mask is -1: carry */
   vu32 h, l;
   multiply(c[0], 0xD2511F53u, &h, &l); /* the first round, words 2 and 3 being 0 */
-  c[0] = c[1] ^ k0;
-  c[2] = h ^ k1;
+  c[0] = c[1] ^ key[0];
+  c[2] = h ^ key[1];
   c[1] = (vu32){0};
   c[3] = l;
-  for (uint32_t r = 1; r < 10; r++) {
+  SNK_ALL for (int r = 1; r < 10; r++) {
     vu32 h0, l0, h1, l1;
     multiply(c[0], 0xD2511F53u, &h0, &l0);
     multiply(c[2], 0xCD9E8D57u, &h1, &l1);
-    c[0] = h1 ^ c[1] ^ (k0 + r * 0x9E3779B9u);
-    c[2] = h0 ^ c[3] ^ (k1 + r * 0xBB67AE85u);
+    c[0] = h1 ^ c[1] ^ key[2 * r];
+    c[2] = h0 ^ c[3] ^ key[2 * r + 1];
     c[1] = l1;
     c[3] = l0;
   }
@@ -60,10 +64,10 @@ INL void philox(uint64_t seed, uint64_t block, vu32 c[4]) {
 INL void put(float *y, int64_t n, vf z[4]) {
   vf_turn(z);
   if (n >= 4 * VF) {
-    for (int w = 0; w < 4; w++) vf_store(y + w * VF, z[w]);
+    SNK_ALL for (int w = 0; w < 4; w++) vf_store(y + w * VF, z[w]);
   } else {
     float t[4 * VF];
-    for (int w = 0; w < 4; w++) vf_store(t + w * VF, z[w]);
+    SNK_ALL for (int w = 0; w < 4; w++) vf_store(t + w * VF, z[w]);
     memcpy(y, t, (size_t)n * sizeof *t);
   }
 }
@@ -71,12 +75,14 @@ INL void put(float *y, int64_t n, vf z[4]) {
 INL vf unit(vu32 w) { return __builtin_convertvector((vfm)(w >> 8), vf) * VFK(0x1p-24); }
 
 static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi) {
+  uint32_t key[20];
+  keys_of(seed, key);
   const vf low = vf_splat(lo), high = vf_splat(hi), span = high - low;
   for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
     vu32 c[4];
     vf z[4];
-    philox(seed, block, c);
-    for (int w = 0; w < 4; w++) {
+    philox(key, block, c);
+    SNK_ALL for (int w = 0; w < 4; w++) {
       const vf v = low + unit(c[w]) * span;
       z[w] = vf_where((vfm)(v < high), v, low); /* rounding up may reach hi, which is excluded */
     }
@@ -85,12 +91,14 @@ static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo
 }
 
 static void mask(uint64_t seed, uint64_t block, int64_t n, float *y, float p, float kept) {
+  uint32_t key[20];
+  keys_of(seed, key);
   const vf least = vf_splat(p), value = vf_splat(kept);
   for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
     vu32 c[4];
     vf z[4];
-    philox(seed, block, c);
-    for (int w = 0; w < 4; w++) z[w] = (vf)((vfm)value & (vfm)(unit(c[w]) >= least));
+    philox(key, block, c);
+    SNK_ALL for (int w = 0; w < 4; w++) z[w] = (vf)((vfm)value & (vfm)(unit(c[w]) >= least));
     put(y + i, n - i, z);
   }
 }
@@ -113,12 +121,14 @@ INL void sincos_turns(vf v, vf *sine, vf *cosine) {
 
 /* Box and Muller: words 0 and 1 make elements 0 and 1 of a block, words 2 and 3 the others. */
 static void normal(uint64_t seed, uint64_t block, int64_t n, float *y, float mean, float std) {
+  uint32_t key[20];
+  keys_of(seed, key);
   const vf m = vf_splat(mean), s = vf_splat(std);
   for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
     vu32 c[4];
     vf z[4];
-    philox(seed, block, c);
-    for (int w = 0; w < 4; w += 2) {
+    philox(key, block, c);
+    SNK_ALL for (int w = 0; w < 4; w += 2) {
       const vf r = vf_sqrt(VFK(-2) * vf_log(unit(c[w]) + VFK(0x1p-25)));
       vf sine, cosine;
       sincos_turns(unit(c[w + 1]), &sine, &cosine);

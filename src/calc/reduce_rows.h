@@ -29,18 +29,18 @@ INL T N(empty)(int which) {
 INL T N(row_of)(int which, int64_t n, const T *x) {
   V a[NV];
   const T none = N(empty)(which);
-  for (int k = 0; k < NV; k++) a[k] = W(splat)(none);
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int k = 0; k < NV; k++) a[k] = N(step)(which, a[k], W(load)(x + i + k * L));
-  if (i < n) {
-    T rest[LANES];
-    for (int l = 0; l < LANES; l++) rest[l] = l < n - i ? x[i + l] : none;
-    const int64_t used = (n - i + L - 1) / L;
-    for (int k = 0; k < used; k++) a[k] = N(step)(which, a[k], W(load)(rest + k * L));
+  SNK_ALL for (int k = 0; k < NV; k++) a[k] = W(splat)(none);
+  T rest[LANES];
+  for (int64_t i = 0; i < n; i += LANES) {
+    const T *p = x + i;
+    if (n - i < LANES) {
+      for (int l = 0; l < LANES; l++) rest[l] = l < n - i ? p[l] : none;
+      p = rest;
+    }
+    SNK_ALL for (int k = 0; k < NV; k++) a[k] = N(step)(which, a[k], W(load)(p + k * L));
   }
-  for (int w = NV / 2; w > 0; w /= 2)
-    for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
+  SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
+    SNK_ALL for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
   T v[L];
   memcpy(v, &a[0], sizeof v);
   for (int w = L / 2; w > 0; w /= 2)
@@ -53,12 +53,12 @@ INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int6
   int64_t c = 0;
   for (; c + L <= width; c += L) {
     V a = W(load)(lane + c);
-    for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load)(x + r * step + c));
+    SNK_ALL for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load)(x + r * step + c));
     W(store)(lane + c, a);
   }
   if (c == width) return;
   V a = W(load)(lane + c);
-  for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load_part)(x + r * step + c, width - c));
+  SNK_ALL for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load_part)(x + r * step + c, width - c));
   W(store)(lane + c, a);
 }
 

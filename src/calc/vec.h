@@ -28,6 +28,12 @@ typedef int32_t vfm __attribute__((vector_size(SNK_BYTES))); /* mask and integer
 typedef int64_t vdm __attribute__((vector_size(SNK_BYTES)));
 typedef uint32_t vu32 __attribute__((vector_size(SNK_BYTES)));
 
+/* Before a loop of a constant count: written out, so that small arrays of vectors live in registers. */
+#if defined(__clang__)
+#define SNK_ALL _Pragma("clang loop unroll(full)")
+#else
+#define SNK_ALL _Pragma("GCC unroll 32")
+#endif
 #define INL static inline __attribute__((always_inline, unused))
 #define SNK_APART static __attribute__((noinline, unused)) /* rarely called: one copy is enough */
 

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 
 #define COPY_GRAIN 65536
+#define TURN_ROWS 128
 
 typedef struct types { sn_dtype to, from; } types;
 
@@ -16,7 +17,7 @@ static void cast_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
 
 typedef struct turn { const snt_iter *it; int64_t per; size_t size; } turn;
 
-/* Slices of a transposed copy: the outer dimensions numbered, the rows of the last two cut into blocks of 64. */
+/* Slices of a transposed copy: the outer dimensions numbered, the rows of the last two cut into blocks. */
 static void turn_range(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const turn *t = ctx;
@@ -24,7 +25,7 @@ static void turn_range(void *ctx, int64_t begin, int64_t end, int worker) {
   const int r = it->ndim - 2, c = it->ndim - 1;
   for (int64_t k = begin; k < end; k++) {
     int64_t rest = k / t->per;
-    const int64_t row = k % t->per * 64, rows = it->shape[r] - row < 64 ? it->shape[r] - row : 64;
+    const int64_t row = k % t->per * TURN_ROWS, rows = it->shape[r] - row < TURN_ROWS ? it->shape[r] - row : TURN_ROWS;
     char *to = it->base[0] + row * it->stride[0][r];
     const char *from = it->base[1] + row * it->stride[1][r];
     for (int i = r - 1; i >= 0; i--) {
@@ -43,10 +44,10 @@ static void move(snt_tensor *dst, const snt_tensor *src) {
   const int64_t size = (int64_t)sn_size_of(t.to);
   if (t.to == t.from && it.ndim >= 2 && it.stride[0][it.ndim - 1] == size && it.stride[1][it.ndim - 1] != size &&
       it.stride[1][it.ndim - 1] != 0 && it.shape[it.ndim - 2] > 4) {
-    turn c = {&it, (it.shape[it.ndim - 2] + 63) / 64, (size_t)size};
+    turn c = {&it, (it.shape[it.ndim - 2] + TURN_ROWS - 1) / TURN_ROWS, (size_t)size};
     int64_t outer = c.per;
     for (int i = 0; i < it.ndim - 2; i++) outer *= it.shape[i];
-    sn_parallel(outer, 1 + COPY_GRAIN / (64 * it.shape[it.ndim - 1]), turn_range, &c);
+    sn_parallel(outer, 1 + COPY_GRAIN / (TURN_ROWS * it.shape[it.ndim - 1]), turn_range, &c);
     return;
   }
   snt_iter_run(&it, COPY_GRAIN, cast_row, &t);
