@@ -105,7 +105,7 @@ static void run_dots(void *ctx, int64_t begin, int64_t end, int worker) {
 static void dots(const snk_gemm_args *g, const snk_gemm_type *type, int64_t batches) {
   dots_job w = {g, type, g->m == 1 ? g->n : g->m, 0};
   w.each = (w.rows + DOTS - 1) / DOTS;
-  const int64_t grain = 1 + 65536 / (DOTS * (g->k + 1));
+  const int64_t grain = 1 + 400000 / (DOTS * (g->k + 1)); /* less is not worth waking a thread */
   sn_parallel(batches * w.each, grain, run_dots, &w);
 }
 
