@@ -41,7 +41,7 @@ local function measure(step)
   return ts[#ts // 2 + 1] * 1e6, ts[1] * 1e6, #ts * inner
 end
 
-local newest -- the program of the workload being made
+local newest, arguments -- the program of the workload being made, and what it is called with
 local function compiled(fn)
   if opt.mode ~= "compile" then return fn end
   newest = sn.compile(fn)
@@ -49,25 +49,9 @@ local function compiled(fn)
 end
 
 -- Where a program's time goes: the steps by operation, or all of them (--profile ops|steps).
-local function profile(step)
-  for _ = 1, 3 do step() end
-  newest:explain(true)
-  local n = 0
-  local stop = sn.clock() + opt.seconds
-  while n < 5 or sn.clock() < stop do
-    step()
-    n = n + 1
-  end
-  local text = newest:explain(true)
-  if opt.profile == "steps" then return print(text) end
-  local sums, list, total = {}, {}, 0
-  for op, us in text:gmatch("\n%s*%d+%s+([%w_()]+)[^\n]-([%d.]+) us") do
-    if not sums[op] then list[#list + 1] = op end
-    sums[op] = (sums[op] or 0) + tonumber(us)
-    total = total + tonumber(us)
-  end
-  table.sort(list, function(a, b) return sums[a] > sums[b] end)
-  for _, op in ipairs(list) do print(("%10.1f us %5.1f %%  %s"):format(sums[op], 100 * sums[op] / total, op)) end
+local function profile()
+  local text = sn.profile(newest, table.unpack(arguments))
+  print(opt.profile == "steps" and text or text:match("\n\n(.*)$") or text)
 end
 
 -- ---- training and inference
@@ -87,6 +71,7 @@ local function trainer(model, optimizer, x, y, loss)
     l:backward()
     optimizer:step()
   end)
+  arguments = { x, y }
   return function() step(x, y) end
 end
 
@@ -97,6 +82,7 @@ local function infer(model, x)
     local _ <close> = sn.no_grad()
     return (model(xb))
   end)
+  arguments = { x }
   return function() step(x) end
 end
 
@@ -271,7 +257,7 @@ for _, name in ipairs(#names > 0 and names or order) do
     local ok, a, b, n = pcall(function()
       local step = make()
       local x, y, z = measure(step)
-      if opt.profile and newest then profile(step) end
+      if opt.profile and newest then profile() end
       return x, y, z
     end)
     local head = ('{"workload": "%s", "system": "slugnet-%s", "mode": "%s", "threads": %d, '):format(name, sn.version, opt.mode, opt.threads)

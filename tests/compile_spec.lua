@@ -271,6 +271,15 @@ describe("a compiled function", function()
     assert.is_true(c:count().replayed >= 200)
   end)
 
+  it("is profiled", function()
+    local text, list = require("slugnet").profile(function(x) return x:matmul(x):relu():sum() end, core.randn(20, 20))
+    assert.truthy(text:find("matmul", 1, true) and text:find(" us ", 1, true))
+    local share = 0
+    for _, s in ipairs(list) do share = share + s.share end
+    assert.is_true(math.abs(share - 1) < 1e-6)
+    assert.is_false((pcall(require("slugnet").profile, 3)))
+  end)
+
   it("tells what it does", function()
     local c = core.compile(function(x) return x:relu():sum() end)
     assert.is_false((pcall(c.explain, c)))

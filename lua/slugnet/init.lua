@@ -11,7 +11,7 @@ local submodules = {
 -- Names that live in a submodule.
 local from = {
   Model = "model", load = "model", checkpoint = "model", restore = "model",
-  EarlyStopping = "callbacks", Checkpoint = "callbacks", CSVLogger = "callbacks", LRSchedule = "callbacks",
+  EarlyStopping = "callbacks", Checkpoint = "callbacks", CSVLogger = "callbacks", LRSchedule = "callbacks", profile = "profile",
 }
 
 local function submodule(what)
