@@ -60,8 +60,8 @@ local function all_of(fn, inputs, probes)
 end
 
 describe("sequences", function()
-  -- sizes across tails of vectors, blocks of the product (above 384 terms), and the path of a few rows
-  local sizes = { { 1, 1, 3, 2 }, { 2, 2, 17, 19 }, { 1, 4, 5, 33 }, { 3, 7, 5, 16 }, { 7, 5, 20, 37 }, { 2, 3, 4, 140 } }
+  -- sizes across tails of vectors, blocks of the product (above 384 terms), and the paths of a few and of many rows
+  local sizes = { { 1, 1, 3, 2 }, { 2, 2, 17, 19 }, { 1, 4, 5, 33 }, { 3, 7, 5, 16 }, { 7, 5, 20, 37 }, { 2, 3, 4, 140 }, { 26, 4, 9, 17 } }
   for _, s in ipairs(sizes) do
     local n, t, f, h = table.unpack(s)
     it(("give what the formulas give, %d x %d x %d and %d hidden"):format(n, t, f, h), function()
@@ -93,6 +93,8 @@ describe("sequences", function()
     local y2, h2, c2 = sn.lstm(x:narrow(2, 6, 7), h1, c1, w, u, b, d)
     assert.is_true(y:equal(sn.cat({ y1, y2 }, 2)))
     assert.is_true(hn:equal(h2) and cn:equal(c2))
+    local many = sn.lstm(sn.cat({ x, x, x, x, x }, 1), nil, nil, w, u, b, d)
+    assert.is_true(y:equal(many:narrow(1, 21, 5)))
     local g, v, e, k = weights(3, 6, 20)
     local z, zn = sn.gru(x, nil, g, v, e, k)
     local z1, s1 = sn.gru(x:narrow(2, 1, 5), nil, g, v, e, k)
@@ -120,9 +122,9 @@ describe("sequences", function()
   it("give equal bits on 1 to 4 threads", function()
     sn.manual_seed(3)
     local before, first = sn.threads(), nil
-    local x, h0, c0 = sn.randn(23, 9, 30), sn.randn(23, 64), sn.randn(23, 64)
+    local x, h0, c0 = sn.randn(29, 9, 30), sn.randn(29, 64), sn.randn(29, 64)
     local lstm, gru = { x, h0, c0, weights(4, 30, 64) }, { x, h0, weights(3, 30, 64) }
-    local probes = { sn.randn(23, 9, 64), sn.randn(23, 64), sn.randn(23, 64) }
+    local probes = { sn.randn(29, 9, 64), sn.randn(29, 64), sn.randn(29, 64) }
     for threads = 1, 4 do
       sn.threads(threads)
       local list = all_of(sn.lstm, lstm, probes)

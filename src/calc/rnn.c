@@ -9,12 +9,10 @@ typedef struct rnn_job {
   const snk_rnn_type *k;
   const snk_gemm_type *gemm;
   int64_t size, sums;     /* bytes of a number; sums: G h */
-  char *gates;            /* n x t x 4h */
-  int64_t gates_step;     /* elements from one row of the batch to the next: t 4h */
-  char *rec;              /* the recurrent sums of one step, n x G h */
-  char *bias;             /* LSTM: both biases added */
-  char *packed;           /* whh */
-  char *di, *dg, *dh, *dc, *db;
+  bool stepwise;          /* forward: the input's sums are found step by step: n x G h; else all at once: n x t x 4h */
+  char *in, *rec;         /* the input's sums; the recurrent ones of one step, n x G h */
+  char *packed, *packed_in; /* whh, wih */
+  char *di, *dg, *dh, *dc, *db, *gw;
 } rnn_job;
 
 static int64_t rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -28,24 +26,26 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   int64_t used = 0;
   w->size = a->f64 ? 8 : 4;
   w->sums = (a->gru ? 3 : 4) * h;
-  w->gates = a->gates;
-  w->gates_step = a->t * 4 * h;
-#define PART(field, count) (w->field = at ? at + used : NULL, used += rounded((count) * w->size))
-  if (!backward && !a->keep) PART(gates, rows * 4 * h);
-  if (!backward) PART(rec, a->n * w->sums);
-  if (!backward && !a->gru) PART(bias, 4 * h);
-  if (backward) {
-    PART(dg, rows * w->sums);
-    if (a->gru) PART(di, rows * w->sums);
-    else w->di = w->dg;
-    PART(dh, a->n * h);
-    PART(dc, a->n * h);
-    PART(db, a->n * 4 * h);
+  w->stepwise = a->n >= SNK_RNN_MANY;
+#define PART(field, bytes) (w->field = at ? at + used : NULL, used += rounded(bytes))
+  if (!backward) {
+    if (w->stepwise) PART(in, a->n * w->sums * w->size);
+    else if (a->keep) w->in = a->gates;
+    else PART(in, rows * 4 * h * w->size);
+    PART(rec, a->n * w->sums * w->size);
+    if (!few(a)) PART(packed, (int64_t)snk_gemm_packed_bytes(a->f64, w->sums, h));
+    if (w->stepwise) PART(packed_in, (int64_t)snk_gemm_packed_bytes(a->f64, w->sums, a->f));
+    return used;
   }
+  PART(dg, rows * w->sums * w->size);
+  if (a->gru) PART(di, rows * w->sums * w->size);
+  else w->di = w->dg;
+  PART(dh, a->n * h * w->size);
+  PART(dc, a->n * h * w->size);
+  PART(db, a->n * 4 * h * w->size);
+  if (!a->gru) PART(gw, w->sums * (a->f + h) * w->size);
+  PART(packed, (int64_t)snk_gemm_packed_bytes(a->f64, h, w->sums));
 #undef PART
-  const bool packs = backward || !few(a);
-  w->packed = at ? at + used : NULL;
-  if (packs) used += rounded((int64_t)(backward ? snk_gemm_packed_bytes(a->f64, h, w->sums) : snk_gemm_packed_bytes(a->f64, w->sums, h)));
   return used;
 }
 
@@ -74,31 +74,25 @@ static void over_rows(rnn_job *w, sn_task *fn) {
 
 /* ---- forward */
 
-/* Step t of all rows from `row` on, their sums being complete. */
+/* Step t of the rows from `row` on. */
 static snk_rnn_step step_at(const rnn_job *w, int64_t row, int64_t rows, int64_t t) {
   const snk_rnn_args *a = w->a;
   const int64_t h = a->h, z = w->size, line = row * a->t + t;
-  snk_rnn_step s = {.rows = rows, .h = h, .gates = w->gates + line * 4 * h * z, .gates_step = w->gates_step, .y_step = a->t * h};
+  snk_rnn_step s = {.rows = rows, .h = h, .gates_step = a->t * 4 * h, .y_step = a->t * h, .bias = a->bih, .bias_rec = a->bhh};
+  s.in = w->stepwise ? at(w->in, row * w->sums, z) : at(w->in, line * 4 * h, z);
+  s.in_step = w->stepwise ? w->sums : a->t * 4 * h;
+  s.gates = a->keep ? (char *)a->gates + line * 4 * h * z : NULL;
   s.y = (char *)a->y + line * h * z;
   s.hprev = t > 0 ? at(a->y, (line - 1) * h, z) : at(a->h0, row * h, z);
   s.hprev_step = t > 0 ? a->t * h : h;
-  if (s.hprev || a->gru) s.rec = w->rec + row * w->sums * z;
+  if (s.hprev) s.rec = at(w->rec, row * w->sums, z);
   s.rec_step = w->sums;
   if (a->gru) return s;
-  s.bias = w->bias;
   s.c = (char *)a->cells + (a->keep ? line : row) * h * z;
   s.c_step = a->keep ? a->t * h : h;
   s.cprev = t == 0 ? at(a->c0, row * h, z) : a->keep ? at(a->cells, (line - 1) * h, z) : (const char *)s.c;
   s.cprev_step = t == 0 ? h : s.c_step;
   return s;
-}
-
-/* Without a state before it a GRU's recurrent sums are the bias. */
-static void bias_rows(const rnn_job *w, int64_t row, int64_t rows) {
-  const size_t bytes = (size_t)(3 * w->a->h * w->size);
-  for (int64_t r = row; r < row + rows; r++)
-    if (w->a->bhh) memcpy(w->rec + (size_t)r * bytes, w->a->bhh, bytes);
-    else memset(w->rec + (size_t)r * bytes, 0, bytes);
 }
 
 static void gates(const rnn_job *w, const snk_rnn_step *s) {
@@ -109,80 +103,62 @@ static void gates(const rnn_job *w, const snk_rnn_step *s) {
 static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int worker) {
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
-  const int64_t h = a->h;
-  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
-  if (a->gru && a->bhh) g.bias_kind = SNK_BIAS_COL, g.bias = a->bhh;
+  const int64_t z = w->size, rows = end_row - begin_row;
+  snk_gemm_args in = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->f, .ars = a->t * a->f, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed_in};
+  snk_gemm_args rec = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
   for (int64_t t = 0; t < a->t; t++) {
-    const snk_rnn_step s = step_at(w, begin_row, end_row - begin_row, t);
-    if (s.hprev) {
-      g.ars = s.hprev_step;
-      w->gemm->block(&g, s.hprev, NULL, w->rec + begin_row * w->sums * w->size, 0, 0, s.rows, 0, w->sums, sn_scratch(worker));
-    } else if (a->gru) {
-      bias_rows(w, begin_row, s.rows);
-    }
+    const snk_rnn_step s = step_at(w, begin_row, rows, t);
+    if (w->stepwise)
+      w->gemm->block(&in, at(a->x, (begin_row * a->t + t) * a->f, z), NULL, w->in + begin_row * w->sums * z, 0, 0, rows, 0, w->sums, sn_scratch(worker));
+    rec.ars = s.hprev_step;
+    if (s.hprev) w->gemm->block(&rec, s.hprev, NULL, w->rec + begin_row * w->sums * z, 0, 0, rows, 0, w->sums, sn_scratch(worker));
     gates(w, &s);
   }
 }
 
-typedef struct gemv_job { const snk_rnn_type *k; void *y; const void *w, *x, *bias; int64_t n, len; } gemv_job;
+typedef struct gemv_job { const snk_rnn_type *k; void *y; const void *w, *x; int64_t n, len; } gemv_job;
 
 static void gemv_rows(void *ctx, int64_t begin_block, int64_t end_block, int worker) {
   const gemv_job *j = ctx;
   const int64_t end = end_block * 16 < j->n ? end_block * 16 : j->n;
   (void)worker;
-  j->k->gemv(j->y, j->w, j->x, j->bias, begin_block * 16, end, j->len);
+  j->k->gemv(j->y, j->w, j->x, begin_block * 16, end, j->len);
 }
 
-static void gemv(const rnn_job *w, void *y, const void *weight, const void *x, const void *bias, int64_t k) {
-  gemv_job j = {w->k, y, weight, x, bias, w->sums, k};
-  if (k * w->sums < 100000) w->k->gemv(y, weight, x, bias, 0, w->sums, k);
+static void gemv(const rnn_job *w, void *y, const void *weight, const void *x, int64_t k) {
+  gemv_job j = {w->k, y, weight, x, w->sums, k};
+  if (k * w->sums < 100000) w->k->gemv(y, weight, x, 0, w->sums, k);
   else sn_parallel((w->sums + 15) / 16, 50000 / (16 * k) + 1, gemv_rows, &j);
 }
 
 /* Few rows in all: nothing is packed. */
-static void forward_few(rnn_job *w) {
+static void forward_few(const rnn_job *w) {
   const snk_rnn_args *a = w->a;
   const int64_t h = a->h, z = w->size;
   for (int64_t row = 0; row < a->n; row++)
     for (int64_t t = 0; t < a->t; t++) {
       const snk_rnn_step s = step_at(w, row, 1, t);
-      gemv(w, s.gates, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->gru ? a->bih : NULL, a->f);
-      if (s.hprev) gemv(w, w->rec + row * w->sums * z, a->whh, s.hprev, a->gru ? a->bhh : NULL, h);
-      else if (a->gru) bias_rows(w, row, 1);
+      gemv(w, w->in + (row * a->t + t) * 4 * h * z, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->f);
+      if (s.hprev) gemv(w, w->rec + row * w->sums * z, a->whh, s.hprev, h);
       gates(w, &s);
     }
-}
-
-/* w->bias: the sum of both, or the one there is. */
-static void add_biases(rnn_job *w) {
-  const snk_rnn_args *a = w->a;
-  const void *one = a->bih ? a->bih : a->bhh;
-  if (a->gru) return;
-  if (one == NULL) {
-    w->bias = NULL;
-    return;
-  }
-  memcpy(w->bias, one, (size_t)(4 * a->h * w->size));
-  if (a->bih == NULL || a->bhh == NULL) return;
-  for (int64_t j = 0; j < 4 * a->h; j++)
-    if (a->f64) ((double *)(void *)w->bias)[j] += ((const double *)a->bhh)[j];
-    else ((float *)(void *)w->bias)[j] += ((const float *)a->bhh)[j];
 }
 
 void snk_rnn_forward(const snk_rnn_args *a) {
   rnn_job w;
   begin(&w, a, false);
   if (a->n == 0 || a->h == 0) return;
-  add_biases(&w);
   if (few(a)) {
     forward_few(&w);
     return;
   }
-  snk_gemm_args g = {.f64 = a->f64, .m = a->n * a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .b = a->wih, .brs = 1, .bcs = a->f,
-                     .c = w.gates, .crs = 4 * a->h, .ccs = 1};
-  g.bias = a->gru ? a->bih : NULL;
-  if (g.bias) g.bias_kind = SNK_BIAS_COL;
-  snk_gemm_run(&g);
+  if (w.stepwise) {
+    snk_gemm_pack_b(a->f64, w.sums, a->f, a->wih, 1, a->f, w.packed_in);
+  } else {
+    const snk_gemm_args g = {.f64 = a->f64, .m = a->n * a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .b = a->wih, .brs = 1, .bcs = a->f,
+                             .c = w.in, .crs = 4 * a->h, .ccs = 1};
+    snk_gemm_run(&g);
+  }
   snk_gemm_pack_b(a->f64, w.sums, a->h, a->whh, 1, a->h, w.packed);
   over_rows(&w, forward_rows);
 }
@@ -214,19 +190,49 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
   if (a->gc0) memcpy((char *)a->gc0 + begin_row * h * z, dc, (size_t)(rows * h * z));
 }
 
-/* The state before each step as the second factor of a product: row (i, t) is y's (i, t-1), or h0's i. */
-static void pack_hprev(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst) {
+/* Columns n0.. of rows [x | h before] as the second factor of a product: row (i, t) has x's (i, t), then y's (i, t-1) or h0's i. */
+static void pack_inputs(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst) {
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
-  const int64_t h = a->h, z = w->size;
+  const int64_t h = a->h, f = a->f, z = w->size, of_x = n0 + nc <= f ? nc : n0 < f ? f - n0 : 0, from_h = n0 + of_x - f;
   char *to = dst;
   (void)batch;
   for (int64_t k = k0; k < k0 + kc; k++, to += nr * z) {
-    const char *from = k % a->t ? at(a->y, (k - 1) * h + n0, z) : at(a->h0, k / a->t * h + n0, z);
-    if (from) memcpy(to, from, (size_t)(nc * z));
-    else memset(to, 0, (size_t)(nc * z));
+    const char *before = k % a->t ? at(a->y, (k - 1) * h + from_h, z) : at(a->h0, k / a->t * h + from_h, z);
+    if (of_x) memcpy(to, at(a->x, k * f + n0, z), (size_t)(of_x * z));
+    if (nc > of_x && before) memcpy(to + of_x * z, before, (size_t)((nc - of_x) * z));
+    else if (nc > of_x) memset(to + of_x * z, 0, (size_t)((nc - of_x) * z));
     if (nc < nr) memset(to + nc * z, 0, (size_t)((nr - nc) * z));
   }
+}
+
+/* LSTM: both weights' gradients have the same first factor and are one product, taken apart after it. */
+static void weight_gradients(const rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t f = a->f, h = a->h, z = w->size, wide = f + h;
+  const snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = wide, .k = a->n * a->t, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w,
+                           .c = w->gw, .crs = wide, .ccs = 1};
+  snk_gemm_run(&g);
+  for (int64_t j = 0; j < w->sums; j++) {
+    memcpy((char *)a->gwih + j * f * z, w->gw + j * wide * z, (size_t)(f * z));
+    memcpy((char *)a->gwhh + j * h * z, w->gw + (j * wide + f) * z, (size_t)(h * z));
+  }
+}
+
+/* GRU: what the input's sums and the recurrent ones are is not the same. */
+static void weight_gradients_apart(const rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t rows = a->n * a->t, f = a->f, h = a->h;
+  snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .b = a->x, .brs = f, .bcs = 1, .c = a->gwih,
+                     .crs = f, .ccs = 1};
+  if (a->gwih) snk_gemm_run(&g);
+  rnn_job v = *w;
+  snk_rnn_args only_h = *a;
+  only_h.f = 0;
+  v.a = &only_h;
+  g = (snk_gemm_args){.f64 = a->f64, .m = w->sums, .n = h, .k = rows, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = &v, .c = a->gwhh,
+                      .crs = h, .ccs = 1};
+  if (a->gwhh) snk_gemm_run(&g);
 }
 
 /* From the sums over steps of each row, in the order of the rows. */
@@ -249,14 +255,10 @@ void snk_rnn_backward(const snk_rnn_args *a) {
     snk_gemm_pack_b(a->f64, h, w.sums, a->whh, h, 1, w.packed);
     over_rows(&w, backward_rows);
   }
-  snk_gemm_args g = {.f64 = a->f64, .m = rows, .n = a->f, .k = w.sums, .a = w.di, .ars = w.sums, .acs = 1, .b = a->wih, .brs = a->f, .bcs = 1,
+  const snk_gemm_args g = {.f64 = a->f64, .m = rows, .n = a->f, .k = w.sums, .a = w.di, .ars = w.sums, .acs = 1, .b = a->wih, .brs = a->f, .bcs = 1,
                      .c = a->gx, .crs = a->f, .ccs = 1};
   if (a->gx) snk_gemm_run(&g);
-  g = (snk_gemm_args){.f64 = a->f64, .m = w.sums, .n = a->f, .k = rows, .a = w.di, .ars = 1, .acs = w.sums, .b = a->x, .brs = a->f, .bcs = 1,
-                      .c = a->gwih, .crs = a->f, .ccs = 1};
-  if (a->gwih) snk_gemm_run(&g);
-  g = (snk_gemm_args){.f64 = a->f64, .m = w.sums, .n = h, .k = rows, .a = w.dg, .ars = 1, .acs = w.sums, .pack = pack_hprev, .pack_ctx = &w,
-                      .c = a->gwhh, .crs = h, .ccs = 1};
-  if (a->gwhh) snk_gemm_run(&g);
+  if (a->gru || a->gwih == NULL || a->gwhh == NULL) weight_gradients_apart(&w);
+  else weight_gradients(&w);
   bias_gradients(&w);
 }

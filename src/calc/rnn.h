@@ -1,6 +1,7 @@
 /* rnn.h - recurrent layers over whole sequences, batch first. x is n x t x f, all tensors are contiguous.
  *
- * All input steps are one matrix product; then each step is one product with the recurrent weights and one pass over the gates. The rows
+ * All input steps are one matrix product, or, with many rows, one for each step, so that its result stays in the cache; then each step is one
+ * product with the recurrent weights and one pass over the gates. The rows
  * of a batch do not touch each other, so threads share them out once for the whole sequence. A few rows in all (n t <= SNK_RNN_FEW) are products of
  * a matrix and a vector, weights as they lie. Gates in memory: LSTM input, forget, cell, output; GRU reset, update, new (PyTorch's orders).
  */
@@ -12,7 +13,7 @@
 #include "calc/isa.h"
 
 enum { SNK_LSTM, SNK_GRU };
-enum { SNK_RNN_FEW = 4 };
+enum { SNK_RNN_FEW = 4, SNK_RNN_MANY = 24 };
 
 typedef struct snk_rnn_args {
   bool f64, gru;
@@ -37,15 +38,16 @@ void snk_rnn_backward(const snk_rnn_args *a);
 /* ---- the instruction set's part. Row r of a matrix p is at p + r * p_step elements; NULL matrices are zeros where they are read. */
 typedef struct snk_rnn_step {
   int64_t rows, h;
-  void *gates;                           /* forward: the sums, made gates in place */
+  const void *in;                        /* forward: the input's sums, G h; may be where the gates go */
+  void *gates;                           /* 4 h; forward: written, unless NULL */
   const void *rec, *hprev, *cprev;       /* rec: forward: the recurrent sums, G h; backward: what later steps say about h */
-  const void *bias;                      /* LSTM forward: 4 h, both biases; or NULL */
+  const void *bias, *bias_rec;           /* forward: G h each, or NULL */
   void *c, *y;
   const void *gy, *gc;
   void *dc, *dh;                         /* n x h, read and written: gradient of the cell; GRU: the part of h's that passes by the gates */
   void *di, *dg;                         /* gradients of the input sums and of the recurrent ones; LSTM: both are dg */
   void *db;                              /* n x 4 h, read and written: sums of dg over the steps; GRU: r, z, new, its recurrent part */
-  int64_t gates_step, rec_step, hprev_step, cprev_step, c_step, y_step, gy_step, gc_step, d_step;
+  int64_t in_step, gates_step, rec_step, hprev_step, cprev_step, c_step, y_step, gy_step, gc_step, d_step;
   bool last;                             /* backward: no later step, dc and db are not read */
 } snk_rnn_step;
 
@@ -54,8 +56,8 @@ typedef struct snk_rnn_type {
   void (*gru)(const snk_rnn_step *s);
   void (*lstm_back)(const snk_rnn_step *s);
   void (*gru_back)(const snk_rnn_step *s);
-  /* y[j] = w[j] . x + bias[j] for rows begin..end-1 of w (rows of k) */
-  void (*gemv)(void *y, const void *w, const void *x, const void *bias, int64_t begin, int64_t end, int64_t k);
+  /* y[j] = w[j] . x for rows begin..end-1 of w (rows of k) */
+  void (*gemv)(void *y, const void *w, const void *x, int64_t begin, int64_t end, int64_t k);
   /* sums of columns begin..end-1 of a rows x cols matrix, to to[0] .. */
   void (*column_sums)(void *to, const void *m, int64_t rows, int64_t cols, int64_t begin, int64_t end);
 } snk_rnn_type;

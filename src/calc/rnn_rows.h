@@ -7,26 +7,31 @@
 #define ADD(p, v) W(set)((p), s->last ? (v) : W(get)((p), k) + (v), k)
 #define GET(p) ((p) ? W(get)((p) + j, k) : W(splat)(0))
 
+/* What gate l's function is taken of, without the recurrent part, and that part. */
+INL V N(sum_of)(const T *in, const T *bias, int64_t at, int64_t k) {
+  const V v = W(get)(in + at, k);
+  return bias ? v + W(get)(bias + at, k) : v;
+}
+INL V N(rec_of)(const T *rec, const T *bias, int64_t at, int64_t k) {
+  const V v = rec ? W(get)(rec + at, k) : W(splat)(0);
+  return bias ? v + W(get)(bias + at, k) : v;
+}
+
 static void N(lstm)(const snk_rnn_step *s) {
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
-    T *g = (T *)s->gates + r * s->gates_step, *c = (T *)s->c + r * s->c_step, *y = (T *)s->y + r * s->y_step;
-    const T *cp = AT(const T, s->cprev, s->cprev_step, r), *rec = AT(const T, s->rec, s->rec_step, r), *bias = s->bias;
+    const T *in = (const T *)s->in + r * s->in_step, *rec = AT(const T, s->rec, s->rec_step, r), *cp = AT(const T, s->cprev, s->cprev_step, r);
+    T *g = AT(T, s->gates, s->gates_step, r), *c = (T *)s->c + r * s->c_step, *y = (T *)s->y + r * s->y_step;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
       V a[4];
-      ROWS_OF(4) a[l] = W(get)(g + l * h + j, k);
-      if (rec) ROWS_OF(4) a[l] += W(get)(rec + l * h + j, k);
-      if (bias) ROWS_OF(4) a[l] += W(get)(bias + l * h + j, k);
-      const V in = W(gate)(a[0]), forget = W(gate)(a[1]), cell = W(squash)(a[2]), out = W(gate)(a[3]);
-      V v = in * cell;
-      if (cp) v = W(fma)(forget, W(get)(cp + j, k), v);
-      W(set)(g + j, in, k);
-      W(set)(g + h + j, forget, k);
-      W(set)(g + 2 * h + j, cell, k);
-      W(set)(g + 3 * h + j, out, k);
+      ROWS_OF(4) a[l] = N(sum_of)(in, s->bias, l * h + j, k) + N(rec_of)(rec, s->bias_rec, l * h + j, k);
+      a[0] = W(gate)(a[0]), a[1] = W(gate)(a[1]), a[2] = W(squash)(a[2]), a[3] = W(gate)(a[3]);
+      V v = a[0] * a[2];
+      if (cp) v = W(fma)(a[1], W(get)(cp + j, k), v);
+      if (g) ROWS_OF(4) W(set)(g + l * h + j, a[l], k);
       W(set)(c + j, v, k);
-      W(set)(y + j, out * W(squash)(v), k);
+      W(set)(y + j, a[3] * W(squash)(v), k);
     }
   }
 }
@@ -62,17 +67,20 @@ static void N(lstm_back)(const snk_rnn_step *s) {
 static void N(gru)(const snk_rnn_step *s) {
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
-    T *g = (T *)s->gates + r * s->gates_step, *y = (T *)s->y + r * s->y_step;
-    const T *rec = (const T *)s->rec + r * s->rec_step, *hp = AT(const T, s->hprev, s->hprev_step, r);
+    const T *in = (const T *)s->in + r * s->in_step, *rec = AT(const T, s->rec, s->rec_step, r), *hp = AT(const T, s->hprev, s->hprev_step, r);
+    T *g = AT(T, s->gates, s->gates_step, r), *y = (T *)s->y + r * s->y_step;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
-      const V q = W(get)(rec + 2 * h + j, k);
-      const V reset = W(gate)(W(get)(g + j, k) + W(get)(rec + j, k)), update = W(gate)(W(get)(g + h + j, k) + W(get)(rec + h + j, k));
-      const V fresh = W(squash)(W(fma)(reset, q, W(get)(g + 2 * h + j, k)));
-      W(set)(g + j, reset, k);
-      W(set)(g + h + j, update, k);
-      W(set)(g + 2 * h + j, fresh, k);
-      W(set)(g + 3 * h + j, q, k);
+      const V reset = W(gate)(N(sum_of)(in, s->bias, j, k) + N(rec_of)(rec, s->bias_rec, j, k));
+      const V update = W(gate)(N(sum_of)(in, s->bias, h + j, k) + N(rec_of)(rec, s->bias_rec, h + j, k));
+      const V q = N(rec_of)(rec, s->bias_rec, 2 * h + j, k);
+      const V fresh = W(squash)(W(fma)(reset, q, N(sum_of)(in, s->bias, 2 * h + j, k)));
+      if (g) {
+        W(set)(g + j, reset, k);
+        W(set)(g + h + j, update, k);
+        W(set)(g + 2 * h + j, fresh, k);
+        W(set)(g + 3 * h + j, q, k);
+      }
       W(set)(y + j, W(fma)(update, GET(hp) - fresh, fresh), k);
     }
   }
@@ -107,9 +115,9 @@ static void N(gru_back)(const snk_rnn_step *s) {
 }
 
 /* L rows of w at once: each in its own vector of sums, whose lanes are added in the order of W(total). */
-static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, int64_t begin, int64_t end, int64_t k) {
+static void N(gemv)(void *yp, const void *wp, const void *xp, int64_t begin, int64_t end, int64_t k) {
   T *y = yp;
-  const T *w = wp, *x = xp, *bias = bp;
+  const T *w = wp, *x = xp;
   const int64_t body = k / L * L, rest = k - body;
   int64_t j = begin;
   for (; j + L <= end; j += L) {
@@ -124,16 +132,13 @@ static void N(gemv)(void *yp, const void *wp, const void *xp, const void *bp, in
       const V v = W(load_fill)(x + body, rest, 0);
       ROWS sum[l] = W(fma)(W(load_fill)(row + l * k + body, rest, 0), v, sum[l]);
     }
-    V all = W(totals)(sum);
-    if (bias) all = all + W(load)(bias + j);
-    W(store)(y + j, all);
+    W(store)(y + j, W(totals)(sum));
   }
   for (; j < end; j++) {
     V sum = W(splat)(0);
     for (int64_t i = 0; i < body; i += L) sum = W(fma)(W(load)(w + j * k + i), W(load)(x + i), sum);
     if (rest) sum = W(fma)(W(load_fill)(w + j * k + body, rest, 0), W(load_fill)(x + body, rest, 0), sum);
-    const T all = W(total)(sum);
-    y[j] = bias ? all + bias[j] : all;
+    y[j] = W(total)(sum);
   }
 }
 

@@ -49,7 +49,7 @@ static void forward_run(sno_call *c) {
   snk_rnn_args a = args_of(c->in, c->attr[0].i);
   a.keep = c->attr[1].i;
   a.bih = data_of(c->in[B_IH]), a.bhh = data_of(c->in[B_HH]);
-  a.y = snt_data(c->out[Y]), a.cells = snt_data(c->out[CELLS]), a.gates = a.keep ? snt_data(c->out[GATES]) : NULL;
+  a.y = snt_data(c->out[Y]), a.cells = snt_data(c->out[CELLS]), a.gates = snt_data(c->out[GATES]);
   a.scratch = c->scratch;
   snk_rnn_forward(&a);
 }
