@@ -9,8 +9,8 @@ typedef struct rnn_job {
   const snk_rnn_type *k;
   const snk_gemm_type *gemm;
   int64_t size, sums;     /* bytes of a number; sums: G h */
-  bool stepwise;          /* forward: the input's sums are found step by step: n x G h; else all at once: n x t x 4h */
-  char *in, *rec;         /* the input's sums; the recurrent ones of one step, n x G h */
+  bool stepwise;          /* what the input has to do with is done step by step; else for all steps at once */
+  char *in, *rec;         /* the input's sums, n x G h of one step or t x n x 4h; the recurrent ones of one step, n x G h */
   char *packed, *packed_in; /* whh, wih */
   char *di, *dg, *dh, *dc, *db, *gw;
 } rnn_job;
@@ -34,7 +34,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
     else PART(in, rows * 4 * h * w->size);
     PART(rec, a->n * w->sums * w->size);
     if (!few(a)) PART(packed, (int64_t)snk_gemm_packed_bytes(a->f64, w->sums, h));
-    if (w->stepwise) PART(packed_in, (int64_t)snk_gemm_packed_bytes(a->f64, w->sums, a->f));
+    if (!few(a)) PART(packed_in, (int64_t)snk_gemm_packed_bytes(a->f64, w->sums, a->f));
     return used;
   }
   PART(dg, rows * w->sums * w->size);
@@ -45,6 +45,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   PART(db, a->n * 4 * h * w->size);
   if (!a->gru) PART(gw, w->sums * (a->f + h) * w->size);
   PART(packed, (int64_t)snk_gemm_packed_bytes(a->f64, h, w->sums));
+  PART(packed_in, (int64_t)snk_gemm_packed_bytes(a->f64, a->f, w->sums));
 #undef PART
   return used;
 }
@@ -77,21 +78,20 @@ static void over_rows(rnn_job *w, sn_task *fn) {
 /* Step t of the rows from `row` on. */
 static snk_rnn_step step_at(const rnn_job *w, int64_t row, int64_t rows, int64_t t) {
   const snk_rnn_args *a = w->a;
-  const int64_t h = a->h, z = w->size, line = row * a->t + t;
-  snk_rnn_step s = {.rows = rows, .h = h, .gates_step = a->t * 4 * h, .y_step = a->t * h, .bias = a->bih, .bias_rec = a->bhh};
-  s.in = w->stepwise ? at(w->in, row * w->sums, z) : at(w->in, line * 4 * h, z);
-  s.in_step = w->stepwise ? w->sums : a->t * 4 * h;
-  s.gates = a->keep ? (char *)a->gates + line * 4 * h * z : NULL;
+  const int64_t h = a->h, z = w->size, line = row * a->t + t, kept = t * a->n + row;
+  snk_rnn_step s = {.rows = rows, .h = h, .gates_step = 4 * h, .y_step = a->t * h, .bias = a->bih, .bias_rec = a->bhh};
+  s.in = w->stepwise ? at(w->in, row * w->sums, z) : at(w->in, kept * 4 * h, z);
+  s.in_step = w->stepwise ? w->sums : 4 * h;
+  s.gates = a->keep ? (char *)a->gates + kept * 4 * h * z : NULL;
   s.y = (char *)a->y + line * h * z;
   s.hprev = t > 0 ? at(a->y, (line - 1) * h, z) : at(a->h0, row * h, z);
   s.hprev_step = t > 0 ? a->t * h : h;
   if (s.hprev) s.rec = at(w->rec, row * w->sums, z);
   s.rec_step = w->sums;
   if (a->gru) return s;
-  s.c = (char *)a->cells + (a->keep ? line : row) * h * z;
-  s.c_step = a->keep ? a->t * h : h;
-  s.cprev = t == 0 ? at(a->c0, row * h, z) : a->keep ? at(a->cells, (line - 1) * h, z) : (const char *)s.c;
-  s.cprev_step = t == 0 ? h : s.c_step;
+  s.c = (char *)a->cells + (a->keep ? kept : row) * h * z;
+  s.cprev = t == 0 ? at(a->c0, row * h, z) : a->keep ? at(a->cells, (kept - a->n) * h, z) : (const char *)s.c;
+  s.c_step = s.cprev_step = h;
   return s;
 }
 
@@ -138,7 +138,7 @@ static void forward_few(const rnn_job *w) {
   for (int64_t row = 0; row < a->n; row++)
     for (int64_t t = 0; t < a->t; t++) {
       const snk_rnn_step s = step_at(w, row, 1, t);
-      gemv(w, w->in + (row * a->t + t) * 4 * h * z, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->f);
+      gemv(w, w->in + (t * a->n + row) * 4 * h * z, a->wih, at(a->x, (row * a->t + t) * a->f, z), a->f);
       if (s.hprev) gemv(w, w->rec + row * w->sums * z, a->whh, s.hprev, h);
       gates(w, &s);
     }
@@ -152,11 +152,10 @@ void snk_rnn_forward(const snk_rnn_args *a) {
     forward_few(&w);
     return;
   }
-  if (w.stepwise) {
-    snk_gemm_pack_b(a->f64, w.sums, a->f, a->wih, 1, a->f, w.packed_in);
-  } else {
-    const snk_gemm_args g = {.f64 = a->f64, .m = a->n * a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .b = a->wih, .brs = 1, .bcs = a->f,
-                             .c = w.in, .crs = 4 * a->h, .ccs = 1};
+  snk_gemm_pack_b(a->f64, w.sums, a->f, a->wih, 1, a->f, w.packed_in);
+  if (!w.stepwise) {
+    const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .packed = w.packed_in, .c = w.in,
+                             .crs = a->n * 4 * a->h, .ccs = 1, .nbatch = 1, .batch = {a->n}, .abatch = {a->t * a->f}, .cbatch = {4 * a->h}};
     snk_gemm_run(&g);
   }
   snk_gemm_pack_b(a->f64, w.sums, a->h, a->whh, 1, a->h, w.packed);
@@ -169,28 +168,32 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
   const int64_t h = a->h, z = w->size, rows = end_row - begin_row;
-  snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = h, .k = w->sums, .ars = a->t * w->sums, .acs = 1, .crs = h, .ccs = 1, .packed = w->packed,
-                     .accumulate = a->gru};
+  const snk_gemm_args g = {.f64 = a->f64, .m = a->n, .n = h, .k = w->sums, .ars = w->sums, .acs = 1, .crs = h, .ccs = 1, .packed = w->packed,
+                           .accumulate = a->gru};
+  const snk_gemm_args gx = {.f64 = a->f64, .m = a->n, .n = a->f, .k = w->sums, .ars = w->sums, .acs = 1, .crs = a->t * a->f, .ccs = 1,
+                            .packed = w->packed_in};
   char *dh = w->dh + begin_row * h * z, *dc = w->dc + begin_row * h * z;
   for (int64_t t = a->t - 1; t >= 0; t--) {
-    const int64_t line = begin_row * a->t + t;
+    const int64_t line = begin_row * a->t + t, kept = t * a->n + begin_row;
     snk_rnn_step s = step_at(w, begin_row, rows, t);
     s.last = t == a->t - 1;
     s.rec = s.last ? NULL : dh;
     s.rec_step = h;
     s.gy = at(a->gy, line * h, z), s.gy_step = a->t * h;
-    s.gc = at(a->gcells, line * h, z), s.gc_step = a->t * h;
-    s.dg = w->dg + line * w->sums * z, s.di = w->di + line * w->sums * z, s.d_step = a->t * w->sums;
+    s.gc = at(a->gcells, kept * h, z), s.gc_step = h;
+    s.dg = w->dg + kept * w->sums * z, s.di = w->di + kept * w->sums * z, s.d_step = w->sums;
     s.dc = dc, s.dh = dh, s.db = w->db + begin_row * 4 * h * z;
     if (a->gru) w->k->gru_back(&s);
     else w->k->lstm_back(&s);
     if (t > 0 || a->gh0) w->gemm->block(&g, s.dg, NULL, dh, 0, 0, rows, 0, h, sn_scratch(worker));
+    if (w->stepwise && a->gx && a->f > 0)
+      w->gemm->block(&gx, s.di, NULL, (char *)a->gx + (begin_row * a->t + t) * a->f * z, 0, 0, rows, 0, a->f, sn_scratch(worker));
   }
   if (a->gh0) memcpy((char *)a->gh0 + begin_row * h * z, dh, (size_t)(rows * h * z));
   if (a->gc0) memcpy((char *)a->gc0 + begin_row * h * z, dc, (size_t)(rows * h * z));
 }
 
-/* Columns n0.. of rows [x | h before] as the second factor of a product: row (i, t) has x's (i, t), then y's (i, t-1) or h0's i. */
+/* Columns n0.. of rows [x | h before] as the second factor of a product: row (t, i) has x's (i, t), then y's (i, t-1) or h0's i. */
 static void pack_inputs(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst) {
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
@@ -198,8 +201,9 @@ static void pack_inputs(const void *ctx, int64_t batch, int64_t k0, int64_t kc, 
   char *to = dst;
   (void)batch;
   for (int64_t k = k0; k < k0 + kc; k++, to += nr * z) {
-    const char *before = k % a->t ? at(a->y, (k - 1) * h + from_h, z) : at(a->h0, k / a->t * h + from_h, z);
-    if (of_x) memcpy(to, at(a->x, k * f + n0, z), (size_t)(of_x * z));
+    const int64_t i = k % a->n, t = k / a->n, line = i * a->t + t;
+    const char *before = t > 0 ? at(a->y, (line - 1) * h + from_h, z) : at(a->h0, i * h + from_h, z);
+    if (of_x) memcpy(to, at(a->x, line * f + n0, z), (size_t)(of_x * z));
     if (nc > of_x && before) memcpy(to + of_x * z, before, (size_t)((nc - of_x) * z));
     else if (nc > of_x) memset(to + of_x * z, 0, (size_t)((nc - of_x) * z));
     if (nc < nr) memset(to + nc * z, 0, (size_t)((nr - nc) * z));
@@ -223,7 +227,7 @@ static void weight_gradients(const rnn_job *w) {
 static void weight_gradients_apart(const rnn_job *w) {
   const snk_rnn_args *a = w->a;
   const int64_t rows = a->n * a->t, f = a->f, h = a->h;
-  snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .b = a->x, .brs = f, .bcs = 1, .c = a->gwih,
+  snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w, .c = a->gwih,
                      .crs = f, .ccs = 1};
   if (a->gwih) snk_gemm_run(&g);
   rnn_job v = *w;
@@ -250,14 +254,16 @@ static void bias_gradients(const rnn_job *w) {
 void snk_rnn_backward(const snk_rnn_args *a) {
   rnn_job w;
   begin(&w, a, true);
-  const int64_t rows = a->n * a->t, h = a->h;
-  if (a->n > 0 && h > 0) {
-    snk_gemm_pack_b(a->f64, h, w.sums, a->whh, h, 1, w.packed);
+  if (a->gx) snk_gemm_pack_b(a->f64, a->f, w.sums, a->wih, a->f, 1, w.packed_in);
+  if (a->n > 0 && a->h > 0) {
+    snk_gemm_pack_b(a->f64, a->h, w.sums, a->whh, a->h, 1, w.packed);
     over_rows(&w, backward_rows);
   }
-  const snk_gemm_args g = {.f64 = a->f64, .m = rows, .n = a->f, .k = w.sums, .a = w.di, .ars = w.sums, .acs = 1, .b = a->wih, .brs = a->f, .bcs = 1,
-                     .c = a->gx, .crs = a->f, .ccs = 1};
-  if (a->gx) snk_gemm_run(&g);
+  if (a->gx && (!w.stepwise || a->h == 0)) {
+    const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = a->f, .k = w.sums, .a = w.di, .ars = a->n * w.sums, .acs = 1, .packed = w.packed_in, .c = a->gx,
+                             .crs = a->f, .ccs = 1, .nbatch = 1, .batch = {a->n}, .abatch = {w.sums}, .cbatch = {a->t * a->f}};
+    snk_gemm_run(&g);
+  }
   if (a->gru || a->gwih == NULL || a->gwhh == NULL) weight_gradients_apart(&w);
   else weight_gradients(&w);
   bias_gradients(&w);

@@ -1,4 +1,5 @@
-/* rnn.h - recurrent layers over whole sequences, batch first. x is n x t x f, all tensors are contiguous.
+/* rnn.h - recurrent layers over whole sequences, batch first. x is n x t x f, all tensors are contiguous. What is kept for the gradient has the
+ * steps first, so that one step lies in one piece.
  *
  * All input steps are one matrix product, or, with many rows, one for each step, so that its result stays in the cache; then each step is one
  * product with the recurrent weights and one pass over the gates. The rows
@@ -22,8 +23,8 @@ typedef struct snk_rnn_args {
   const void *x, *h0, *c0;               /* h0, c0: n x h or NULL, zeros */
   const void *wih, *whh, *bih, *bhh;     /* G h x f, G h x h, G h or NULL; G is 4 for LSTM, 3 for GRU */
   void *y;                               /* n x t x h */
-  void *cells;                           /* LSTM: n x t x h; without keep n x h, the last */
-  void *gates;                           /* n x t x 4 h: after their functions; GRU: r, z, new, and the recurrent part of new. keep only */
+  void *cells;                           /* LSTM: t x n x h; without keep n x h, the last */
+  void *gates;                           /* t x n x 4 h: after their functions; GRU: r, z, new, and the recurrent part of new. keep only */
   void *scratch;                         /* snk_rnn_scratch bytes, 64-byte aligned */
   /* backward: gradients of y and of cells (or NULL), and what is wanted (NULL: not) */
   const void *gy, *gcells;

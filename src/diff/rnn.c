@@ -30,17 +30,16 @@ static int infer_run(sno_call *c) {
   const bool gru = c->attr[0].i, keep = c->attr[1].i;
   snk_rnn_args a = args_of(c->in, gru);
   a.keep = keep;
-  int64_t shape[3] = {a.n, a.t, a.h}, none = 0;
-  int n = 3;
-  if (x->ndim == 2) shape[1] = a.h, n = 2;
-  sno_want(c, Y, t, n, shape);
+  const int64_t none = 0, y3[3] = {a.n, a.t, a.h}, y2[2] = {a.n, a.h};
+  int64_t kept[3] = {a.t, a.n, a.h}; /* steps first; the same for a single step */
+  sno_want(c, Y, t, x->ndim, x->ndim == 3 ? y3 : y2);
   if (gru) sno_want(c, CELLS, t, 1, &none);
-  else if (keep) sno_want(c, CELLS, t, n, shape);
-  else sno_want(c, CELLS, t, 2, (int64_t[]){a.n, a.h});
-  shape[n - 1] = 4 * a.h;
-  if (keep) sno_want(c, GATES, t, n, shape);
+  else if (keep) sno_want(c, CELLS, t, 3, kept);
+  else sno_want(c, CELLS, t, 2, y2);
+  kept[2] = 4 * a.h;
+  if (keep) sno_want(c, GATES, t, 3, kept);
   else sno_want(c, GATES, t, 1, &none);
-  if (keep && snt_check_shape(n, shape, c->op->name) < 0) return -1;
+  if (keep && snt_check_shape(3, kept, c->op->name) < 0) return -1;
   c->scratch_bytes = snk_rnn_scratch(&a, false);
   return sn_scratch_reserve(SNK_GEMM_SCRATCH);
 }
@@ -171,9 +170,12 @@ static int give(sno_call *c, int k, snt_tensor *y) {
   return y && (c->want[k].alias = snt_view(y)) ? 0 : -1;
 }
 
-static snt_tensor *last_step(snt_tensor *y) {
-  return sno_run(&sno_op_select, SNO_IN(y), SNO_ATTRS({.kind = SNO_DIM, .i = 1}, {.kind = SNO_POS, .i = -1}));
+static snt_tensor *last_step(snt_tensor *y, int dim) {
+  return sno_run(&sno_op_select, SNO_IN(y), SNO_ATTRS({.kind = SNO_DIM, .i = dim}, {.kind = SNO_POS, .i = -1}));
 }
+
+/* Where the cells of all steps were kept, the last of them. */
+static snt_tensor *last_cell(snt_tensor *cells) { return cells->ndim == 3 ? last_step(cells, 0) : cells; }
 
 static int back_given(sno_back *b) {
   for (int k = 0; k < b->nout; k++)
@@ -185,22 +187,21 @@ static int infer_lstm(sno_call *c) {
   snt_tensor *out[SNO_MAXOUT], **in = c->in;
   parts p = {{in[0], in[1], in[2], in[3], in[4], in[5], in[6]}, false, false};
   if (run(c, &p, out) < 0) return -1;
-  snt_tensor *cn = out[CELLS]->ndim == 3 ? last_step(out[CELLS]) : out[CELLS];
-  return give(c, 0, out[Y]) < 0 || give(c, 1, last_step(out[Y])) < 0 || give(c, 2, cn) < 0 ? -1 : 0;
+  return give(c, 0, out[Y]) < 0 || give(c, 1, last_step(out[Y], 1)) < 0 || give(c, 2, last_cell(out[CELLS])) < 0 ? -1 : 0;
 }
 
 static int infer_gru(sno_call *c) {
   snt_tensor *out[SNO_MAXOUT], **in = c->in;
   parts p = {{in[0], in[1], NULL, in[2], in[3], in[4], in[5]}, true, false};
   if (run(c, &p, out) < 0) return -1;
-  return give(c, 0, out[Y]) < 0 || give(c, 1, last_step(out[Y])) < 0 ? -1 : 0;
+  return give(c, 0, out[Y]) < 0 || give(c, 1, last_step(out[Y], 1)) < 0 ? -1 : 0;
 }
 
 static int infer_lstm_cell(sno_call *c) {
   snt_tensor *out[SNO_MAXOUT], **in = c->in;
   parts p = {{in[0], in[1], in[2], in[3], in[4], in[5], in[6]}, false, true};
   if (run(c, &p, out) < 0) return -1;
-  return give(c, 0, out[Y]) < 0 || give(c, 1, out[CELLS]) < 0 ? -1 : 0;
+  return give(c, 0, out[Y]) < 0 || give(c, 1, last_cell(out[CELLS])) < 0 ? -1 : 0;
 }
 
 static int infer_gru_cell(sno_call *c) {
