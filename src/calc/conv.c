@@ -119,14 +119,16 @@ static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
 
 static void offsets(const snk_conv_pass *p, int64_t *koff) {
   int64_t r, jy, jx, oy, ox;
+  const int64_t step = snk_conv_k(p, 1, 0);
   for (int64_t ty = 0; ty < p->y.taps; ty++) {
     snk_conv_tap(&p->y, ty, &r, &jy, &oy);
-    for (int64_t c = 0; c < p->c; c++)
-      for (int64_t tx = 0; tx < p->x.taps; tx++) {
-        snk_conv_tap(&p->x, tx, &r, &jx, &ox);
-        koff[snk_conv_k(p, c, ty) + tx] = c * p->plane + ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
-      }
+    for (int64_t tx = 0; tx < p->x.taps; tx++) {
+      snk_conv_tap(&p->x, tx, &r, &jx, &ox);
+      const int64_t at = ((jy * p->x.slots + jx) * p->rows + oy) * p->pitch + ox;
+      int64_t *to = koff + snk_conv_k(p, 0, ty) + tx;
+      for (int64_t c = 0; c < p->c; c++) to[c * step] = c * p->plane + at;
     }
+  }
 }
 
 /* ---- running a pass */
@@ -135,7 +137,8 @@ typedef struct job {
   const snk_conv_pass *p;
   const snk_conv_type *t;
   const void *w;
-  char *packed;
+  const char *packed;
+  char *to;             /* where the weight is packed */
   int64_t size, bands, parts, together; /* bands of an image; parts of the rows; exact tiles packed together */
 } job;
 
@@ -146,7 +149,7 @@ static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   int64_t tiles = snk_conv_tiles(p->m, j->t->mr);
   for (int64_t i = begin; i < end; i++) {
     int64_t g = i / tiles, m0 = snk_conv_tile_at(p->m, tiles, i % tiles), mr = snk_conv_tile_at(p->m, tiles, i % tiles + 1) - m0;
-    j->t->pack(p, (const char *)j->w + g * p->wg * j->size, m0, mr, j->packed + (g * p->m + m0) * p->k * j->size);
+    j->t->pack(p, (const char *)j->w + g * p->wg * j->size, m0, mr, j->to + (g * p->m + m0) * p->k * j->size);
   }
 }
 
@@ -201,11 +204,16 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
+static const void *pack_weight(const snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, void *to) {
+  job j = {.p = p, .t = t, .w = w, .size = size, .to = to};
+  sn_parallel(p->groups * snk_conv_tiles(p->m, t->mr), most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
+  return to;
+}
+
 static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
   int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k, *meets = kpanel + p->k;
-  job j = {.p = p, .t = t, .w = w, .size = size, .parts = 1, .together = together(p, size)};
-  j.packed = scratch + table_bytes(p);
+  job j = {.p = p, .t = t, .size = size, .parts = 1, .together = together(p, size)};
   int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;
@@ -226,8 +234,8 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
   for (int64_t ty = 0; ty < p->y.taps; ty++) snk_conv_meets(&p->y, ty, &meets[2 * ty], &meets[2 * ty + 1]);
   p->koff = koff, p->kpanel = kpanel, p->meets = meets;
-  p->packed = j.packed;
-  sn_parallel(p->groups * tiles, most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
+  if (p->packed == NULL) p->packed = pack_weight(p, t, size, w, scratch + table_bytes(p));
+  j.packed = p->packed;
   int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
   sn_parallel(items, threads == 1 ? items : grain, p->exact ? exact_task : flat_task, &j);
 }
@@ -249,9 +257,21 @@ static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) 
 }
 
 void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch) {
+  snk_conv_forward_with(s, x, w, &(snk_conv_with){.bias = bias}, y, scratch);
+}
+
+void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w, const snk_conv_with *with, void *y, void *scratch) {
   snk_conv_pass p = pass_forward(s);
-  p.src = x, p.bias = bias, p.dst = y;
+  p.src = x, p.dst = y;
+  p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
   run(&p, type_of(s), size_of(s), w, scratch);
+}
+
+size_t snk_conv_packed_bytes(const snk_conv_shape *s) { return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * size_of(s)); }
+
+void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to) {
+  const snk_conv_pass p = pass_forward(s);
+  if (p.groups > 0 && p.m > 0) pack_weight(&p, type_of(s), size_of(s), w, to);
 }
 
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch) {

@@ -32,6 +32,12 @@ void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
 /* x n x groups*ci x in, w groups*co x ci x k, y n x groups*co x out, all contiguous; bias (may be NULL) has a number for each channel of the
  * result. */
 void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch);
+/* The same with what a program knows: the weight packed before (w is not read), relu in the last store. */
+typedef struct snk_conv_with { const void *packed, *bias; bool relu; } snk_conv_with;
+void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w, const snk_conv_with *with, void *y, void *scratch);
+/* The weight of the forward operation as its tiles read it: depends on the shape and the instruction set. */
+size_t snk_conv_packed_bytes(const snk_conv_shape *s);
+void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to);
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);
 
@@ -56,6 +62,7 @@ typedef struct snk_conv_pass {
   int64_t wm, wc, wg;                     /* steps in the weight: row, channel, group */
   int64_t dsty, dstx;                     /* size of the result's planes */
   bool tap_rows;                          /* k counts (row of taps, channel, tap of the row); else (channel, tap) */
+  bool relu;                              /* of the finished sum with its bias */
   bool direct, exact, unit;               /* no copy; places packed without what lies between the rows; the result's rows follow one another */
   int64_t per;                            /* exact: images of one piece */
   int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */

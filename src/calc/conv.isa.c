@@ -138,6 +138,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_take vf_take
 #define v_put vf_put
 #define v_sums vf_sums
+#define v_relu vf_relu
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F
 #define V_EVEN EVEN_F
@@ -155,6 +156,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_take
 #undef v_put
 #undef v_sums
+#undef v_relu
 #undef V_LOW
 #undef V_HIGH
 #undef V_EVEN
@@ -171,6 +173,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_take vd_take
 #define v_put vd_put
 #define v_sums vd_sums
+#define v_relu vd_relu
 #define V_LOW LOW_D
 #define V_HIGH HIGH_D
 #define V_EVEN EVEN_D

@@ -251,6 +251,8 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   if (bias)
     for (int i = 0; i < mr; i++)
       for (int j = 0; j < nv; j++) acc[i * nv + j] = acc[i * nv + j] + v_set1(bias[i]);
+  if (p->relu)
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
   for (int j = 0; j < nv; j++)
     if (w->parts[j] == 1) {
       const uint32_t mask = w->mask[j][0];

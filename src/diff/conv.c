@@ -139,16 +139,30 @@ static int infer_dims(sno_call *c, int dims) {
 static int infer_conv2d(sno_call *c) { return infer_dims(c, 2); }
 static int infer_conv1d(sno_call *c) { return infer_dims(c, 1); }
 
-static void forward_dims(sno_call *c, int dims) {
+static snk_conv_shape shape_of(const sno_call *c) {
+  const int dims = c->op == &sno_op_conv1d ? 1 : 2;
   options o = options_at(c->attr, 0, dims == 1);
   int64_t x[4], w[4];
   planes(c->in[0], dims, x);
   planes(c->in[1], dims, w);
-  snk_conv_shape s = shape_for(c->out[0]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
-  snk_conv_forward(&s, snt_data(c->in[0]), snt_data(c->in[1]), c->in[2] ? snt_data(c->in[2]) : NULL, snt_data(c->out[0]), c->scratch);
+  return shape_for(c->in[1]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
 }
-static void forward_conv2d(sno_call *c) { forward_dims(c, 2); }
-static void forward_conv1d(sno_call *c) { forward_dims(c, 1); }
+
+static void forward(sno_call *c) {
+  const snk_conv_shape s = shape_of(c);
+  const snk_conv_with with = {.packed = c->packed, .bias = c->in[2] ? snt_data(c->in[2]) : NULL, .relu = c->op == &sno_op_conv2d_relu};
+  snk_conv_forward_with(&s, snt_data(c->in[0]), snt_data(c->in[1]), &with, snt_data(c->out[0]), c->scratch);
+}
+
+static size_t pack_bytes(const sno_call *c) {
+  const snk_conv_shape s = shape_of(c);
+  return snk_conv_packed_bytes(&s);
+}
+
+static void pack(const sno_call *c, void *to) {
+  const snk_conv_shape s = shape_of(c);
+  snk_conv_pack(&s, snt_data(c->in[1]), to);
+}
 
 /* ---- the three as operations */
 
@@ -197,7 +211,7 @@ static int back_conv2d(sno_back *b) {
 const sno_op sno_op_conv2d = {
     .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_CONTIG,
     .nout = 1, .save_in = 3,
-    .infer = infer_conv2d, .forward = forward_conv2d, .backward = back_conv2d,
+    .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
              " f(2,1,5,5), f(2,1,2,2), {dilation={2,3}, padding=1};"
                " f(2,4,4,3), f(4,2,2,2), f(4), {groups=2}; f(1,3,5,5), f(3,1,3,3), {groups=3, stride=2, padding=1}; f(2,3,3,3), f(4,3,1,1), f(4);"
@@ -212,6 +226,14 @@ const sno_op sno_op_conv2d = {
              " f(1,1,4,4), f(1,3,3) => weight of 4 dimensions;"
              " f(1,1,4,4), f(2,1,3,3), f(3) => bias; i(1,5,1,1,4,4), f(1,1,3,3) => floating;"
              " f(1,1,4,4), f(1,1,3,3), {groups=0} => groups must be positive"};
+
+/*** conv2d_relu(x, weight, bias?, {stride=1, padding=0, dilation=1, groups=1})
+ * conv2d and relu in one store: what programs make of the two.
+ * @math y = \max(0, \mathrm{conv2d}(x, w, b))
+ */
+const sno_op sno_op_conv2d_relu = {
+    .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
 
 /* Another shape with a height of 1. */
 static snt_tensor *tall(snt_tensor *t) {
@@ -249,7 +271,7 @@ static int back_conv1d(sno_back *b) {
  */
 const sno_op sno_op_conv1d = {
     .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_CONTIG, .nout = 1, .save_in = 3,
-    .infer = infer_conv1d, .forward = forward_conv1d, .backward = back_conv1d,
+    .infer = infer_conv1d, .forward = forward, .backward = back_conv1d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
              " f(2,1,5), f(1,1,5), {padding=2}",
     .wrong = "f(2,3,7), f(2,2,3) => input has 3 channels, weight wants 2; f(1,1,2), f(1,1,3) => larger than the padded input;"

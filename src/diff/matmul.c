@@ -378,12 +378,33 @@ static int infer_linear(sno_call *c) {
   return 0;
 }
 
-static void forward_linear(sno_call *c) {
-  snk_gemm_args g = {0};
-  snt_tensor w = *c->in[1]; /* the weight read as in x out */
+/* The weight read as in x out. */
+static void linear_product(const sno_call *c, snk_gemm_args *g) {
+  snt_tensor w = *c->in[1];
   w.shape[0] = c->in[1]->shape[1], w.shape[1] = c->in[1]->shape[0];
   w.stride[0] = c->in[1]->stride[1], w.stride[1] = c->in[1]->stride[0];
-  sno_gemm_fill(&g, c->in[0], &w, c->out[0]);
+  sno_gemm_fill(g, c->in[0], &w, c->out[0]);
+}
+
+enum { PACK_ROWS = 4 }; /* rows of x for which reading a packed weight is worth its memory */
+
+static size_t pack_linear_bytes(const sno_call *c) {
+  snk_gemm_args g = {0};
+  if (!sn_is_float((sn_dtype)c->out[0]->dtype)) return 0;
+  linear_product(c, &g);
+  return g.m < PACK_ROWS || g.n < PACK_ROWS || g.k == 0 ? 0 : snk_gemm_packed_bytes(g.f64, g.n, g.k);
+}
+
+static void pack_linear(const sno_call *c, void *to) {
+  snk_gemm_args g = {0};
+  linear_product(c, &g);
+  snk_gemm_pack_b(g.f64, g.n, g.k, g.b, g.brs, g.bcs, to);
+}
+
+static void forward_linear(sno_call *c) {
+  snk_gemm_args g = {0};
+  linear_product(c, &g);
+  g.packed = c->packed;
   if (c->in[2]) g.bias_kind = SNK_BIAS_COL, g.bias = snt_data(c->in[2]);
   if (c->op == &sno_op_linear_relu) g.act = SNK_ACT_RELU;
   snk_gemm_run(&g);
@@ -415,6 +436,7 @@ static int back_linear(sno_back *b) {
  */
 const sno_op sno_op_linear = {
     .name = "linear", .args = "x weight bias?", .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
+    .pack_bytes = pack_linear_bytes, .pack = pack_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};
 
@@ -422,4 +444,5 @@ const sno_op sno_op_linear = {
  * linear and relu in one store: what programs make of the two.
  * @math y = \max(0, x\, W^T + b)
  */
-const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear};
+const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
+                                    .pack_bytes = pack_linear_bytes, .pack = pack_linear};

@@ -103,6 +103,7 @@ typedef struct sno_call {
   void *scratch;
   uint64_t rng_blocks;           /* set by infer of a random op: positions it takes */
   sn_rng rng;                    /* given to forward */
+  const void *packed;            /* NULL, or what the descriptor's `pack` made of the weight (input 1): forward reads that in its place */
   snt_tensor *before;            /* of a tracked write: input 0 as it was, where the backward reads it (scope-owned); else NULL */
 } sno_call;
 
@@ -138,6 +139,10 @@ typedef struct sno_op {
   /* "arguments => words the message must contain", separated by `;` */
   const char *wrong;
   const void *data;              /* the column's own: map.def's index, ... */
+  /* Optional: input 1 (a weight) in the layout the kernel wants, made once by a program where the weight stays the same. The layout
+   * depends on the shapes and the instruction set alone, and forward gives the same bits with it. */
+  size_t (*pack_bytes)(const sno_call *c);        /* 0: not worth it for these shapes */
+  void (*pack)(const sno_call *c, void *to);      /* 64-byte aligned; no allocation, no failure */
 } sno_op;
 
 /* ---- the table */

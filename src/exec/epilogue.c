@@ -7,6 +7,7 @@
 /* What can be joined: the product, its activation, and the operation that does both with the same bits. */
 static const struct { const sno_op *product, *activation, *both; } joined[] = {
     {&sno_op_linear, &sno_op_relu, &sno_op_linear_relu},
+    {&sno_op_conv2d, &sno_op_relu, &sno_op_conv2d_relu},
 };
 
 /* The only live step after i that touches the slot, or -1. */

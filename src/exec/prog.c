@@ -96,6 +96,7 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   if (!bad && build_slots(p, offset) < 0) bad = 1;
   if (!bad) {
     build_calls(p, offset);
+    if (snp_pass_on("prepack") && snp_prepack(p) < 0) bad = 1;
     for (int i = 0; i < t->nslot; i++)
       if (t->slot[i].kind == SNP_ARG) p->fixed[t->slot[i].arg] = before == NULL || before->slot[i].id == t->slot[i].id;
   }
@@ -113,6 +114,7 @@ void snp_prog_free(snp_prog *p) {
   for (int i = 0; p->res && i < t->nres; i++) snt_release(p->res[i]);
   for (int i = 0; p->grad && i < t->nleaf; i++) snt_release(p->grad[i]);
   if (p->block) sn_release(p->block, p->bytes);
+  snp_prepack_free(p);
   sn_free(p->shell); sn_free(p->constant); sn_free(p->real); sn_free(p->view); sn_free(p->operand);
   sn_free(p->exec); sn_free(p->res); sn_free(p->grad); sn_free(p->fixed);
   snp_tape_free(p->tape);
@@ -295,6 +297,7 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   if (sn_scratch_reserve(sn_scratch_most()) < 0 || bind(p, args) < 0) return -1;
   sno_effect(); /* from here on it cannot be tried once more */
+  if (p->npacked) snp_prepack_renew(p);
   const int rc = run_steps(p);
   mark_written(p, args);
   p->runs++;

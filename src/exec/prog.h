@@ -7,6 +7,11 @@ typedef struct snp_exec {
   sno_call call;             /* forward sees this */
   const snp_step *step;
   uint64_t ns;               /* time spent, when profiling */
+  void *packed;              /* prepack.c: the weight as the kernel reads it, or NULL */
+  size_t packed_bytes;
+  const void *packed_from;   /* the data and the version of its storage that were packed */
+  uint32_t packed_version;
+  int repacked;              /* replays in a row before which the weight had changed */
 } snp_exec;
 
 typedef struct snp_prog {
@@ -25,11 +30,19 @@ typedef struct snp_prog {
   bool *fixed;               /* by argument: both recordings had the same storage, so only that is known to be right */
   bool timing;
   uint64_t runs;
+  int npacked;               /* steps with a packed weight; they are the first of `packing` */
+  int *packing;              /* numbers of steps in exec */
+  int packed_isa;
 } snp_prog;
 
 snp_prog *snp_build(snp_tape *t, const snp_tape *before);  /* takes over t also on failure; NULL after sn_fail */
 void snp_prog_free(snp_prog *p);
 bool snp_fits(const snp_prog *p, snt_tensor *const *args); /* flags, gradients and fixed arguments are as recorded */
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res);
+
+/* ---- prepack.c */
+int snp_prepack(snp_prog *p);        /* when built; -1 after sn_fail */
+void snp_prepack_renew(snp_prog *p); /* before a replay: weights that changed are packed again */
+void snp_prepack_free(snp_prog *p);
 
 #endif
