@@ -168,6 +168,30 @@ describe("MultiheadAttention", function()
     fails(function() l(sn.ones(2, 8)) end, "n x steps x 8")
   end)
 
+  it("trains to the same bits on 1 to 4 threads", function()
+    local before, first = sn.threads(), nil
+    for threads = 1, 4 do
+      sn.threads(threads)
+      sn.manual_seed(9)
+      local net = sn.Sequential(sn.Embedding { 20, 48 }, sn.Residual(sn.LayerNorm {}, sn.MultiheadAttention { 48, 4, causal = true }),
+        sn.Residual(sn.LayerNorm {}, sn.Dense { 96, activation = "gelu" }, sn.Dense { 48 }), sn.LayerNorm {}, sn.Dense { 20, bias = false })
+      local x = sn.randint(1, 21, { 9, 41 })
+      net:build { 41 }
+      local opt = sn.AdamW(net:parameters(), { lr = 0.003 })
+      for _ = 1, 5 do
+        opt:zero_grad()
+        sn.cross_entropy(net(x):flatten(1, 2), x:flatten()):backward()
+        opt:step()
+      end
+      local all = {}
+      for i, p in ipairs(net:parameters()) do all[i] = p:detach():flatten() end
+      local bits = sn.cat(all, 1)
+      first = first or bits
+      assert.is_true(bits:equal(first), "on " .. threads .. " threads")
+    end
+    sn.threads(before)
+  end)
+
   it("learns as part of a compiled block, with eager's bits", function()
     local X = sn.randint(1, 7, { 32, 10 })
     local last

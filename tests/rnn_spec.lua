@@ -238,6 +238,46 @@ describe("layers", function()
     close(y:narrow(3, 4, 3), back:flip { 2 })
     close(h[2], y:narrow(3, 4, 3):select(2, 1))
   end)
+  it("give the last states alone when told so", function()
+    sn.manual_seed(11)
+    local l = sn.LSTM { 4, num_layers = 2, bidirectional = true, last = true }
+    assert.same({ 8 }, l:build { 7, 3 })
+    local x = sn.randn(2, 7, 3)
+    local y, h = l:step(x)
+    assert.same({ 2, 7, 8 }, y:size())
+    assert.is_true(l(x):equal(sn.cat({ h[3], h[4] }, 2)))
+    local net = sn.Sequential(sn.GRU { 5, last = true, inshape = { 7, 3 } }, sn.Dense { 2 })
+    assert.same({ 2, 2 }, net(x):size())
+    -- in a Model: which of two tokens comes more often
+    local X = sn.randint(1, 3, { 200, 9 })
+    local Y = X:to("float32"):mean(2):gt(1.5):to("int64") + 1
+    local model = sn.Model { lr = 0.02, n_epoch = 6, batch_size = 20, seed = 1, progress = false, optimizer = sn.Adam {},
+      layers = { sn.Embedding { 2, 4, inshape = 9 }, sn.LSTM { 8, last = true }, sn.Dense { 2, activation = sn.Softmax() } } }
+    model:fit(X, Y)
+    assert.is_true(model:evaluate(X, Y).accuracy > 0.9)
+  end)
+  it("train to the same bits on 1 to 4 threads", function()
+    local before, first = sn.threads(), nil
+    for threads = 1, 4 do
+      sn.threads(threads)
+      sn.manual_seed(12)
+      local net = sn.Sequential(sn.LSTM { 48, num_layers = 2, inshape = 24 }, sn.GRU { 32 }, sn.Dense { 5 })
+      local x, y = sn.randn(37, 11, 24), sn.randint(1, 6, { 37 * 11 })
+      net:build { 11, 24 }
+      local opt = sn.RMSProp(net:parameters(), { lr = 0.005 })
+      for _ = 1, 5 do
+        opt:zero_grad()
+        sn.cross_entropy(net(x):flatten(1, 2), y):backward()
+        opt:step()
+      end
+      local all = {}
+      for i, p in ipairs(net:parameters()) do all[i] = p:detach():flatten() end
+      local bits = sn.cat(all, 1)
+      first = first or bits
+      assert.is_true(bits:equal(first), "on " .. threads .. " threads")
+    end
+    sn.threads(before)
+  end)
   it("drop between layers in training only", function()
     sn.manual_seed(7)
     local l = sn.LSTM { 8, num_layers = 2, dropout = 0.5 }

@@ -95,7 +95,8 @@ static int build_rnn(snn_obj *o, const snn_shape *in, snn_shape *out) {
     if (weights(o, k * per, k < dirs ? features : hidden(o) * dirs, names) < 0) return -1;
   }
   *out = *in;
-  out->d[in->ndim - 1] = hidden(o) * dirs;
+  if (snn_flag(o, "last")) out->ndim = 1;
+  out->d[out->ndim - 1] = hidden(o) * dirs;
   return 0;
 }
 
@@ -144,7 +145,13 @@ static snt_tensor *run_all(snn_obj *o, snt_tensor *x, snt_tensor *h, snt_tensor 
   return x;
 }
 
-static snt_tensor *forward_rnn(snn_obj *o, snt_tensor *x) { return run_all(o, x, NULL, NULL, NULL, NULL); }
+static snt_tensor *forward_rnn(snn_obj *o, snt_tensor *x) {
+  snt_tensor *hn[LAYERS * 2], *cn[LAYERS * 2];
+  if (!snn_flag(o, "last")) return run_all(o, x, NULL, NULL, NULL, NULL);
+  if (run_all(o, x, NULL, NULL, hn, cn) == NULL) return NULL;
+  const int k = (layers(o) - 1) * directions(o);
+  return directions(o) == 2 ? joined(&sno_op_cat, 2, hn + k, 1) : hn[k];
+}
 
 static int check_states(const snn_obj *o, const snt_tensor *x, snt_tensor *const *in, int n) {
   static const char *const names[] = {"", "h", "c"};
@@ -184,11 +191,12 @@ static void describe_rnn(const snn_obj *o, char *buf, size_t n) {
 #define RNN_CLASS                                                                                                                      \
   .family = SNN_LAYER, .slots = true, .size = sizeof(rnn), .init = init_rnn, .free = free_rnn, .build = build_rnn, .forward = forward_rnn, \
   .carry = step_rnn, .describe = describe_rnn,                                                                                          \
-  .args = "hidden_size:int num_layers:int=1 bias:bool=true bidirectional:bool=false dropout:num=0 inshape:ints?"
+  .args = "hidden_size:int num_layers:int=1 bias:bool=true bidirectional:bool=false dropout:num=0 last:bool=false inshape:ints?"
 
-/*** LSTM(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, inshape=})
+/*** LSTM(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, last=false, inshape=})
  * Long short-term memory over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`: forwards, then
- * backwards). `dropout` acts between layers. Called with one tensor it gives y alone, so that it fits between other layers. `y, h, c = lstm:step(x, h, c)`
+ * backwards). `dropout` acts between layers. Called with one tensor it gives y alone, so that it fits between other layers; with `last` only the state each
+ * direction ends with, n x hidden_size, which is what a classifier of whole sequences wants. `y, h, c = lstm:step(x, h, c)`
  * (or lstm(x, h, c)) also takes and gives the states, each layers and directions x n x hidden_size; nil means zeros, and x may be n x features, a
  * single step. `inshape` is the number of features, or {steps, features}.
  * @math i, f, o = \sigma(W x_t + U h_{t-1} + b), \quad g = \tanh(W_g x_t + U_g h_{t-1} + b_g), \quad c_t = f \odot c_{t-1} + i \odot g, \quad
@@ -199,9 +207,9 @@ static void describe_rnn(const snn_obj *o, char *buf, size_t n) {
  */
 const snn_class snn_class_LSTM = {.name = "LSTM", RNN_CLASS};
 
-/*** GRU(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, inshape=})
+/*** GRU(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, last=false, inshape=})
  * Gated recurrent units over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`). Called with
- * one tensor it gives y alone. `y, h = gru:step(x, h)` (or gru(x, h)) also takes and gives the state, layers and directions x n x hidden_size; nil
+ * one tensor it gives y alone, with `last` only the state each direction ends with. `y, h = gru:step(x, h)` (or gru(x, h)) also takes and gives the state, layers and directions x n x hidden_size; nil
  * means zeros, and x may be n x features, a single step.
  * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z \odot h_{t-1}
  * @grad \bar W = \sum_t \bar a_t\, x_t^T, \quad \bar U = \sum_t \bar a'_t\, h_{t-1}^T, \quad \bar x_t = W^T \bar a_t
