@@ -95,7 +95,7 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
 	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)

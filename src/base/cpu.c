@@ -30,7 +30,8 @@ int sn_isa_detect(void) {
   if (want)
     for (int i = 0; i < best; i++)
       if (strcmp(want, names[i]) == 0) best = i;
-  return sn_isa_now = best; /* every thread computes the same value */
+  __atomic_store_n(&sn_isa_now, best, __ATOMIC_RELAXED); /* every thread computes the same value */
+  return best;
 }
 
 const char *sn_isa_name(void) { return names[sn_isa()]; }

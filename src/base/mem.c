@@ -64,10 +64,10 @@ void *sn_alloc(size_t bytes) {
   pthread_mutex_unlock(&lock);
   void *p = b;
   if (p == NULL) {
-    p = aligned_alloc(size >= HUGE_BLOCK ? HUGE_BLOCK / 2 : ALIGN, size);
+    if (posix_memalign(&p, size >= HUGE_BLOCK ? HUGE_BLOCK / 2 : ALIGN, size) != 0) p = NULL;
     if (p == NULL) { /* perhaps what is cached in other classes is what is missing */
       sn_mem_trim();
-      p = aligned_alloc(ALIGN, size);
+      if (posix_memalign(&p, ALIGN, size) != 0) p = NULL;
     }
     if (p == NULL) {
       pthread_mutex_lock(&lock);

@@ -56,7 +56,7 @@ INL vf vf_expm1_join(vf p, vf scale, float unit) { return vf_fma(p, scale, scale
 /* As vf_whole(x, 1 / ln 2), and 2^(n + bias - 127) in *scale: the sum's last bits are its exponent. For exponents from 1 to 254. */
 INL vf vf_whole_scale(vf x, float bias, vf *scale) {
   const vf magic = VFK(12582912) + vf_splat(bias), t = vf_fma(x, VFK(1.44269504088896341), magic);
-  *scale = (vf)((vfm)t << 23);
+  *scale = (vf)((vu32)t << 23);
   return t - magic;
 }
 
@@ -94,7 +94,7 @@ INL vf vf_log_edges(vf r, vf u) {
 }
 
 /* The exponent of u, as bits in their place, for a fraction from 3/4 to 3/2. */
-INL vfm vf_exponent_bits(vf u) { return ((vfm)u - 0x3F400000) & ~0x007FFFFF; }
+INL vfm vf_exponent_bits(vf u) { return (vfm)((vu32)u - 0x3F400000u) & ~0x007FFFFF; } /* below 3/4 it wraps */
 
 /* log(0) = -inf, log(x < 0) = NaN. */
 INL vf vf_log(vf x) {
@@ -105,7 +105,7 @@ INL vf vf_log(vf x) {
   const vfm tiny = (vfm)(x < VFK(1.17549435e-38));
   const vf y = vf_where(tiny, x * VFK(33554432.0), x); /* 2^25 */
   const vfm k = vf_exponent_bits(y);
-  return vf_log_edges(vf_log_of((vf)((vfm)y - k) - VFK(1), __builtin_convertvector((k >> 23) - (tiny & 25), vf)), x);
+  return vf_log_edges(vf_log_of((vf)((vu32)y - (vu32)k) - VFK(1), __builtin_convertvector((k >> 23) - (tiny & 25), vf)), x);
 #endif
 }
 
@@ -113,7 +113,7 @@ INL vf vf_log(vf x) {
 INL vf vf_log1p(vf x) {
   const vf u = VFK(1) + x;
   const vfm k = vf_exponent_bits(u);
-  const vf f = (vf)((vfm)x - k) + vf_fma(VFK(0.25), (vf)(0x40800000 - k), VFK(-1));
+  const vf f = (vf)((vu32)x - (vu32)k) + vf_fma(VFK(0.25), (vf)(0x40800000u - (vu32)k), VFK(-1));
   return vf_copysign(vf_log_edges(vf_log_of(f, __builtin_convertvector(k >> 23, vf)), u), x);
 }
 
