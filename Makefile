@@ -72,7 +72,8 @@ $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	$$(call say,CC)$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
-$(foreach i,$(ISAS),$(BUILD)/obj/calc/conv.$(i).o): SN_KERNEL_OPT = -O3 # its tiles want to be unrolled
+# No exception passes through the library: only script/ calls Lua.
+$(LIBOBJ): SN_CFLAGS += -fno-asynchronous-unwind-tables
 
 $(BUILD)/gen/embed.c: src/embed.awk $(LUASRC)
 	@mkdir -p $(@D)

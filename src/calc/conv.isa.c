@@ -117,8 +117,11 @@ typedef double vdd __attribute__((vector_size(8 * VDL)));
   SNK_INLINE void NAME(const V *v, const int n, T *out) {                                         \
     for (int i = 0; i < n; i += L) {                                                              \
       W t[L];                                                                                     \
+      SNK_UNROLL                                                                                  \
       for (int l = 0; l < L; l++) t[l] = i + l < n ? (W)v[i + l] : (W){0};                        \
+      SNK_UNROLL                                                                                  \
       for (int w = L / 2; w > 0; w /= 2)                                                          \
+        SNK_UNROLL                                                                                \
         for (int l = 0; l < w; l++) t[l] = PAIR(t[2 * l], t[2 * l + 1]);                          \
       memcpy(out + i, &t[0], sizeof t[0]);                                                        \
     }                                                                                             \

@@ -4,41 +4,56 @@
 
 /* ---- the weight's gradient: mr planes of the gradient times nk shifted planes of the source, summed over places and images */
 
+static __attribute__((noinline)) void FN(totals)(const int mr, const int nk, const snk_conv_grad *w, const V *sums, T *out) {
+  T total[32];
+  v_sums(sums, mr * nk, total);
+  for (int i = 0; i < mr; i++)
+    for (int j = 0; j < nk; j++) {
+      T *to = out + i * w->p->k + j;
+      *to = w->add ? *to + total[i * nk + j] : total[i * nk + j];
+    }
+}
+
 SNK_INLINE void FN(product)(const int mr, const int nk, const bool masked, const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff,
                             T *out) {
   V acc[32];
+  SNK_UNROLL
   for (int i = 0; i < mr * nk; i++) acc[i] = v_zero();
   const T *b[6];
   const uint32_t *masks = w->masks;
   const int64_t vectors = w->vectors, gld = w->gld;
   for (int64_t image = 0; image < w->images; image++) {
     const T *gi = g + image * w->gimage;
+    SNK_UNROLL
     for (int j = 0; j < nk; j++) b[j] = x + image * w->ximage + koff[j];
     for (int64_t v = 0; v < vectors; v++) {
       V gv[4];
       if (!masked || (!ALL_MASKED && masks[v] == (uint32_t)(((uint64_t)1 << L) - 1))) {
+        SNK_UNROLL
         for (int i = 0; i < mr; i++) gv[i] = v_load(gi + i * gld + v * L);
+        SNK_UNROLL
         for (int j = 0; j < nk; j++) {
           V bv = v_load(b[j] + v * L);
+          SNK_UNROLL
           for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
         }
       } else {
         uint32_t mask = masks[v];
+        SNK_UNROLL
         for (int i = 0; i < mr; i++) gv[i] = v_take(gi + i * gld + v * L, mask);
+        SNK_UNROLL
         for (int j = 0; j < nk; j++) {
           V bv = v_take(b[j] + v * L, mask);
+          SNK_UNROLL
           for (int i = 0; i < mr; i++) acc[i * nk + j] = v_fma(gv[i], bv, acc[i * nk + j]);
         }
       }
     }
   }
-  T total[32];
-  v_sums(acc, mr * nk, total);
-  for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nk; j++) {
-      T *to = out + i * w->p->k + j;
-      *to = w->add ? *to + total[i * nk + j] : total[i * nk + j];
-    }
+  V sums[32];
+  SNK_UNROLL
+  for (int i = 0; i < mr * nk; i++) sums[i] = acc[i];
+  FN(totals)(mr, nk, w, sums, out);
 }
 
 #define PARGS const snk_conv_grad *w, const T *g, const T *x, const int64_t *koff, T *out
@@ -80,7 +95,7 @@ static void FN(grad)(const snk_conv_grad *w) {
     FN(grad_tiles)(w, w->x, w->p->koff + k, k, k + SNK_CONV_KCHUNK < w->p->k ? k + SNK_CONV_KCHUNK : w->p->k);
 }
 
-static void FN(grad_exact)(const snk_conv_grad *w) {
+SNK_LOOPS static void FN(grad_exact)(const snk_conv_grad *w) {
   const snk_conv_pass *p = w->p;
   int64_t local[SNK_CONV_KCHUNK], width = p->x.n;
   for (int64_t i = 0; i < SNK_CONV_KCHUNK; i++) local[i] = i * w->gld;
@@ -101,13 +116,13 @@ static void FN(grad_exact)(const snk_conv_grad *w) {
 
 /* ---- the same with the channels last: for every tap a product of rows x places with places x channels */
 
-static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
+SNK_LOOPS static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
   for (int64_t c = 0; c < channels; c += L)
     FN(turn_some)((const T *)srcp + c * plane, channels - c < L ? channels - c : L, plane, places, to, (T *)dst + c);
 }
 
 /* Rows as tiles of up to MR, each places x rows; these are places at .. of `all`. */
-static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dstp) {
+SNK_LOOPS static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dstp) {
   int64_t tiles = snk_conv_tiles(rows, MR);
   for (int64_t t = 0; t < tiles; t++) {
     int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
@@ -129,6 +144,7 @@ SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, co
                           T *out) {
   V acc[2 * MR];
   const int64_t width = w->p->x.n, step = w->channels;
+  SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   for (int64_t image = 0; image < w->piece.images; image++)
     for (int64_t row = r[0]; row < r[1]; row++) {
@@ -136,14 +152,19 @@ SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, co
       const T *a = tile + ((image * w->piece.rows + row) * width + c[0]) * mr;
       for (int64_t col = c[0]; col < c[1]; col++, b += step, a += mr) {
         V bv[2];
+        SNK_UNROLL
         for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
+        SNK_UNROLL
         for (int i = 0; i < mr; i++) {
           V av = v_set1(a[i]);
+          SNK_UNROLL
           for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
         }
       }
     }
+  SNK_UNROLL
   for (int i = 0; i < mr; i++)
+    SNK_UNROLL
     for (int j = 0; j < nv; j++) {
       T *to = out + i * step + j * L;
       if (w->add) acc[i * nv + j] = v_load(to) + acc[i * nv + j];

@@ -9,9 +9,12 @@ enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
 /* ---- getting ready */
 
 SNK_INLINE void FN(corner)(V *v) { /* L vectors as a square, turned */
+  SNK_UNROLL
   for (int s = 1; s < L; s *= 2) {
     V n[L];
+    SNK_UNROLL
     for (int i = 0; i < L / 2; i++) n[2 * i] = V_LOW(v[i], v[i + L / 2]), n[2 * i + 1] = V_HIGH(v[i], v[i + L / 2]);
+    SNK_UNROLL
     for (int i = 0; i < L; i++) v[i] = n[i];
   }
 }
@@ -22,6 +25,7 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
     V v[L];
     int64_t left = n - j < L ? n - j : L;
     uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
+    SNK_UNROLL
     for (int i = 0; i < L; i++) {
       v[i] = v_zero();
       if (i < rows) {
@@ -30,15 +34,14 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
       }
     }
     FN(corner)(v);
-    if (left == L)
-      for (int i = 0; i < L; i++) v_store(dst + (j + i) * to, v[i]);
-    else
-      for (int i = 0; i < left; i++) v_store(dst + (j + i) * to, v[i]);
+    SNK_UNROLL
+    for (int i = 0; i < L; i++)
+      if (i < left) v_store(dst + (j + i) * to, v[i]);
   }
 }
 
 /* Rows m0 .. of the weight as groups of mr numbers in the order of k. */
-static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
+SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
   enum { PLACES = 8 * L };
   const T *w = (const T *)wp + m0 * p->wm;
   T *dst = dstp;
@@ -79,7 +82,7 @@ SNK_INLINE void FN(copy)(T *dst, const T *src, int64_t n) {
 }
 
 /* n places of a row whose first is position `start`: zero outside. */
-static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step, int64_t size) {
+SNK_LOOPS static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, int64_t step, int64_t size) {
   int64_t lo = start < 0 ? (-start + step - 1) / step : 0, hi = start < size ? (size - start + step - 1) / step : 0;
   if (lo > n) lo = n;
   if (hi > n) hi = n;
@@ -110,7 +113,7 @@ SNK_INLINE V FN(take)(const T *p, uint32_t mask) {
 }
 
 /* Rows of a slot as whole vectors; what is too much is written over by the next row. */
-static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t first, int64_t places, int64_t start, T *dst) {
+SNK_LOOPS static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t first, int64_t places, int64_t start, T *dst) {
   enum { CHUNKS = 8 };
   const snk_conv_side *y = &p->y, *x = &p->x;
   uint32_t one[CHUNKS], two[CHUNKS];
@@ -131,7 +134,7 @@ static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t first, int64_
 }
 
 /* The source of output rows oy0 .. oy0+n-1 of one image and group, with borders and phases apart. */
-static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
+SNK_LOOPS static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
   const snk_conv_side *y = &p->y, *x = &p->x;
   int64_t places = n + y->span - y->n, splane = y->src * x->src;
   bool vectors = p->pitch <= 8 * L && x->step <= 2;
@@ -151,7 +154,8 @@ static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, i
 }
 
 /* Rows of `width` at a pitch: how the gradient lies beside a prepared source. What is between the rows is not read. */
-static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dstp) {
+SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to,
+                                 void *dstp) {
   for (int64_t c = 0; c < channels; c++) {
     const T *src = (const T *)srcp + c * plane;
     T *dst = (T *)dstp + c * to;
@@ -161,7 +165,7 @@ static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_
 
 /* A run of places that lie side by side in the source, from lane `lane` of an exact tile on. */
 typedef struct FN(stretch) { int64_t lane, n, image, row, col; } FN(stretch);
-static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
+SNK_LOOPS static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
   int64_t width = p->x.n, across = piece->images * width, row = at / across, image = at % across / width, col = at % width, end = piece->places - at;
   if (end > FN(NR)) end = FN(NR);
   int n = 0;
@@ -175,8 +179,8 @@ static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, in
 }
 
 /* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. */
-static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0, int64_t k1,
-                      T *dst) {
+SNK_LOOPS static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0,
+                      int64_t k1, T *dst) {
   enum { NR = FN(NR) };
   int64_t from[2 * NR], to[2 * NR];
   int parts = 0;
@@ -226,43 +230,66 @@ static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols)
   w->k1 = last * p->c * p->x.taps;
 }
 
+/* The finished sums of a tile, where not all lanes of a vector have places side by side. */
+static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t mstep, const T *sums, const FN(cols) *w, T *out) {
+  for (int j = 0; j < nv; j++) {
+    const T *from = sums + j * L;
+    if (w->parts[j] == 1) {
+      const uint32_t mask = w->mask[j][0];
+      T *to = out + w->at[j][0];
+      for (int64_t i = 0; i < mr; i++, to += mstep, from += nv * L) v_put(to, v_load(from), mask);
+    } else
+      for (int64_t i = 0; i < mr; i++, from += nv * L) FN(put)(w, out + i * mstep, v_load(from), j);
+  }
+}
+
 /* k0 .. k1-1 of a tile; its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
                          const FN(cols) *w, T *part, T *out, const T *bias) {
   V acc[32];
+  const uint32_t all = (uint32_t)(((uint64_t)1 << L) - 1);
   int64_t mstep = p->dsty * p->dstx;
+  SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   for (int64_t k = k0; k < k1; k++) {
     const T *from = b + koff[k - k0];
     V bv[8];
+    SNK_UNROLL
     for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * L);
+    SNK_UNROLL
     for (int i = 0; i < mr; i++) {
       V av = v_set1(a[i]);
+      SNK_UNROLL
       for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
     }
     a += mr;
   }
-  if (k0 > w->k0)
+  if (k0 > w->k0) {
+    SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = v_load(part + i * L) + acc[i];
-  if (k1 < w->k1) {
+  }
+  bool whole = true;
+  for (int j = 0; j < nv; j++) whole = whole && w->parts[j] == 1 && w->mask[j][0] == all;
+  if (bias && k1 == w->k1) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + v_set1(bias[i / nv]);
+  }
+  if (p->relu && k1 == w->k1) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
+  }
+  if (k1 < w->k1 || !whole) {
+    SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
+    if (k1 == w->k1) FN(put_tile)(mr, nv, mstep, part, w, out);
     return;
   }
-  if (bias)
-    for (int i = 0; i < mr; i++)
-      for (int j = 0; j < nv; j++) acc[i * nv + j] = acc[i * nv + j] + v_set1(bias[i]);
-  if (p->relu)
-    for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
-  for (int j = 0; j < nv; j++)
-    if (w->parts[j] == 1) {
-      const uint32_t mask = w->mask[j][0];
-      T *to = out + w->at[j][0];
-      if (mask == (uint32_t)(((uint64_t)1 << L) - 1))
-        for (int i = 0; i < mr; i++) v_store(to + i * mstep, acc[i * nv + j]);
-      else
-        for (int i = 0; i < mr; i++) v_put(to + i * mstep, acc[i * nv + j], mask);
-    } else
-      for (int i = 0; i < mr; i++) FN(put)(w, out + i * mstep, acc[i * nv + j], j);
+  SNK_UNROLL
+  for (int j = 0; j < nv; j++) {
+    T *to = out + w->at[j][0];
+    SNK_UNROLL
+    for (int i = 0; i < mr; i++) v_store(to + i * mstep, acc[i * nv + j]);
+  }
 }
 
 #define ARGS                                                                                                                                    \
@@ -298,7 +325,7 @@ static FN(kernel) *FN(choose)(int64_t mr, int nv) {
 }
 
 /* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
-static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
+SNK_LOOPS static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
   int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
   for (int q = 0; q < nv; q++) {
     uint32_t mask = 0;
@@ -359,7 +386,7 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
 }
 
 /* Where two vectors of a piece's places go; how many vectors they are. */
-static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, FN(cols) *w) {
+SNK_LOOPS static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, FN(cols) *w) {
   enum { NR = FN(NR) };
   int64_t mstep = p->dsty * p->dstx;
   for (int l = 0; l < NR; l++) w->off[l] = -1;
@@ -383,8 +410,8 @@ static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece
   return nv;
 }
 
-static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap, void *dst,
-                      const void *bias, int64_t t0, int64_t t1, void *roomp) {
+SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap,
+                      void *dst, const void *bias, int64_t t0, int64_t t1, void *roomp) {
   enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
   FN(stretch) s[MOST][NR];
   FN(cols) w[MOST];
