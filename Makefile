@@ -10,7 +10,7 @@ MAKEFLAGS += -j$(NPROC)
 endif
 # V=1 shows whole commands.
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
-SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes
+SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes -Wno-pass-failed
 SN_OPT = -O2
 SN_KERNEL_OPT = -O2
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
