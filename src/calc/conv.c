@@ -114,7 +114,7 @@ static size_t pass_worker(const snk_conv_pass *p, const snk_conv_type *t, int64_
 /* Tables before the packed weight. */
 static size_t table_bytes(const snk_conv_pass *p) { return aligned((size_t)(p->k + p->y.taps) * 2 * sizeof(int64_t)); }
 static size_t pass_scratch(const snk_conv_pass *p, int64_t size) {
-  return table_bytes(p) + aligned((size_t)(p->groups * p->m * p->k * size));
+  return table_bytes(p) + aligned((size_t)(p->groups * p->m * p->k * size)) + SNK_CONV_BEYOND;
 }
 
 static void offsets(const snk_conv_pass *p, int64_t *koff) {
@@ -267,7 +267,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   run(&p, type_of(s), size_of(s), w, scratch);
 }
 
-size_t snk_conv_packed_bytes(const snk_conv_shape *s) { return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * size_of(s)); }
+size_t snk_conv_packed_bytes(const snk_conv_shape *s) { return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * size_of(s)) + SNK_CONV_BEYOND; }
 
 void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to) {
   const snk_conv_pass p = pass_forward(s);

@@ -324,6 +324,65 @@ static FN(kernel) *FN(choose)(int64_t mr, int nv) {
   return mr == 1 ? FN(SNK_CAT(tile1, 8)) : mr == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
 }
 
+/* A few places behind whole vectors (one of 7 x 7 is left after three vectors): the lanes are the rows of a tile and the places come one by one,
+ * for some tiles at once so that there are sums enough in flight. Each sum is the same chain as in tile(). */
+enum { FN(VM) = (MR + L - 1) / L, FN(FEW) = 4, FN(GROUP) = (MR == 12 ? 4 : 2) / FN(VM) > 1 ? (MR == 12 ? 4 : 2) / FN(VM) : 1 };
+typedef struct FN(tiles) { int64_t m0, mr; const T *a; T *part; } FN(tiles);
+
+SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w,
+                        int lane, T *dst, const T *bias) {
+  enum { VM = FN(VM), NR = FN(NR) };
+  V acc[FN(GROUP) * VM * FN(FEW)];
+  const T *a[FN(GROUP)];
+  for (int g = 0; g < group; g++) a[g] = t[g].a;
+  for (int i = 0; i < group * VM * n; i++) acc[i] = v_zero();
+  for (int64_t k = k0; k < k1; k++, b += NR) {
+    V bv[FN(FEW)];
+    for (int j = 0; j < n; j++) bv[j] = v_set1(b[lane + j]);
+    for (int g = 0; g < group; g++) {
+      for (int v = 0; v < VM; v++) {
+        const V av = v_load(a[g] + v * L); /* lanes beyond the tile's rows are never looked at */
+        for (int j = 0; j < n; j++) acc[(g * VM + v) * n + j] = v_fma(av, bv[j], acc[(g * VM + v) * n + j]);
+      }
+      a[g] += t[g].mr;
+    }
+  }
+  const int64_t mstep = p->dsty * p->dstx;
+  for (int g = 0; g < group; g++) {
+    T sum[VM * L];
+    for (int j = 0; j < n; j++) {
+      for (int v = 0; v < VM; v++) {
+        V s = acc[(g * VM + v) * n + j];
+        T *part = t[g].part + (v * n + j) * L;
+        if (k0 > w->k0) s = v_load(part) + s;
+        if (k1 < w->k1) v_store(part, s);
+        else v_store(sum + v * L, s);
+      }
+      T *out = dst + t[g].m0 * mstep + w->off[lane + j];
+      for (int64_t i = 0; k1 >= w->k1 && i < t[g].mr; i++) {
+        T s = sum[i];
+        if (bias) s = s + bias[t[g].m0 + i];
+        if (p->relu) s = ((T)0 > s ? (T)0 : s) + (T)0;
+        out[i * mstep] = s;
+      }
+    }
+  }
+}
+#define ARGS                                                                                                                                   \
+  const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w, int lane, T *dst, const T *bias
+typedef void FN(few_kernel)(ARGS);
+#define SOME(n)                                                                                                     \
+  static void FN(few_one##n)(ARGS) { FN(few)(1, n, p, k0, k1, t, b, w, lane, dst, bias); }                          \
+  static void FN(few_all##n)(ARGS) { FN(few)(FN(GROUP), n, p, k0, k1, t, b, w, lane, dst, bias); }
+SOME(1)
+SOME(2)
+SOME(3)
+SOME(4)
+static FN(few_kernel) *const FN(few_kernels)[2][FN(FEW) + 1] = {{NULL, FN(few_one1), FN(few_one2), FN(few_one3), FN(few_one4)},
+                                                                {NULL, FN(few_all1), FN(few_all2), FN(few_all3), FN(few_all4)}};
+#undef ARGS
+#undef SOME
+
 /* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
 SNK_LOOPS static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
   int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
@@ -415,13 +474,17 @@ SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *pi
   enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
   FN(stretch) s[MOST][NR];
   FN(cols) w[MOST];
-  int n[MOST], nv[MOST];
+  int n[MOST], nv[MOST], few[MOST], most = (int)(p->m / snk_conv_tiles(p->m, MR)) / FN(VM); /* their sums fit beside the vectors' in `part` */
+  if (most > FN(FEW)) most = FN(FEW);
   const T *a = ap;
   T *part = roomp, *panel = part + tiles * p->m * NR;
   int64_t mtiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
   for (int64_t q = 0; q < tiles; q++) {
     n[q] = FN(stretches)(p, piece, at + q * NR, s[q]);
     nv[q] = FN(exact_columns)(p, piece, s[q], n[q], &w[q]);
+    int lanes = (int)(s[q][n[q] - 1].lane + s[q][n[q] - 1].n), rest = lanes % L;
+    few[q] = rest <= most ? rest : 0;
+    if (few[q]) nv[q] = lanes / L;
     if (w[q].k1 == w[q].k0) w[q].k0 = w[q].k1 = 0; /* nothing but border: one call all the same */
   }
   for (int64_t block = 0; block < p->k; block += p->kblock) {
@@ -433,10 +496,18 @@ SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *pi
       if (k1[q] > 0) FN(panel)(p, piece, s[q], n[q], src, k0[q], k1[q], panel + q * p->kblock * NR);
     }
     for (int64_t q = 0; q < tiles; q++) /* a panel stays in the first cache, the weight's block in the second */
-      for (int64_t t = t0; t < t1 && k1[q] >= 0; t++) {
-        int64_t m0 = snk_conv_tile_at(p->m, mtiles, t), mr = snk_conv_tile_at(p->m, mtiles, t + 1) - m0;
-        FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], a + m0 * p->k + k0[q] * mr, p->kpanel, panel + q * p->kblock * NR, &w[q],
-                                   part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep, bias ? (const T *)bias + m0 : NULL);
+      for (int64_t t = t0, some; t < t1 && k1[q] >= 0; t += some) {
+        const T *b = panel + q * p->kblock * NR;
+        FN(tiles) group[FN(GROUP)];
+        some = t + FN(GROUP) <= t1 ? FN(GROUP) : 1;
+        for (int64_t i = 0; i < some; i++) {
+          int64_t m0 = snk_conv_tile_at(p->m, mtiles, t + i), mr = snk_conv_tile_at(p->m, mtiles, t + i + 1) - m0;
+          group[i] = (FN(tiles)){m0, mr, a + m0 * p->k + k0[q] * mr, part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
+          if (nv[q])
+            FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
+                                       bias ? (const T *)bias + m0 : NULL);
+        }
+        if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, bias);
       }
   }
 }
