@@ -479,6 +479,7 @@ SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *pi
   const T *a = ap;
   T *part = roomp, *panel = part + tiles * p->m * NR;
   int64_t mtiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
+  const int64_t weight = (t1 - t0) * MR * p->kblock * (int64_t)sizeof(T), runs = 1 + weight / SNK_CONV_RUN;
   for (int64_t q = 0; q < tiles; q++) {
     n[q] = FN(stretches)(p, piece, at + q * NR, s[q]);
     nv[q] = FN(exact_columns)(p, piece, s[q], n[q], &w[q]);
@@ -495,11 +496,12 @@ SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *pi
       else if (k1[q] <= k0[q]) k1[q] = -1; /* not this block */
       if (k1[q] > 0) FN(panel)(p, piece, s[q], n[q], src, k0[q], k1[q], panel + q * p->kblock * NR);
     }
-    for (int64_t q = 0; q < tiles; q++) /* a panel stays in the first cache, the weight's block in the second */
-      for (int64_t t = t0, some; t < t1 && k1[q] >= 0; t += some) {
+    for (int64_t r = 0; r < runs * tiles; r++) { /* a panel stays in the first cache, a run of the weight's rows in the second */
+      const int64_t q = r % tiles, from = t0 + (t1 - t0) * (r / tiles) / runs, to = t0 + (t1 - t0) * (r / tiles + 1) / runs;
+      for (int64_t t = from, some; t < to && k1[q] >= 0; t += some) {
         const T *b = panel + q * p->kblock * NR;
         FN(tiles) group[FN(GROUP)];
-        some = t + FN(GROUP) <= t1 ? FN(GROUP) : 1;
+        some = t + FN(GROUP) <= to ? FN(GROUP) : 1;
         for (int64_t i = 0; i < some; i++) {
           int64_t m0 = snk_conv_tile_at(p->m, mtiles, t + i), mr = snk_conv_tile_at(p->m, mtiles, t + i + 1) - m0;
           group[i] = (FN(tiles)){m0, mr, a + m0 * p->k + k0[q] * mr, part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
@@ -509,5 +511,6 @@ SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *pi
         }
         if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, bias);
       }
+    }
   }
 }
