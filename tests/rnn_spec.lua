@@ -352,6 +352,47 @@ describe("layers", function()
   end)
 end)
 
+describe("an allocation that fails", function()
+  local function settle()
+    for _ = 1, 3 do collectgarbage() end
+    return sn.memory()
+  end
+  local function work()
+    local l = sn.LSTM { 5, num_layers = 2, bidirectional = true, dropout = 0.2 }
+    local g, c, m = sn.GRU { 6, last = true }, sn.LSTMCell { 4 }, sn.MultiheadAttention { 10, 2, causal = true }
+    local x = sn.randn(3, 4, 7)
+    local y = m(l(x))
+    local z = g(y):sum() + y:sum()
+    local h, cc = c(x:select(2, 1), nil, nil)
+    h, cc = c(x:select(2, 2), h, cc)
+    z = z + h:sum() + cc:sum()
+    z:backward()
+    local q = sn.randn(1, 2, 3, 4)
+    sn.scaled_dot_product_attention(q, q, q, sn.ones(3, 3):gt(0))
+    l:step(x)
+  end
+  it("in recurrent layers or attention is an error in words and leaves nothing behind", function()
+    sn.manual_seed(13)
+    work()
+    work()
+    local base = settle()
+    for _, on in ipairs { false, true } do
+      local n, failed = 1, 1
+      while failed > 0 do
+        assert.is_true(n < 5000)
+        sn.fail_after(n, on)
+        local ok, msg = pcall(work)
+        failed = sn.fail_after(0)
+        assert.is_true(ok or tostring(msg):lower():find("memory") ~= nil, ("allocation %d: %s"):format(n, tostring(msg)))
+        n = n + (on and 5 or 2)
+      end
+    end
+    local now = settle()
+    assert.is_true(now.live <= base.live, (now.live - base.live) .. " bytes of tensors")
+    assert.is_true(now.small <= base.small + 8, (now.small - base.small) .. " structures")
+  end)
+end)
+
 describe("the example", function()
   it("char_lstm.lua runs", function()
     local program = (os.getenv("BUILD") or "build") .. "/bin/slugnet"
