@@ -12,7 +12,7 @@ endif
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes -Wno-pass-failed
 SN_OPT = -O2
-SN_KERNEL_OPT = -O2
+SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-fno-ipa-cp-clone)
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
 SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4

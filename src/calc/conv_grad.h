@@ -61,17 +61,25 @@ typedef void FN(producer)(PARGS);
 #define PRODUCT(mr, nk)                                                                               \
   static void FN(SNK_CAT(product##mr, nk))(PARGS) { FN(product)(mr, nk, true, w, g, x, koff, out); } \
   static void FN(SNK_CAT(whole##mr, nk))(PARGS) { FN(product)(mr, nk, false, w, g, x, koff, out); }
-#define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4) PRODUCT(mr, 5) PRODUCT(mr, 6)
 #define PNAME(name, mr, nk) FN(SNK_CAT(name##mr, nk))
+#if GK == 6 && GM == 4
+#define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4) PRODUCT(mr, 5) PRODUCT(mr, 6)
 #define PNAMES(name, mr) \
   {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4), PNAME(name, mr, 5), PNAME(name, mr, 6)}
+#define PALL(name) {{NULL}, PNAMES(name, 1), PNAMES(name, 2), PNAMES(name, 3), PNAMES(name, 4)}
+PRODUCTS(4)
+#elif GK == 4 && GM == 3
+#define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4)
+#define PNAMES(name, mr) {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4)}
+#define PALL(name) {{NULL}, PNAMES(name, 1), PNAMES(name, 2), PNAMES(name, 3)}
+#else
+#error "tiles of the weight's gradient are 4 x 6 or 3 x 4"
+#endif
 PRODUCTS(1)
 PRODUCTS(2)
 PRODUCTS(3)
-PRODUCTS(4)
-static FN(producer) *const FN(producers)[2][5][7] = {
-    {{NULL}, PNAMES(product, 1), PNAMES(product, 2), PNAMES(product, 3), PNAMES(product, 4)},
-    {{NULL}, PNAMES(whole, 1), PNAMES(whole, 2), PNAMES(whole, 3), PNAMES(whole, 4)}};
+static FN(producer) *const FN(producers)[2][GM + 1][GK + 1] = {PALL(product), PALL(whole)};
+#undef PALL
 #undef PARGS
 #undef PRODUCT
 #undef PRODUCTS
