@@ -165,7 +165,7 @@ SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t pla
 
 /* A run of places that lie side by side in the source, from lane `lane` of an exact tile on. */
 typedef struct FN(stretch) { int64_t lane, n, image, row, col; } FN(stretch);
-SNK_LOOPS static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
+static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {
   int64_t width = p->x.n, across = piece->images * width, row = at / across, image = at % across / width, col = at % width, end = piece->places - at;
   if (end > FN(NR)) end = FN(NR);
   int n = 0;
@@ -445,7 +445,7 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
 }
 
 /* Where two vectors of a piece's places go; how many vectors they are. */
-SNK_LOOPS static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, FN(cols) *w) {
+static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, FN(cols) *w) {
   enum { NR = FN(NR) };
   int64_t mstep = p->dsty * p->dstx;
   for (int l = 0; l < NR; l++) w->off[l] = -1;
@@ -469,7 +469,7 @@ SNK_LOOPS static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_pi
   return nv;
 }
 
-SNK_LOOPS static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap,
+static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap,
                       void *dst, const void *bias, int64_t t0, int64_t t1, void *roomp) {
   enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
   FN(stretch) s[MOST][NR];
