@@ -134,7 +134,8 @@ local function resnet20_model()
   local from = 16
   for _, to in ipairs { 16, 16, 16, 32, 32, 32, 64, 64, 64 } do
     local stride = to > from and 2 or 1
-    net:add(Both(sn.Sequential(conv(to, 3, stride), sn.BatchNorm2d {}, sn.ReLU(), conv(to, 3, 1), sn.BatchNorm2d {}), stride > 1 and Shrink(from, to) or nil))
+    net:add(Both(sn.Sequential(conv(to, 3, stride), sn.BatchNorm2d {}, sn.ReLU(), conv(to, 3, 1), sn.BatchNorm2d {}),
+      stride > 1 and Shrink(from, to) or nil))
     from = to
   end
   net:add(sn.AdaptiveAvgPool2d { 1 })
@@ -150,7 +151,8 @@ local function resnet50_model()
     local width, to = s[1], 4 * s[1]
     for k = 1, s[2] do
       local stride = k == 1 and s[3] or 1
-      local way = sn.Sequential(conv(width, 1, 1), sn.BatchNorm2d {}, sn.ReLU(), conv(width, 3, stride), sn.BatchNorm2d {}, sn.ReLU(), conv(to, 1, 1), sn.BatchNorm2d {})
+      local way = sn.Sequential(conv(width, 1, 1), sn.BatchNorm2d {}, sn.ReLU(), conv(width, 3, stride), sn.BatchNorm2d {}, sn.ReLU(),
+        conv(to, 1, 1), sn.BatchNorm2d {})
       net:add(Both(way, (stride > 1 or from ~= to) and sn.Sequential(conv(to, 1, stride), sn.BatchNorm2d {}) or nil))
       from = to
     end

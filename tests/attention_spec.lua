@@ -38,7 +38,8 @@ end
 describe("scaled_dot_product_attention", function()
   local cases = {
     { { 2, 3, 5, 4 }, 5, 4 }, { { 1, 2, 33, 16 }, 33, 16 }, { { 1, 2, 33, 17 }, 33, 3, causal = true }, { { 2, 1, 70, 8 }, 70, 9, causal = true },
-    { { 1, 1, 40, 8 }, 70, 8, causal = true }, { { 1, 1, 70, 8 }, 40, 8, causal = true, scale = 0.3 }, { { 2, 2, 3, 5 }, 100, 4 }, { { 1, 1, 200, 4 }, 450, 2 },
+    { { 1, 1, 40, 8 }, 70, 8, causal = true }, { { 1, 1, 70, 8 }, 40, 8, causal = true, scale = 0.3 }, { { 2, 2, 3, 5 }, 100, 4 }, { { 1, 1, 200,
+        4 }, 450, 2 },
   }
   for _, c in ipairs(cases) do
     local s = c[1]

@@ -50,14 +50,17 @@ static char *head(const snk_attention_args *a, const snk_heads *h, int64_t i, in
 /* c (m x n, rows of ldc) = a (rows of ars, columns of acs) b (rows of brs, columns of bcs) */
 static void product(const attention_job *w, const space *p, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b,
                     int64_t brs, int64_t bcs, void *c, int64_t ldc, bool add) {
-  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .crs = ldc, .ccs = 1, .accumulate = add};
+  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = acs, .brs = brs, .bcs = bcs, .crs = ldc, .ccs = 1,
+      .accumulate = add};
   if (m > 0 && n > 0) w->gemm->block(&g, a, b, c, 0, 0, m, 0, n, p->pack);
 }
 
 /* The same with a turned and packed b, as long as it is one block of k; else from where it lies. */
-static void turned_product(const attention_job *w, const space *p, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, const void *b, int64_t bcs,
+static void turned_product(const attention_job *w, const space *p, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, const void *b,
+    int64_t bcs,
                            const void *packed, void *c, int64_t ldc) {
-  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = 1, .brs = 1, .bcs = bcs, .crs = ldc, .ccs = 1, .packed = packed};
+  const snk_gemm_args g = {.f64 = w->a->f64, .m = m, .n = n, .k = k, .ars = ars, .acs = 1, .brs = 1, .bcs = bcs, .crs = ldc, .ccs = 1,
+      .packed = packed};
   if (k > w->gemm->kc) product(w, p, m, n, k, a, ars, 1, b, 1, bcs, c, ldc, false);
   else w->gemm->block(&g, a, NULL, c, 0, 0, m, 0, n, p->pack);
 }
@@ -70,7 +73,8 @@ static void turn(const attention_job *w, const snk_heads *h, int64_t i, int64_t 
 static snk_attention_rows scores(const attention_job *w, const space *p, int64_t i, int64_t b) {
   const snk_attention_args *a = w->a;
   const int64_t r0 = b * BLOCK, z = w->size, left = a->tq - r0;
-  snk_attention_rows r = {.rows = left < BLOCK ? left : BLOCK, .cols = a->tk, .ld = row_length(a->tk), .first = a->causal ? r0 : -1, .scale = a->scale,
+  snk_attention_rows r = {.rows = left < BLOCK ? left : BLOCK, .cols = a->tk, .ld = row_length(a->tk), .first = a->causal ? r0 : -1,
+      .scale = a->scale,
                           .mask_kind = a->mask_kind, .mask_row = a->mask.st, .mask_column = a->mask_column, .s = p->s, .dp = p->dp, .sum = p->sum,
                           .lse = (char *)a->lse + (i * a->tq + r0) * z};
   if (a->causal && r0 + r.rows < r.cols) r.cols = r0 + r.rows; /* what no row of the block may see is not computed */

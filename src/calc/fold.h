@@ -17,28 +17,32 @@
 #endif
 
 #define SNK_ADD(a, b) ((a) + (b))
+#define SNK_PAIR(v, i, ...) __builtin_shufflevector((v)[2 * (i)], (v)[2 * (i) + 1], __VA_ARGS__) /* some lanes of two vectors */
 #if defined(SNK_SHUFFLES) && defined(__AVX512F__)
-#define SNK_FOLD_ROWS(name, OP)                                                                                                                \
-  INL vf vf_##name(const vf *s) {                                                                                                         \
-    vf a[8], b[4];                                                                                                                        \
-    SNK_UNROLL16 for (int i = 0; i < 8; i++) a[i] = OP(__builtin_shufflevector(s[2 * i], s[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), \
-                                                       __builtin_shufflevector(s[2 * i], s[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)); \
-    SNK_UNROLL16 for (int i = 0; i < 4; i++) b[i] = OP(__builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27), \
-                                                       __builtin_shufflevector(a[2 * i], a[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)); \
-    SNK_UNROLL16 for (int i = 0; i < 2; i++) a[i] = OP(__builtin_shufflevector(b[2 * i], b[2 * i + 1], 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29), \
-                                                       __builtin_shufflevector(b[2 * i], b[2 * i + 1], 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31)); \
-    return OP(__builtin_shufflevector(a[0], a[1], 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),                             \
-              __builtin_shufflevector(a[0], a[1], 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));                            \
+#define SNK_FOLD_ROWS(name, OP)                                                                        \
+  INL vf vf_##name(const vf *s) {                                                                      \
+    vf a[8], b[4];                                                                                     \
+    SNK_UNROLL16 for (int i = 0; i < 8; i++)                                                           \
+      a[i] = OP(SNK_PAIR(s, i, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),                \
+                SNK_PAIR(s, i, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));         \
+    SNK_UNROLL16 for (int i = 0; i < 4; i++)                                                           \
+      b[i] = OP(SNK_PAIR(a, i, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),              \
+                SNK_PAIR(a, i, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));           \
+    SNK_UNROLL16 for (int i = 0; i < 2; i++)                                                           \
+      a[i] = OP(SNK_PAIR(b, i, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29),              \
+                SNK_PAIR(b, i, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31));           \
+    return OP(SNK_PAIR(a, 0, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),               \
+              SNK_PAIR(a, 0, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));              \
   }
 #elif defined(SNK_SHUFFLES) && defined(__AVX2__)
-#define SNK_FOLD_ROWS(name, OP)                                                                                                                \
-  INL vf vf_##name(const vf *s) {                                                                                                         \
-    vf a[4], b[2];                                                                                                                        \
-    SNK_UNROLL16 for (int i = 0; i < 4; i++) a[i] = OP(__builtin_shufflevector(s[2 * i], s[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11),         \
-                                                       __builtin_shufflevector(s[2 * i], s[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15));      \
-    SNK_UNROLL16 for (int i = 0; i < 2; i++) b[i] = OP(__builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 1, 4, 5, 8, 9, 12, 13),         \
-                                                       __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 3, 6, 7, 10, 11, 14, 15));      \
-    return OP(__builtin_shufflevector(b[0], b[1], 0, 2, 4, 6, 8, 10, 12, 14), __builtin_shufflevector(b[0], b[1], 1, 3, 5, 7, 9, 11, 13, 15)); \
+#define SNK_FOLD_ROWS(name, OP)                                                                        \
+  INL vf vf_##name(const vf *s) {                                                                      \
+    vf a[4], b[2];                                                                                     \
+    SNK_UNROLL16 for (int i = 0; i < 4; i++)                                                           \
+      a[i] = OP(SNK_PAIR(s, i, 0, 1, 2, 3, 8, 9, 10, 11), SNK_PAIR(s, i, 4, 5, 6, 7, 12, 13, 14, 15)); \
+    SNK_UNROLL16 for (int i = 0; i < 2; i++)                                                           \
+      b[i] = OP(SNK_PAIR(a, i, 0, 1, 4, 5, 8, 9, 12, 13), SNK_PAIR(a, i, 2, 3, 6, 7, 10, 11, 14, 15)); \
+    return OP(SNK_PAIR(b, 0, 0, 2, 4, 6, 8, 10, 12, 14), SNK_PAIR(b, 0, 1, 3, 5, 7, 9, 11, 13, 15));   \
   }
 #else
 #define SNK_FOLD_ROWS(name, OP) INL vf vf_##name(const vf *s) { vf v; for (int l = 0; l < VF; l++) v[l] = vf_##name##_1(s[l]); return v; }

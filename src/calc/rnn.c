@@ -104,12 +104,14 @@ static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int work
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
   const int64_t z = w->size, rows = end_row - begin_row;
-  snk_gemm_args in = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->f, .ars = a->t * a->f, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed_in};
+  snk_gemm_args in = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->f, .ars = a->t * a->f, .acs = 1, .crs = w->sums, .ccs = 1,
+      .packed = w->packed_in};
   snk_gemm_args rec = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
   for (int64_t t = 0; t < a->t; t++) {
     const snk_rnn_step s = step_at(w, begin_row, rows, t);
     if (w->stepwise)
-      w->gemm->block(&in, at(a->x, (begin_row * a->t + t) * a->f, z), NULL, w->in + begin_row * w->sums * z, 0, 0, rows, 0, w->sums, sn_scratch(worker));
+      w->gemm->block(&in, at(a->x, (begin_row * a->t + t) * a->f, z), NULL, w->in + begin_row * w->sums * z, 0, 0, rows, 0, w->sums,
+          sn_scratch(worker));
     rec.ars = s.hprev_step;
     if (s.hprev) w->gemm->block(&rec, s.hprev, NULL, w->rec + begin_row * w->sums * z, 0, 0, rows, 0, w->sums, sn_scratch(worker));
     gates(w, &s);
@@ -214,7 +216,8 @@ static void pack_inputs(const void *ctx, int64_t batch, int64_t k0, int64_t kc, 
 static void weight_gradients(const rnn_job *w) {
   const snk_rnn_args *a = w->a;
   const int64_t f = a->f, h = a->h, z = w->size, wide = f + h;
-  const snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = wide, .k = a->n * a->t, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w,
+  const snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = wide, .k = a->n * a->t, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs,
+      .pack_ctx = w,
                            .c = w->gw, .crs = wide, .ccs = 1};
   snk_gemm_run(&g);
   for (int64_t j = 0; j < w->sums; j++) {
@@ -227,14 +230,16 @@ static void weight_gradients(const rnn_job *w) {
 static void weight_gradients_apart(const rnn_job *w) {
   const snk_rnn_args *a = w->a;
   const int64_t rows = a->n * a->t, f = a->f, h = a->h;
-  snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w, .c = a->gwih,
+  snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w,
+      .c = a->gwih,
                      .crs = f, .ccs = 1};
   if (a->gwih) snk_gemm_run(&g);
   rnn_job v = *w;
   snk_rnn_args only_h = *a;
   only_h.f = 0;
   v.a = &only_h;
-  g = (snk_gemm_args){.f64 = a->f64, .m = w->sums, .n = h, .k = rows, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = &v, .c = a->gwhh,
+  g = (snk_gemm_args){.f64 = a->f64, .m = w->sums, .n = h, .k = rows, .a = w->dg, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = &v,
+      .c = a->gwhh,
                       .crs = h, .ccs = 1};
   if (a->gwhh) snk_gemm_run(&g);
 }
@@ -260,7 +265,8 @@ void snk_rnn_backward(const snk_rnn_args *a) {
     over_rows(&w, backward_rows);
   }
   if (a->gx && (!w.stepwise || a->h == 0)) {
-    const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = a->f, .k = w.sums, .a = w.di, .ars = a->n * w.sums, .acs = 1, .packed = w.packed_in, .c = a->gx,
+    const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = a->f, .k = w.sums, .a = w.di, .ars = a->n * w.sums, .acs = 1, .packed = w.packed_in,
+        .c = a->gx,
                              .crs = a->f, .ccs = 1, .nbatch = 1, .batch = {a->n}, .abatch = {w.sums}, .cbatch = {a->t * a->f}};
     snk_gemm_run(&g);
   }

@@ -101,7 +101,8 @@ static void forward_backward(sno_call *c) {
 
 /*** attention_backward(gy, y, lse, q, k?, v?, mask?, causal, scale, heads)
  * The gradients of q, k and v; the probabilities are made again from q, k and the logarithms of their sums.
- * @math \bar s = p \odot (\bar y v^T - \textstyle\sum \bar y \odot y)\, c, \quad \bar q = \bar s\, k, \quad \bar k = \bar s^T q, \quad \bar v = p^T \bar y
+ * @math \bar s = p \odot (\bar y v^T - \textstyle\sum \bar y \odot y)\, c, \quad \bar q = \bar s\, k, \quad \bar k = \bar s^T q, \quad \bar v = p^T
+ *   \bar y
  */
 const sno_op sno_op_attention_backward = {.name = "attention_backward", .args = "gy y lse q k? v? mask? causal:bool scale:num heads:int",
                                           .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 3, .infer = infer_backward, .forward = forward_backward};
@@ -173,7 +174,8 @@ static int back_run(sno_back *b) {
   if (b->gy[0] == NULL) return 0;
   if (b->create_graph || b->want[MASK]) return back_plain(b);
   snt_tensor *out[SNO_MAXOUT];
-  if (sno_invoke(&sno_op_attention_backward, SNO_IN(b->gy[0], b->out[0], b->out[1], b->in[Q], b->in[K], b->in[VALUE], b->in[MASK]), -1, 3, b->attr, out,
+  if (sno_invoke(&sno_op_attention_backward, SNO_IN(b->gy[0], b->out[0], b->out[1], b->in[Q], b->in[K], b->in[VALUE], b->in[MASK]), -1, 3, b->attr,
+      out,
                  NULL, NULL) < 0)
     return -1;
   for (int i = Q; i <= VALUE; i++)
@@ -182,8 +184,8 @@ static int back_run(sno_back *b) {
 }
 
 /*** attention_run(q, k?, v?, mask?, causal, scale, heads)
- * Attention of n x heads x t x d, and for each row the logarithm of the sum of its exponentials. With `heads` above 0 q is n x t x 3 e and holds
- * all three side by side, and the result is n x t x e.
+ * Attention of n x heads x t x d, and for each row the logarithm of the sum of its exponentials. With `heads` above 0 q is n x t x 3 e and holds all
+ * three side by side, and the result is n x t x e.
  * @math y = \mathrm{softmax}(c\, q k^T + m)\, v
  */
 const sno_op sno_op_attention_run = {.name = "attention_run", .args = "q k? v? mask? causal:bool scale:num heads:int", .flags = SNO_HIDDEN, .nout = 2,
@@ -202,7 +204,8 @@ static int check(const sno_call *c) {
   const char *op = c->op->name;
   for (int i = Q; i <= MASK; i++)
     if (c->in[i] && !sn_is_float((sn_dtype)c->in[i]->dtype) && !(i == MASK && c->in[i]->dtype == SN_BOOL))
-      return sn_fail("%s: %s is %s; it wants floating numbers%s", op, names[i], sn_dtypes[c->in[i]->dtype].name, i == MASK ? " to add, or booleans" : "");
+      return sn_fail("%s: %s is %s; it wants floating numbers%s", op, names[i], sn_dtypes[c->in[i]->dtype].name,
+          i == MASK ? " to add, or booleans" : "");
   if ((q->ndim != 4 && q->ndim != 3) || k->ndim != q->ndim || v->ndim != q->ndim)
     return sn_fail("%s: q is %s, k %s, v %s; all want n x heads x t x d, or all n x t x d", op, SNT_SHAPE(q), SNT_SHAPE(k), SNT_SHAPE(v));
   const int n = q->ndim;
@@ -210,9 +213,11 @@ static int check(const sno_call *c) {
     if (k->shape[d] != q->shape[d] || v->shape[d] != q->shape[d])
       return sn_fail("%s: q is %s, k %s, v %s; their first %d dimensions must be equal", op, SNT_SHAPE(q), SNT_SHAPE(k), SNT_SHAPE(v), n - 2);
   if (q->shape[n - 1] != k->shape[n - 1])
-    return sn_fail("%s: q has %lld features, k has %lld (q %s, k %s)", op, (long long)q->shape[n - 1], (long long)k->shape[n - 1], SNT_SHAPE(q), SNT_SHAPE(k));
+    return sn_fail("%s: q has %lld features, k has %lld (q %s, k %s)", op, (long long)q->shape[n - 1], (long long)k->shape[n - 1], SNT_SHAPE(q),
+        SNT_SHAPE(k));
   if (k->shape[n - 2] != v->shape[n - 2])
-    return sn_fail("%s: there are %lld keys and %lld values (k %s, v %s)", op, (long long)k->shape[n - 2], (long long)v->shape[n - 2], SNT_SHAPE(k), SNT_SHAPE(v));
+    return sn_fail("%s: there are %lld keys and %lld values (k %s, v %s)", op, (long long)k->shape[n - 2], (long long)v->shape[n - 2],
+        SNT_SHAPE(k), SNT_SHAPE(v));
   if (k->shape[n - 2] == 0 || k->shape[n - 1] == 0) return sn_fail("%s: k is %s; there must be keys, and features in them", op, SNT_SHAPE(k));
   if (!c->attr[1].absent && !isfinite(c->attr[1].d)) return sn_fail("%s: scale is %g; it wants to be a finite number", op, c->attr[1].d);
   return 0;
@@ -230,7 +235,8 @@ static int mask_of(snt_tensor *m, const snt_tensor *q, const snt_tensor *k, sn_d
     fits = m->shape[d] == 1 || m->shape[d] == want[4 - m->ndim + d];
   }
   if (!fits)
-    return sn_fail("scaled_dot_product_attention: mask is %s; it must broadcast to the scores, %s", SNT_SHAPE(m), snt_shape_str(4, want, (char[96]){0}, 96));
+    return sn_fail("scaled_dot_product_attention: mask is %s; it must broadcast to the scores, %s", SNT_SHAPE(m), snt_shape_str(4, want,
+        (char[96]){0}, 96));
   if (m->ndim < 4) m = sno_shaped(m, 4, shape);
   return m && (*out = m->dtype == SN_BOOL ? m : sno_to(m, t)) ? 0 : -1;
 }
@@ -260,20 +266,25 @@ static int back_attention(sno_back *b) {
 }
 
 /*** scaled_dot_product_attention(q, k, v, mask?, {causal = false, scale = 1/sqrt(d)})
- * Each query's mean of the values, weighted by how well it goes with the keys. q is n x heads x tq x d, k n x heads x tk x d, v n x heads x tk x dv (or all without
- * heads); the result is n x heads x tq x dv. `mask` broadcasts to n x heads x tq x tk: booleans say which keys may be seen, numbers are added to the scores.
- * `causal` lets query i see keys 1..i only. A query that sees no key gives zeros. The matrix of all scores is never made.
+ * Each query's mean of the values, weighted by how well it goes with the keys. q is n x heads x tq x d, k n x heads x tk x d, v n x heads x tk x dv
+ * (or all without heads); the result is n x heads x tq x dv. `mask` broadcasts to n x heads x tq x tk: booleans say which keys may be seen, numbers
+ * are added to the scores. `causal` lets query i see keys 1..i only. A query that sees no key gives zeros. The matrix of all scores is never made.
  * @math y_i = \sum_j p_{ij}\, v_j, \quad p_i = \mathrm{softmax}_j(c\, q_i \cdot k_j + m_{ij})
- * @grad \bar v = p^T \bar y, \quad \bar s_{ij} = p_{ij} (\bar y_i \cdot v_j - \bar y_i \cdot y_i), \quad \bar q = c\, \bar s\, k, \quad \bar k = c\, \bar s^T q, \quad \bar m = \bar s
+ * @grad \bar v = p^T \bar y, \quad \bar s_{ij} = p_{ij} (\bar y_i \cdot v_j - \bar y_i \cdot y_i), \quad \bar q = c\, \bar s\, k, \quad \bar k = c\,
+ *   \bar s^T q, \quad \bar m = \bar s
  * @source Vaswani et al.: Attention is all you need, 2017; Dao et al.: FlashAttention, 2022 (probabilities made again from the sums' logarithms)
  * @see MultiheadAttention, softmax
  */
 const sno_op sno_op_scaled_dot_product_attention = {
-    .name = "scaled_dot_product_attention", .args = "q k v mask? causal:bool=false scale:num?", .flags = SNO_VIEW, .nout = 1, .infer = infer_attention,
+    .name = "scaled_dot_product_attention", .args = "q k v mask? causal:bool=false scale:num?", .flags = SNO_VIEW, .nout = 1,
+        .infer = infer_attention,
     .backward = back_attention,
     .samples = "f(2,2,3,4), f(2,2,3,4), f(2,2,3,4); f(1,2,5,3), f(1,2,5,3), f(1,2,5,2), {causal=true}; f(2,3,4), f(2,5,4), f(2,5,3), {scale=0.5};"
-               " f(1,2,3,4), f(1,2,5,4), f(1,2,5,2), f(3,5); f(2,1,3,2), f(2,1,4,2), f(2,1,4,9), m(2,1,1,4); f(1,1,34,2), f(1,1,34,2), f(1,1,34,1), {causal=true};"
+               " f(1,2,3,4), f(1,2,5,4), f(1,2,5,2), f(3,5); f(2,1,3,2), f(2,1,4,2), f(2,1,4,9), m(2,1,1,4);"
+               " f(1,1,34,2), f(1,1,34,2), f(1,1,34,1), {causal=true};"
                " f(2,3,4), f(2,5,4), f(2,5,3), f(2,1,5), {causal=true}",
-    .wrong = "f(2,3,4), f(2,3,5), f(2,3,4) => q has 4 features; f(2,3,4), f(2,3,4), f(2,4,4) => 3 keys and 4 values; f(3,4), f(3,4), f(3,4) => n x heads x t x d;"
-             " f(2,3,4), f(1,3,4), f(2,3,4) => must be equal; f(2,3,4), f(2,3,4), f(2,3,4), f(2,2) => must broadcast; i(1,5,2,3,4), f(2,3,4), f(2,3,4) => q is int64;"
+    .wrong = "f(2,3,4), f(2,3,5), f(2,3,4) => q has 4 features; f(2,3,4), f(2,3,4), f(2,4,4) => 3 keys and 4 values;"
+        " f(3,4), f(3,4), f(3,4) => n x heads x t x d;"
+             " f(2,3,4), f(1,3,4), f(2,3,4) => must be equal; f(2,3,4), f(2,3,4), f(2,3,4), f(2,2) => must broadcast;"
+             " i(1,5,2,3,4), f(2,3,4), f(2,3,4) => q is int64;"
              " f(2,3,4), f(2,3,4), f(2,3,4), i(0,1,3,3) => or booleans; f(2,3,4), f(2,0,4), f(2,0,4) => there must be keys"};

@@ -135,13 +135,15 @@ static int check_sizes(const sno_call *c, const parts *p) {
   if (v->ndim != 2 || v->shape[0] != gates * h)
     return sn_fail("%s: w_ih is %s; with w_hh %s it wants %lld x features", op, SNT_SHAPE(v), SNT_SHAPE(w), (long long)(gates * h));
   if (v->shape[1] != f)
-    return sn_fail("%s: input has %lld features, w_ih wants %lld (input %s, w_ih %s)", op, (long long)f, (long long)v->shape[1], SNT_SHAPE(x), SNT_SHAPE(v));
+    return sn_fail("%s: input has %lld features, w_ih wants %lld (input %s, w_ih %s)", op, (long long)f, (long long)v->shape[1], SNT_SHAPE(x),
+        SNT_SHAPE(v));
   for (int i = B_IH; i <= B_HH; i++)
     if (in[i] && (in[i]->ndim != 1 || in[i]->shape[0] != gates * h))
       return sn_fail("%s: %s is %s; it wants %lld numbers", op, s[i], SNT_SHAPE(in[i]), (long long)(gates * h));
   for (int i = H0; i <= C0; i++)
     if (in[i] && (in[i]->ndim != 2 || in[i]->shape[0] != x->shape[0] || in[i]->shape[1] != h))
-      return sn_fail("%s: state %s is %s; for input %s it wants %lldx%lld", op, s[i], SNT_SHAPE(in[i]), SNT_SHAPE(x), (long long)x->shape[0], (long long)h);
+      return sn_fail("%s: state %s is %s; for input %s it wants %lldx%lld", op, s[i], SNT_SHAPE(in[i]), SNT_SHAPE(x), (long long)x->shape[0],
+          (long long)h);
   return 0;
 }
 
@@ -213,9 +215,9 @@ static int infer_gru_cell(sno_call *c) {
 /* ---- the user's operations */
 
 /*** lstm(x, h0?, c0?, w_ih, w_hh, b_ih?, b_hh?)
- * One LSTM layer over whole sequences. x is n x steps x features; h0 and c0 are the states before the first step, n x hidden (zeros if not given); w_ih
- * is 4 hidden x features, w_hh 4 hidden x hidden, each bias 4 hidden, gates in PyTorch's order: input, forget, cell, output. Gives y, n x steps x hidden, and
- * the last states h and c. The gradient cannot itself be differentiated.
+ * One LSTM layer over whole sequences. x is n x steps x features; h0 and c0 are the states before the first step, n x hidden (zeros if not given);
+ * w_ih is 4 hidden x features, w_hh 4 hidden x hidden, each bias 4 hidden, gates in PyTorch's order: input, forget, cell, output. Gives y, n x steps
+ * x hidden, and the last states h and c. The gradient cannot itself be differentiated.
  * @math i, f, o = \sigma(W x_t + U h_{t-1} + b), \quad g = \tanh(W_g x_t + U_g h_{t-1} + b_g), \quad c_t = f \odot c_{t-1} + i \odot g, \quad
  *   h_t = o \odot \tanh c_t
  * @grad \bar c_t = \bar h_t \odot o \odot (1 - \tanh^2 c_t) + \bar c_{t+1} \odot f_{t+1}, \quad \bar W = \sum_t \bar a_t\, x_t^T, \quad
@@ -225,19 +227,23 @@ static int infer_gru_cell(sno_call *c) {
  */
 const sno_op sno_op_lstm = {
     .name = "lstm", .args = "x h0? c0? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 3, .infer = infer_lstm, .backward = back_given,
-    .samples = "f(2,3,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(2,5,3), nil, nil, f(8,3), f(8,2); f(1,2,3), f(1,2), nil, f(8,3), f(8,2), f(8);"
+    .samples = "f(2,3,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(2,5,3), nil, nil, f(8,3), f(8,2);"
+        " f(1,2,3), f(1,2), nil, f(8,3), f(8,2), f(8);"
                " f(3,2,2), nil, f(3,9), f(36,2), f(36,9), nil, f(36)",
     .wrong = "f(2,3), nil, nil, f(8,3), f(8,2) => n x steps x features; f(2,3,4), nil, nil, f(8,3), f(8,2) => input has 4 features, w_ih wants 3;"
              " f(2,3,4), nil, nil, f(8,4), f(6,2) => w_hh is 6x2; f(2,3,4), f(2,3), nil, f(8,4), f(8,2) => state h is 2x3;"
-             " f(2,3,4), nil, nil, f(8,4), f(8,2), f(7) => b_ih is 7; i(1,5,2,3,4), nil, nil, f(8,4), f(8,2) => floating; f(2,0,4), nil, nil, f(8,4), f(8,2) => steps"};
+             " f(2,3,4), nil, nil, f(8,4), f(8,2), f(7) => b_ih is 7; i(1,5,2,3,4), nil, nil, f(8,4), f(8,2) => floating;"
+             " f(2,0,4), nil, nil, f(8,4), f(8,2) => steps"};
 
 /*** gru(x, h0?, w_ih, w_hh, b_ih?, b_hh?)
- * One GRU layer over whole sequences. x is n x steps x features; h0 is the state before the first step, n x hidden (zeros if not given); w_ih is 3 hidden x
- * features, w_hh 3 hidden x hidden, each bias 3 hidden, gates in PyTorch's order: reset, update, new. Gives y, n x steps x hidden, and the last
- * state. The reset gate multiplies the recurrent part of `new`, its bias included, as in PyTorch. The gradient cannot itself be differentiated.
- * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z \odot h_{t-1}
+ * One GRU layer over whole sequences. x is n x steps x features; h0 is the state before the first step, n x hidden (zeros if not given); w_ih is 3
+ * hidden x features, w_hh 3 hidden x hidden, each bias 3 hidden, gates in PyTorch's order: reset, update, new. Gives y, n x steps x hidden, and the
+ * last state. The reset gate multiplies the recurrent part of `new`, its bias included, as in PyTorch. The gradient cannot itself be differentiated.
+ * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z
+ *   \odot h_{t-1}
  * @grad \bar n = \bar h_t \odot (1 - z), \quad \bar z = \bar h_t \odot (h_{t-1} - n), \quad \bar W = \sum_t \bar a_t\, x_t^T, \quad
- *   \bar U = \sum_t \bar a'_t\, h_{t-1}^T, \quad \bar h_{t-1} = \bar h_t \odot z + U^T \bar a'_t, \quad a, a' \text{ the input's and the recurrent part}
+ *   \bar U = \sum_t \bar a'_t\, h_{t-1}^T, \quad \bar h_{t-1} = \bar h_t \odot z + U^T \bar a'_t, \quad a, a' \text{ the input's and the recurrent
+ *   part}
  * @source Cho et al.: Learning phrase representations using RNN encoder-decoder, 2014
  * @see gru_cell, lstm
  */
@@ -246,18 +252,21 @@ const sno_op sno_op_gru = {
     .samples = "f(2,3,4), f(2,5), f(15,4), f(15,5), f(15), f(15); f(2,5,3), nil, f(6,3), f(6,2); f(1,2,3), f(1,2), f(6,3), f(6,2), f(6);"
                " f(3,2,2), nil, f(27,2), f(27,9), nil, f(27)",
     .wrong = "f(2,3), nil, f(6,3), f(6,2) => n x steps x features; f(2,3,4), nil, f(6,3), f(6,2) => input has 4 features, w_ih wants 3;"
-             " f(2,3,4), nil, f(6,4), f(8,2) => w_hh is 8x2; f(2,3,4), f(3,2), f(6,4), f(6,2) => state h is 3x2; f(2,3,4), nil, f(5,4), f(6,2) => w_ih is 5x4"};
+             " f(2,3,4), nil, f(6,4), f(8,2) => w_hh is 8x2; f(2,3,4), f(3,2), f(6,4), f(6,2) => state h is 3x2;"
+             " f(2,3,4), nil, f(5,4), f(6,2) => w_ih is 5x4"};
 
 /*** lstm_cell(x, h?, c?, w_ih, w_hh, b_ih?, b_hh?)
  * One step of an LSTM: x is n x features, h and c are n x hidden (zeros if not given), the weights as in lstm. Gives the new h and c.
  * @math i, f, o = \sigma(W x + U h + b), \quad g = \tanh(W_g x + U_g h + b_g), \quad c' = f \odot c + i \odot g, \quad h' = o \odot \tanh c'
- * @grad \bar c = (\bar c' + \bar h' \odot o \odot (1 - \tanh^2 c')) \odot f, \quad \bar W = \bar a\, x^T, \quad \bar U = \bar a\, h^T, \quad \bar x = W^T \bar a
+ * @grad \bar c = (\bar c' + \bar h' \odot o \odot (1 - \tanh^2 c')) \odot f, \quad \bar W = \bar a\, x^T, \quad \bar U = \bar a\, h^T, \quad \bar x
+ *   = W^T \bar a
  * @see lstm
  */
 const sno_op sno_op_lstm_cell = {
     .name = "lstm_cell", .args = "x h? c? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 2, .infer = infer_lstm_cell,
     .backward = back_given,
-    .samples = "f(2,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(6,3), nil, nil, f(8,3), f(8,2); f(1,9), f(1,5), nil, f(20,9), f(20,5), f(20)",
+    .samples = "f(2,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(6,3), nil, nil, f(8,3), f(8,2);"
+        " f(1,9), f(1,5), nil, f(20,9), f(20,5), f(20)",
     .wrong = "f(2,3,4), nil, nil, f(8,4), f(8,2) => n x features; f(2,4), f(1,2), nil, f(8,4), f(8,2) => state h is 1x2;"
              " f(2,4), nil, f(2,3), f(8,4), f(8,2) => state c is 2x3; f(2,4), nil, nil, f(8,3), f(8,2) => features"};
 
@@ -271,4 +280,5 @@ const sno_op sno_op_gru_cell = {
     .name = "gru_cell", .args = "x h? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 1, .infer = infer_gru_cell,
     .backward = back_given,
     .samples = "f(2,4), f(2,5), f(15,4), f(15,5), f(15), f(15); f(6,3), nil, f(6,3), f(6,2); f(1,9), f(1,5), f(15,9), f(15,5), nil, f(15)",
-    .wrong = "f(2,3,4), nil, f(6,4), f(6,2) => n x features; f(2,4), f(1,2), f(6,4), f(6,2) => state h is 1x2; f(2,4), nil, f(8,4), f(8,2) => w_hh is 8x2"};
+    .wrong = "f(2,3,4), nil, f(6,4), f(6,2) => n x features; f(2,4), f(1,2), f(6,4), f(6,2) => state h is 1x2;"
+        " f(2,4), nil, f(8,4), f(8,2) => w_hh is 8x2"};

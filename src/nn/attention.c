@@ -57,19 +57,22 @@ static snt_tensor *forward_attention(snn_obj *o, snt_tensor *x) {
     return NULL;
   }
   const double scale = 1 / sqrt((double)(width(o) / heads(o)));
-  if (sno_invoke(&sno_op_attention_run, SNO_IN(qkv, NULL, NULL, NULL), -1, SNO_ATTRS(*snn_arg(o, "causal"), sno_num(scale), sno_int(heads(o))), out, NULL, NULL) < 0)
+  if (sno_invoke(&sno_op_attention_run, SNO_IN(qkv, NULL, NULL, NULL), -1, SNO_ATTRS(*snn_arg(o, "causal"), sno_num(scale), sno_int(heads(o))),
+      out, NULL, NULL) < 0)
     return NULL;
   return sno_run(&sno_op_linear, SNO_IN(out[0], o->slot[out_slot(o)].t, bias ? o->slot[3].t : NULL), 0, NULL);
 }
 
 static void describe_attention(const snn_obj *o, char *buf, size_t n) {
-  snprintf(buf, n, "%lld, %lld head%s%s", (long long)width(o), (long long)heads(o), heads(o) == 1 ? "" : "s", snn_flag(o, "causal") ? ", causal" : "");
+  snprintf(buf, n, "%lld, %lld head%s%s", (long long)width(o), (long long)heads(o), heads(o) == 1 ? "" : "s",
+      snn_flag(o, "causal") ? ", causal" : "");
 }
 
 /*** MultiheadAttention(embed_dim, num_heads, {causal=false, bias=true, inshape=})
  * Attention of sequences to themselves, batch first: n x steps x embed_dim gives the same shape. Queries, keys and values are made by one map
- * (in_proj_weight, 3 embed_dim x embed_dim), each head attends within embed_dim / num_heads of their features, and a last map (out_proj) mixes the heads. With `causal`
- * a step sees itself and those before it. For attention to another sequence or with a mask there is sn.scaled_dot_product_attention.
+ * (in_proj_weight, 3 embed_dim x embed_dim), each head attends within embed_dim / num_heads of their features, and a last map (out_proj) mixes the
+ * heads. With `causal` a step sees itself and those before it. For attention to another sequence or with a mask there is
+ * sn.scaled_dot_product_attention.
  * @math y = \mathrm{concat}_i\left(\mathrm{softmax}(q_i k_i^T / \sqrt d)\, v_i\right) W_o^T + b_o, \quad q, k, v = x W^T + b
  * @grad \bar W = \overline{qkv}^T x, \quad \bar x = \overline{qkv}\, W, \quad \bar W_o = \bar y^T a, \quad a \text{ the heads' results}
  * @source Vaswani et al. 2017
@@ -77,4 +80,5 @@ static void describe_attention(const snn_obj *o, char *buf, size_t n) {
  */
 const snn_class snn_class_MultiheadAttention = {
     .name = "MultiheadAttention", .family = SNN_LAYER, .slots = true, .init = init_attention, .build = build_attention, .forward = forward_attention,
-    .inshape = inshape_attention, .describe = describe_attention, .args = "embed_dim:int num_heads:int causal:bool=false bias:bool=true inshape:ints?"};
+    .inshape = inshape_attention, .describe = describe_attention,
+        .args = "embed_dim:int num_heads:int causal:bool=false bias:bool=true inshape:ints?"};

@@ -1,5 +1,6 @@
 /* rnn.c - recurrent layers: LSTM and GRU over sequences, in several layers and both directions, and their cells for single steps.
- * Names and layouts of the weights are PyTorch's: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then _l1 ..., _reverse of the second direction. */
+ * Names and layouts of the weights are PyTorch's: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, then _l1 ..., _reverse of the second
+ * direction. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,11 +195,11 @@ static void describe_rnn(const snn_obj *o, char *buf, size_t n) {
   .args = "hidden_size:int num_layers:int=1 bias:bool=true bidirectional:bool=false dropout:num=0 last:bool=false inshape:ints?"
 
 /*** LSTM(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, last=false, inshape=})
- * Long short-term memory over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`: forwards, then
- * backwards). `dropout` acts between layers. Called with one tensor it gives y alone, so that it fits between other layers; with `last` only the state each
- * direction ends with, n x hidden_size, which is what a classifier of whole sequences wants. `y, h, c = lstm:step(x, h, c)`
- * (or lstm(x, h, c)) also takes and gives the states, each layers and directions x n x hidden_size; nil means zeros, and x may be n x features, a
- * single step. `inshape` is the number of features, or {steps, features}.
+ * Long short-term memory over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`:
+ * forwards, then backwards). `dropout` acts between layers. Called with one tensor it gives y alone, so that it fits between other layers; with
+ * `last` only the state each direction ends with, n x hidden_size, which is what a classifier of whole sequences wants. `y, h, c = lstm:step(x, h,
+ * c)` (or lstm(x, h, c)) also takes and gives the states, each layers and directions x n x hidden_size; nil means zeros, and x may be n x features,
+ * a single step. `inshape` is the number of features, or {steps, features}.
  * @math i, f, o = \sigma(W x_t + U h_{t-1} + b), \quad g = \tanh(W_g x_t + U_g h_{t-1} + b_g), \quad c_t = f \odot c_{t-1} + i \odot g, \quad
  *   h_t = o \odot \tanh c_t
  * @grad \bar W = \sum_t \bar a_t\, x_t^T, \quad \bar U = \sum_t \bar a_t\, h_{t-1}^T, \quad \bar x_t = W^T \bar a_t
@@ -208,10 +209,11 @@ static void describe_rnn(const snn_obj *o, char *buf, size_t n) {
 const snn_class snn_class_LSTM = {.name = "LSTM", RNN_CLASS};
 
 /*** GRU(hidden_size, {num_layers=1, bias=true, bidirectional=false, dropout=0, last=false, inshape=})
- * Gated recurrent units over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`). Called with
- * one tensor it gives y alone, with `last` only the state each direction ends with. `y, h = gru:step(x, h)` (or gru(x, h)) also takes and gives the state, layers and directions x n x hidden_size; nil
- * means zeros, and x may be n x features, a single step.
- * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z \odot h_{t-1}
+ * Gated recurrent units over sequences, batch first: n x steps x features give n x steps x hidden_size (twice as much with `bidirectional`). Called
+ * with one tensor it gives y alone, with `last` only the state each direction ends with. `y, h = gru:step(x, h)` (or gru(x, h)) also takes and gives
+ * the state, layers and directions x n x hidden_size; nil means zeros, and x may be n x features, a single step.
+ * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z
+ *   \odot h_{t-1}
  * @grad \bar W = \sum_t \bar a_t\, x_t^T, \quad \bar U = \sum_t \bar a'_t\, h_{t-1}^T, \quad \bar x_t = W^T \bar a_t
  * @source Cho et al. 2014
  * @see gru, GRUCell
@@ -233,7 +235,8 @@ static int step_cell(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **ou
   (void)nin;
   slots_of(o, 0, w);
   if (is_gru(o) && in[2]) return sn_fail("a GRU has one state, got two");
-  if (is_gru(o)) return sno_invoke(&sno_op_gru_cell, SNO_IN(in[0], in[1], w[W_IH], w[W_HH], w[B_IH], w[B_HH]), -1, 0, NULL, out, NULL, NULL) < 0 ? -1 : 1;
+  if (is_gru(o)) return sno_invoke(&sno_op_gru_cell, SNO_IN(in[0], in[1], w[W_IH], w[W_HH], w[B_IH], w[B_HH]), -1, 0, NULL, out, NULL,
+      NULL) < 0 ? -1 : 1;
   return sno_invoke(&sno_op_lstm_cell, SNO_IN(in[0], in[1], in[2], w[W_IH], w[W_HH], w[B_IH], w[B_HH]), -1, 0, NULL, out, NULL, NULL) < 0 ? -1 : 2;
 }
 
@@ -249,8 +252,8 @@ static snt_tensor *forward_cell(snn_obj *o, snt_tensor *x) {
 static int init_cell(snn_obj *o) { return check_hidden(o); }
 
 /*** LSTMCell(hidden_size, {bias=true, inshape=})
- * One step of an LSTM: `h, c = cell(x, h, c)`, where x is n x features and the states are n x hidden_size (nil: zeros). Called with x alone it gives h;
- * cell:step(x) gives both.
+ * One step of an LSTM: `h, c = cell(x, h, c)`, where x is n x features and the states are n x hidden_size (nil: zeros). Called with x alone it gives
+ * h; cell:step(x) gives both.
  * @math i, f, o = \sigma(W x + U h + b), \quad g = \tanh(W_g x + U_g h + b_g), \quad c' = f \odot c + i \odot g, \quad h' = o \odot \tanh c'
  * @grad \bar W = \bar a\, x^T, \quad \bar U = \bar a\, h^T, \quad \bar x = W^T \bar a
  * @see lstm_cell, LSTM
