@@ -227,7 +227,7 @@ INL void N(row_sums_block)(const snk_norm_args *a, int64_t c, int64_t k, int wid
     for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
       const V m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
       SNK_ALL for (int j = 0; j < WIDE; j++) {
-        if (j >= wide) break;
+        if (j >= wide) continue; /* a break would keep clang from unrolling */
         const int64_t place = r * a->channels + c + j * L;
         const V g = W(get)((const S *)a->g + place, k - j * L);
         s[j] += g;
