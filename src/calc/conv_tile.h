@@ -169,6 +169,10 @@ static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, in
   int64_t width = p->x.n, across = piece->images * width, row = at / across, image = at % across / width, col = at % width, end = piece->places - at;
   if (end > FN(NR)) end = FN(NR);
   int n = 0;
+  if (piece->images == 1 && p->pitch == width && p->unit) { /* rows follow one another in the source and in the result */
+    s[0] = (FN(stretch)){0, end, 0, row, col};
+    return 1;
+  }
   for (int64_t lane = 0; lane < end; n++) {
     int64_t len = width - col < end - lane ? width - col : end - lane;
     s[n] = (FN(stretch)){lane, len, image, row, col};
@@ -176,6 +180,18 @@ static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, in
     if (++image == piece->images) image = 0, row++;
   }
   return n;
+}
+
+SNK_INLINE void FN(panel_of)(const int parts, const int64_t *froms, const int64_t *tos, const T *src, const int64_t *koff, int64_t n, T *dst) {
+  enum { NR = FN(NR) };
+  int64_t from[8], to[8]; /* in registers */
+  SNK_UNROLL
+  for (int i = 0; i < parts; i++) from[i] = froms[i], to[i] = tos[i];
+  for (int64_t k = 0; k < n; k++, dst += NR) {
+    const T *base = src + koff[k];
+    SNK_UNROLL
+    for (int i = 0; i < parts; i++) v_store(dst + to[i], v_load(base + from[i]));
+  }
 }
 
 /* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. */
@@ -189,10 +205,14 @@ SNK_LOOPS static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *pi
       from[parts] = s[i].image * piece->step + s[i].row * p->pitch + s[i].col + o;
       to[parts] = s[i].lane + o;
     }
-  for (int64_t k = k0; k < k1; k++, dst += NR) {
-    const T *base = src + p->koff[k];
-    for (int i = 0; i < parts; i++) v_store(dst + to[i], v_load(base + from[i]));
+  const int64_t *koff = p->koff + k0;
+  switch (parts) {
+#define PARTS(n) case n: FN(panel_of)(n, from, to, src, koff, k1 - k0, dst); return;
+    PARTS(1) PARTS(2) PARTS(3) PARTS(4) PARTS(5) PARTS(6) PARTS(7) PARTS(8)
+#undef PARTS
   }
+  for (int64_t k = 0; k < k1 - k0; k++, dst += NR)
+    for (int i = 0; i < parts; i++) v_store(dst + to[i], v_load(src + koff[k] + from[i]));
 }
 
 /* ---- the tile */
@@ -334,23 +354,32 @@ SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, in
   enum { VM = FN(VM), NR = FN(NR) };
   V acc[FN(GROUP) * VM * FN(FEW)];
   const T *a[FN(GROUP)];
+  SNK_UNROLL
   for (int g = 0; g < group; g++) a[g] = t[g].a;
+  SNK_UNROLL
   for (int i = 0; i < group * VM * n; i++) acc[i] = v_zero();
   for (int64_t k = k0; k < k1; k++, b += NR) {
     V bv[FN(FEW)];
+    SNK_UNROLL
     for (int j = 0; j < n; j++) bv[j] = v_set1(b[lane + j]);
+    SNK_UNROLL
     for (int g = 0; g < group; g++) {
+      SNK_UNROLL
       for (int v = 0; v < VM; v++) {
         const V av = v_load(a[g] + v * L); /* lanes beyond the tile's rows are never looked at */
+        SNK_UNROLL
         for (int j = 0; j < n; j++) acc[(g * VM + v) * n + j] = v_fma(av, bv[j], acc[(g * VM + v) * n + j]);
       }
       a[g] += t[g].mr;
     }
   }
   const int64_t mstep = p->dsty * p->dstx;
+  SNK_UNROLL
   for (int g = 0; g < group; g++) {
     T sum[VM * L];
+    SNK_UNROLL
     for (int j = 0; j < n; j++) {
+      SNK_UNROLL
       for (int v = 0; v < VM; v++) {
         V s = acc[(g * VM + v) * n + j];
         T *part = t[g].part + (v * n + j) * L;
@@ -465,7 +494,7 @@ static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece
     }
     w->parts[q] = l < L && off[l] >= 0 ? -1 : parts;
   }
-  FN(meets)(p, piece->oy0 + s[0].row, piece->oy0 + s[n - 1].row, w);
+  FN(meets)(p, piece->oy0 + s[0].row, piece->oy0 + s[n - 1].row + (s[n - 1].col + s[n - 1].n - 1) / p->x.n, w);
   return nv;
 }
 
