@@ -18,7 +18,7 @@
 #if defined(__clang__)
 #define SNK_LOOPS
 #else
-#define SNK_LOOPS __attribute__((optimize("O3")))
+#define SNK_LOOPS __attribute__((optimize("O3"), noclone))
 #endif
 #define SNK_INLINE static inline __attribute__((always_inline, unused))
 
