@@ -127,7 +127,8 @@ static void *work(void *arg) {
       take_pieces(me);
       sn_fp_leave(saved);
     }
-    if (atomic_fetch_add_explicit(&P.done, 1, memory_order_acq_rel) + 1 == (uint32_t)P.started) {
+    const uint32_t all = (uint32_t)P.started; /* read before this worker is done: afterwards the next job may add workers */
+    if (atomic_fetch_add_explicit(&P.done, 1, memory_order_acq_rel) + 1 == all) {
       atomic_store_explicit(&P.finished, t, memory_order_release);
       futex_wake(&P.finished);
     }
