@@ -96,12 +96,12 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
-	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds" SN_LDFLAGS="-fsanitize=thread" tsan-run
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)
-	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1 $(BUILD)/bin/slugnet tests/threads.lua)
-	@TSAN_OPTIONS=halt_on_error=1 C_ONLY=1 BUILD=$(BUILD) tests/run
+	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(BUILD)/bin/slugnet tests/threads.lua)
+	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 C_ONLY=1 BUILD=$(BUILD) tests/run
 hard: ## build with NaN-filled memory into build-hard/ and run the suite
 	@$(MAKE) --no-print-directory BUILD=build-hard CFLAGS="-g -DSN_HARD" check
 clang: ## build with clang into build-clang/, warnings are errors
