@@ -386,7 +386,7 @@ static void linear_product(const sno_call *c, snk_gemm_args *g) {
   sno_gemm_fill(g, c->in[0], &w, c->out[0]);
 }
 
-enum { PACK_ROWS = 4 }; /* rows of x for which reading a packed weight is worth its memory */
+enum { PACK_ROWS = 2 }; /* one row or column is a set of dot products, which read the weight as it lies */
 
 static size_t pack_linear_bytes(const sno_call *c) {
   snk_gemm_args g = {0};
