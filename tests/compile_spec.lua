@@ -97,7 +97,6 @@ describe("a compiled function", function()
       for i = 1, steps do losses[i] = fn(x, y):item() end
       return losses, w1, w2, compiled and fn:count()
     end
-    if not core.dropout then return pending("dropout is missing") end
     local a, a1, a2 = train(false, 12)
     local b, b1, b2, count = train(true, 12)
     assert.same(a, b)

@@ -70,24 +70,15 @@ int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, in
 
 static int64_t count_of(const snp_ref *r) { return snt_count(r->ndim, r->shape); }
 
-static bool dense(const snp_ref *r) {
-  int64_t n = 1;
-  for (int d = r->ndim - 1; d >= 0; d--) {
-    if (r->shape[d] != 1 && r->stride[d] != n) return false;
-    n *= r->shape[d];
-  }
-  return true;
-}
-
 static bool can_link(const snp_tape *t, const snp_step *s, const snp_step *first) {
   if (s->dead || !s->op || !sno_is_map(s->op) || (s->op->flags & SNO_WRITES) || s->nin > 3) return false;
   const snp_ref *y = &t->ref[s->out], *f = &t->ref[first->out];
   if ((y->dtype != SN_F32 && y->dtype != SN_F64) || y->dtype != f->dtype || s->flush != first->flush) return false;
-  if (y->ndim != f->ndim || memcmp(y->shape, f->shape, sizeof y->shape) != 0 || !dense(y) || count_of(y) == 0) return false;
+  if (y->ndim != f->ndim || memcmp(y->shape, f->shape, sizeof y->shape) != 0 || !snp_ref_dense(y) || count_of(y) == 0) return false;
   for (int i = 0; i < s->nin; i++) {
     const snp_ref *x = &t->ref[s->in + i];
     if (x->slot < 0 || x->dtype != y->dtype) return false;
-    if (count_of(x) != 1 && !(x->ndim == y->ndim && memcmp(x->shape, y->shape, sizeof x->shape) == 0 && dense(x))) return false;
+    if (count_of(x) != 1 && !(x->ndim == y->ndim && memcmp(x->shape, y->shape, sizeof x->shape) == 0 && snp_ref_dense(x))) return false;
   }
   return true;
 }

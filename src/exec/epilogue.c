@@ -24,15 +24,6 @@ static int only_reader(const snp_tape *t, int i, int slot) {
   return found;
 }
 
-static bool whole_slot(const snp_tape *t, const snp_ref *r) {
-  int64_t n = 1;
-  for (int d = r->ndim - 1; d >= 0; d--) {
-    if (r->shape[d] != 1 && r->stride[d] != n) return false;
-    n *= r->shape[d];
-  }
-  return r->offset == 0 && n * (int64_t)sn_size_of((sn_dtype)r->dtype) == (int64_t)t->slot[r->slot].bytes;
-}
-
 int snp_pass_epilogue(snp_tape *t) {
   for (int i = 0; i < t->nstep; i++) {
     snp_step *s = &t->step[i];
@@ -44,7 +35,7 @@ int snp_pass_epilogue(snp_tape *t) {
       if (at < 0 || t->step[at].op != joined[k].activation || t->step[at].flush != s->flush) continue;
       snp_step *a = &t->step[at];
       const snp_ref *z = &t->ref[a->out];
-      if (memcmp(&t->ref[a->in], y, sizeof *y) != 0 || !whole_slot(t, z) || t->slot[z->slot].written) continue;
+      if (memcmp(&t->ref[a->in], y, sizeof *y) != 0 || !snp_ref_whole(t, z) || t->slot[z->slot].written) continue;
       t->ref[s->out] = *z;
       s->op = joined[k].both;
       a->dead = true;

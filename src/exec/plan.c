@@ -63,25 +63,16 @@ static int give(plan *p, int64_t at, int64_t size) {
   return 0;
 }
 
-static bool whole(const snp_tape *t, const snp_ref *r) { /* the slot from its first byte to its last, in order */
-  int64_t n = 1;
-  for (int d = r->ndim - 1; d >= 0; d--) {
-    if (r->shape[d] != 1 && r->stride[d] != n) return false;
-    n *= r->shape[d];
-  }
-  return r->offset == 0 && n * (int64_t)sn_size_of((sn_dtype)r->dtype) == (int64_t)t->slot[r->slot].bytes;
-}
-
 /* An elementwise step may write over an operand that dies with it. */
 static int dying_operand(const snp_tape *t, const plan *p, int i) {
   const snp_step *s = &t->step[i];
   if (!s->op || !sno_is_map(s->op) || s->nout != 1) return -1;
   const snp_ref *y = &t->ref[s->out];
-  if (t->slot[y->slot].kind != SNP_INTERNAL || !whole(t, y)) return -1;
+  if (t->slot[y->slot].kind != SNP_INTERNAL || !snp_ref_whole(t, y)) return -1;
   for (int k = 0; k < s->nin; k++) {
     const snp_ref *x = &t->ref[s->in + k];
     if (x->slot < 0 || x->slot == y->slot || t->slot[x->slot].kind != SNP_INTERNAL || p->last[x->slot] != i || p->offset[x->slot] < 0) continue;
-    if (x->dtype != y->dtype || x->ndim != y->ndim || memcmp(x->shape, y->shape, sizeof x->shape) != 0 || !whole(t, x)) continue;
+    if (x->dtype != y->dtype || x->ndim != y->ndim || memcmp(x->shape, y->shape, sizeof x->shape) != 0 || !snp_ref_whole(t, x)) continue;
     bool again = false; /* met again as another view */
     for (int j = 0; j < s->nin; j++) again |= j != k && t->ref[s->in + j].slot == x->slot && memcmp(&t->ref[s->in + j], x, sizeof *x) != 0;
     if (!again) return x->slot;

@@ -88,6 +88,19 @@ static void fill_ref(const snp_tape *t, snp_ref *r, int slot, const snt_tensor *
 
 int snp_tape_room(snp_tape *t, int refs, int attrs) { return GROW(t, ref, refs) < 0 || GROW(t, attr, attrs) < 0 ? -1 : 0; }
 
+bool snp_ref_dense(const snp_ref *r) {
+  int64_t n = 1;
+  for (int d = r->ndim - 1; d >= 0; d--) {
+    if (r->shape[d] != 1 && r->stride[d] != n) return false;
+    n *= r->shape[d];
+  }
+  return true;
+}
+
+bool snp_ref_whole(const snp_tape *t, const snp_ref *r) {
+  return r->offset == 0 && snp_ref_dense(r) && snt_count(r->ndim, r->shape) * (int64_t)sn_size_of((sn_dtype)r->dtype) == (int64_t)t->slot[r->slot].bytes;
+}
+
 /* ---- leaves */
 
 static snp_leaf *find_leaf(snp_tape *t, const snt_tensor *x) {

@@ -72,6 +72,8 @@ int snp_listen(snp_listener *l, int nargs, snt_tensor *const *args); /* -1 after
 int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *reskey, size_t nreskey);
 void snp_tape_free(snp_tape *t);
 bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n);
+bool snp_ref_dense(const snp_ref *r);                     /* consecutive elements, in order */
+bool snp_ref_whole(const snp_tape *t, const snp_ref *r);  /* the slot from its first byte to its last, in order */
 int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 
 /* ---- passes (passes.c, epilogue.c, chain.c) and plan.c */
