@@ -67,26 +67,8 @@ REMAINDER(vd, vdm, vd)
 POWER(vf, vfm, vf)
 POWER(vd, vdm, vd)
 
-#define T float
-#define V vf
-#define VM vfm
-#define L VF
-#define W(f) vf_##f
-#define N(name) name##_f32
-#include "calc/map_rows.h"
-#undef T
-#undef V
-#undef VM
-#undef L
-#undef W
-#undef N
-#define T double
-#define V vd
-#define VM vdm
-#define L VD
-#define W(f) vd_##f
-#define N(name) name##_f64
-#include "calc/map_rows.h"
+#define SNK_ROWS "calc/map_rows.h"
+#include "calc/both.h"
 
 const snk_map SNK_FN(snk_map) = {
   .f32 = {

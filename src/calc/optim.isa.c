@@ -36,26 +36,8 @@ static double squares_f64(const void *x, int64_t n) {
   return vd_total(s[0] + s[1]) + rest;
 }
 
-#define T float
-#define V vf
-#define VM vfm
-#define L VF
-#define W(f) vf_##f
-#define N(name) name##_f32
-#include "calc/optim_rows.h"
-#undef T
-#undef V
-#undef VM
-#undef L
-#undef W
-#undef N
-#define T double
-#define V vd
-#define VM vdm
-#define L VD
-#define W(f) vd_##f
-#define N(name) name##_f64
-#include "calc/optim_rows.h"
+#define SNK_ROWS "calc/optim_rows.h"
+#include "calc/both.h"
 
 const snk_optim SNK_FN(snk_optim) = {
     {sgd_f32, momentum_f32, rmsprop_f32, adam_f32, clip_value_f32, scale_f32, squares_f32},

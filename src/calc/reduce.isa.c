@@ -2,26 +2,8 @@
 #include "calc/reduce.h"
 #include "calc/vec.h"
 
-#define T float
-#define V vf
-#define VM vfm
-#define L VF
-#define W(f) vf_##f
-#define N(name) name##_f32
-#include "calc/reduce_rows.h"
-#undef T
-#undef V
-#undef VM
-#undef L
-#undef W
-#undef N
-#define T double
-#define V vd
-#define VM vdm
-#define L VD
-#define W(f) vd_##f
-#define N(name) name##_f64
-#include "calc/reduce_rows.h"
+#define SNK_ROWS "calc/reduce_rows.h"
+#include "calc/both.h"
 
 static void cols_begin(int which, int f64, int64_t width, void *acc) {
   if (f64) cols_clear_f64(which, width, acc);

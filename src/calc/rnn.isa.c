@@ -21,23 +21,8 @@ INL vf vf_squash(vf x) { return vf_tanh(x); }
 INL vd vd_gate(vd x) { return vd_sigmoid(x); }
 INL vd vd_squash(vd x) { return vd_tanh(x); }
 
-#define T float
-#define V vf
-#define L VF
-#define W(f) vf_##f
-#define N(name) name##_f32
-#include "calc/rnn_rows.h"
-#undef T
-#undef V
-#undef L
-#undef W
-#undef N
-#define T double
-#define V vd
-#define L VD
-#define W(f) vd_##f
-#define N(name) name##_f64
-#include "calc/rnn_rows.h"
+#define SNK_ROWS "calc/rnn_rows.h"
+#include "calc/both.h"
 
 const snk_rnn SNK_FN(snk_rnn) = {
     {lstm_f32, gru_f32, lstm_back_f32, gru_back_f32, gemv_f32, column_sums_f32},
