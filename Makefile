@@ -82,6 +82,10 @@ $(BUILD)/gen/docs.c: src/docs.awk $(DOCSRC)
 	@mkdir -p $(@D)
 	$(call say,GEN)LC_ALL=C awk -f src/docs.awk $(DOCSRC) >$@.tmp && mv $@.tmp $@
 
+# A host of several lua_States links what the program links, but its shell.
+$(BUILD)/tests/states_test: tests/c/states_test.c $(SCRIPTOBJ) $(BUILD)/lib/libslugnet.a
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(SN_CFLAGS) $(LUA_CFLAGS) -Itests/c $(CFLAGS) $(SN_LDFLAGS) -Wl,-E -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ldl
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/lib/libslugnet.a
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(SN_CFLAGS) -Itests/c $(CFLAGS) $(SN_LDFLAGS) -o $@ $< $(BUILD)/lib/libslugnet.a $(LDFLAGS) $(LIBS)

@@ -1,6 +1,7 @@
 /* state.c - what belongs to one Lua or to the machine: random numbers, threads, memory, information, notices, interrupts. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -145,8 +146,7 @@ static int threads(lua_State *L) {
   if (!lua_isnoneornil(L, 1)) {
     const lua_Integer n = luaL_checkinteger(L, 1);
     sn_error_clear();
-    if (n < 0 || n > 1 << 20) return snl_error(L, "threads: %lld is not a number of threads", (long long)n);
-    if (sn_threads_set((int)n) < 0) return snl_fail(L);
+    if (sn_threads_set(n < -1 ? -1 : n > INT_MAX ? INT_MAX : (int)n) < 0) return snl_fail(L);
   }
   lua_pushinteger(L, sn_threads());
   return 1;
