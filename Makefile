@@ -136,8 +136,8 @@ docs: all ## write docs/reference from the sources
 	$(BUILD)/bin/slugnet docs/reference.lua
 bench: all ## measure every workload beside PyTorch (make bench-setup first); the table goes to bench/results/
 	$(BUILD)/bin/slugnet bench/compare.lua $(BENCH)
-bench-setup: ## put PyTorch 2.13 for the comparison into build/venv
-	python3 -m venv $(BUILD)/venv && $(BUILD)/venv/bin/pip install -q torch==2.13.0 numpy
+bench-setup: ## put PyTorch, JAX and onnxruntime for the comparison into build/venv
+	python3 -m venv $(BUILD)/venv && $(BUILD)/venv/bin/pip install -q torch==2.13.0 numpy jax==0.10.2 onnxruntime==1.32.0 onnx
 lint: ## luacheck over the Lua sources
 	luacheck -q lua examples tests docs bench
 clean: ## remove everything built

@@ -38,18 +38,7 @@ function M.gradcheck(file)
   return failed == 0
 end
 
--- The benchmarks are no part of the program: they lie in the folder bench/ of the sources.
-function M.bench(...)
-  for _, file in ipairs { "bench/run.lua", "bench/bench.lua", "bench/init.lua" } do
-    local f = io.open(file)
-    if f then
-      f:close()
-      assert(loadfile(file))(...)
-      return true
-    end
-  end
-  io.stderr:write("slugnet bench: the benchmarks are in the folder bench/ of slugnet's sources; run it from there\n")
-  return false
-end
+-- The workloads of the benchmark, our side alone.
+function M.bench(...) return require("slugnet.bench").main { ... } end
 
 return M

@@ -116,6 +116,7 @@ void snl_open_op(lua_State *L);
 void snl_open_split(lua_State *L);
 void snl_open_grad(lua_State *L);
 void snl_open_state(lua_State *L);
+int snl_peaks(lua_State *L);                /* a Lua function: what the machine can do at most */
 void snl_open_table(lua_State *L);
 __attribute__((weak)) void snl_open_object(lua_State *L);  /* object.c: layers, losses, optimizers */
 __attribute__((weak)) void snl_open_file(lua_State *L);    /* file.c: reading and writing files */

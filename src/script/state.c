@@ -290,7 +290,7 @@ void snl_open_state(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"Generator", new_generator}, {"manual_seed", manual_seed}, {"rng_state", rng_state}, {"set_rng_state", set_rng_state}, {"threads", threads},
     {"info", info}, {"flush_denormals", flush_denormals}, {"memory", memory}, {"reset_peak", reset_peak}, {"trim", trim}, {"fail_after", fail_after},
-    {"interrupted", interrupted}, {"clock", clock_now}, {"isatty", is_terminal}, {"mkdir", make_folder}, {NULL, NULL}};
+    {"interrupted", interrupted}, {"clock", clock_now}, {"isatty", is_terminal}, {"mkdir", make_folder}, {"peaks", snl_peaks}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_newtable(L);
   lua_pushcclosure(L, notice, 1);

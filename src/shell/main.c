@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "script/gen.h"
 #include "script/script.h"
@@ -226,13 +227,18 @@ static int push_args(lua_State *L) {
   return n;
 }
 
-/* slugnet info and the like, where there is no file of that name; -1 if it is none. */
+static bool is_file(const char *name) {
+  struct stat s;
+  return stat(name, &s) == 0 && !S_ISDIR(s.st_mode);
+}
+
+/* slugnet info and the like, where there is no file of that name (a folder is none); -1 if it is none. */
 static int run_command(lua_State *L, const command_line *c) {
   static const char *const commands[] = {"info", "gradcheck", "bench", NULL};
   const char *name = c->argv[c->script];
   const char *const *k = commands;
   while (*k && strcmp(*k, name) != 0) k++;
-  if (*k == NULL || access(name, F_OK) == 0) return -1;
+  if (*k == NULL || is_file(name)) return -1;
   lua_getglobal(L, "require");
   lua_pushliteral(L, "slugnet.commands");
   int status = sh_call(L, 1, 1);

@@ -1,0 +1,153 @@
+-- bench_spec.lua - the benchmark: one list of workloads on all sides, what slugnet bench prints, what a program's text says of its work, the table.
+local sn = require "slugnet"
+local core = require "slugnet.core"
+local limits = require "slugnet.limits"
+local workloads = require "slugnet.workloads"
+local program = (os.getenv("BUILD") or "build") .. "/bin/slugnet"
+
+local function text_of(path)
+  local f = assert(io.open(path))
+  local s = f:read("a")
+  f:close()
+  return s
+end
+
+local function run(command)
+  local err = os.tmpname()
+  local p = assert(io.popen(command .. " 2>" .. err))
+  local out = p:read("a")
+  local ok, _, status = p:close()
+  local message = text_of(err)
+  os.remove(err)
+  return out, message, ok and 0 or status
+end
+
+local function has_program()
+  local f = io.open(program)
+  if f then f:close() end
+  return f ~= nil
+end
+
+-- The names in pytorch.py: the functions in ALL, and the keys of OPS.
+local function names_of_pytorch()
+  local text, names = text_of("bench/pytorch.py"), {}
+  for name in text:match("\nALL = {.-for f in %((.-)%)}"):gmatch("[%w_]+") do names[name] = true end
+  for name in text:gmatch('\n    "(op_[%w_]+)"') do names[name] = true end
+  return names
+end
+
+describe("the workloads", function()
+  it("are those of the other side", function()
+    local theirs, ours = names_of_pytorch(), {}
+    for _, name in ipairs(workloads.order) do ours[name] = true end
+    assert.same(theirs, ours)
+    assert.equal(41, #workloads.order)
+  end)
+  it("grow by their name", function()
+    assert.is_true(workloads.known("mlp:4:8:2"))
+    assert.is_false(workloads.known("mlp:4:8"))
+    local w = workloads.make("mlp:4:8:2")
+    for _ = 1, 5 do w.step() end
+    assert.equal(2, w.program:count().replayed)
+    assert.equal(3, select(2, w.program:explain():gsub("linear", "")))
+  end)
+end)
+
+describe("a program's work", function()
+  local peaks = { fma = 100, fma64 = 50, read = 20, copy = 10 }
+  local function step(line)
+    local s = assert(limits.step(line))
+    return s.flops, s.read, s.written
+  end
+  it("is read from its text", function()
+    assert.same({ 2 * 32 * 784 * 200, 32 * 784 + 200 * 784 + 200, 32 * 200 },
+      { step "   1  linear_relu              argument:32x784 bound:200x784 bound:200 -> block:32x200  weight packed  80.64 us" })
+    assert.same({ 2 * 10 * 32 * 200, 10 * 32 + 32 * 200, 2000 }, { step "  6  mm   block:10x32 block:32x200 -> result:10x200  1.95 us" })
+    assert.same({ 2 * 128 * 64 * 121 * 32 * 9, 128 * 32 * 169 + 64 * 32 * 9 + 64, 128 * 64 * 121 },
+      { step "  3  conv2d_relu  argument:128x32x13x13 bound:64x32x3x3 bound:64 -> block:128x64x11x11" })
+    assert.same({ 2 * 128 * 64 * 121 * 32 * 9, 128 * 32 * 169 + 128 * 64 * 121, 64 * 32 * 9 },
+      { step " 18  conv2d_backward_weight   block:128x32x13x13 block:128x64x11x11 -> result:64x32x3x3  4075.64 us" })
+    assert.same({ 0, 200, 100 }, { step "   2  chain   [mul+add] block:10x10 - block:10x10 -> block:10x10" })
+    assert.same({ 0, 12 * 4 + 12, 12 * 3 }, { step "  9  adam_  bound:3x4 result:3x4 bound:3x4 bound:3x4 bound:12 -> " })
+    assert.same({ 0, 2 + 2 * 8, 2 * 8 }, { step "  1  embedding  argument:2 bound:1000x8 -> block:2x8" })
+    assert.is_nil(limits.step("program: 14 steps of 16 recorded"))
+    assert.equal(80.64, limits.step("   1  mm   block:1x1 block:1x1 -> block:1x1  80.64 us").us)
+  end)
+  it("takes no less than the slower of arithmetic and memory", function()
+    assert.same({ 10, true, 8 }, { limits.least({ flops = 1e6, read = 1, written = 1 }, peaks) })
+    assert.same({ 0.8, false, 8000 }, { limits.least({ flops = 0, read = 1000, written = 1000 }, peaks) })
+    assert.equal(1, (limits.least({ flops = 0, read = 5000, written = 1 }, { fma = 1, read = 20.004, copy = 1 })) // 0.999)
+    assert.equal(20, (limits.least({ flops = 1e6, read = 1, written = 1, f64 = true }, peaks)))
+  end)
+  it("is that of a whole step", function()
+    local w = workloads.make("mlp_seed")
+    for _ = 1, 3 do w.step() end
+    local sum = limits.program(w.program:explain(), peaks)
+    local forward = 2 * 32 * (784 * 200 + 200 * 10)
+    assert.equal(forward + 2 * 32 * (784 * 200 + 2 * 200 * 10), sum.flops) -- no gradient of the data
+    assert.is_true(sum.bytes > 5 * 4 * 784 * 200)
+  end)
+end)
+
+describe("the machine's peaks", function()
+  it("are measured", function()
+    local p = core.peaks(0.01)
+    for _, k in ipairs { "fma", "fma64", "read", "copy" } do assert.is_true(p[k] > 0.01 and p[k] < 1e6, k .. " " .. p[k]) end
+    assert.error_matches(function() core.peaks("x") end, "number expected")
+  end)
+end)
+
+describe("slugnet bench", function()
+  if not has_program() then pending("needs the program") return end
+  it("says how near to the machine's peaks a workload is", function()
+    local out, err, status = run(program .. " bench --seconds 0.01 op_add_16 op_sum_1m xor_tiny")
+    assert.equal("", err)
+    assert.equal(0, status)
+    assert.truthy(out:find("GFLOP/s of multiply%-adds"))
+    for _, name in ipairs { "op_add_16", "op_sum_1m", "xor_tiny" } do
+      local line = out:match("\n(" .. name .. "[^\n]+)")
+      assert.equal(3, select(2, line:gsub("[%d.]+ %%", "")), line)
+    end
+    assert.equal(0, (select(3, run(program .. " bench --seconds 0.01 --mode eager op_add_16 xor_tiny"))))
+  end)
+  it("works from anywhere", function()
+    local here = run("pwd"):gsub("%s+$", "")
+    local out, _, status = run(("cd / && %s/%s bench --list"):format(here, program))
+    assert.equal(0, status)
+    assert.equal(table.concat(workloads.order, "\n") .. "\n", out)
+  end)
+  it("prints JSON, and answers by turns", function()
+    local out = run(program .. " bench --json --seconds 0.01 op_add_16")
+    local r = core.json_decode(out)
+    assert.equal("op_add_16", r.workload)
+    assert.equal("slugnet-" .. sn.version, r.system)
+    assert.is_true(r.median_us > 0 and r.min_us <= r.median_us)
+    out = run(("printf 'op_add_16 0.01\\nno 0.01\\nop_add_16 0.01\\nquit\\nop_add_16 0.01\\n' | %s bench --serve --seconds 0.01"):format(program))
+    local lines = {}
+    for line in out:gmatch("[^\n]+") do lines[#lines + 1] = core.json_decode(line) end
+    assert.equal(3, #lines)
+    assert.equal("unknown workload", lines[2].error)
+    assert.equal("op_add_16", lines[3].workload)
+    assert.is_true(lines[1].peaks.fma > 0)
+  end)
+  it("shows where programs spend their time", function()
+    local out, _, status = run(program .. " bench --seconds 0.01 --profile ops infer_mlp_b1")
+    assert.equal(0, status)
+    assert.truthy(out:find("us +[%d.]+ %%  linear"))
+    out = run(program .. " bench --seconds 0.01 --shares mlp_seed op_add_16")
+    assert.truthy(out:find("\nmm +mlp_seed +[%d.]+ +[%d.]+ %%   multiply%-add +[%d.]+ %%"), out)
+    assert.truthy(out:find("\nrmsprop_ +mlp_seed +[%d.]+ +[%d.]+ %%   memory"))
+  end)
+  it("refuses what it does not know", function()
+    for args, why in pairs {
+      op_add_17 = "there is no workload 'op_add_17'; did you mean 'op_add_16'?", ["--mode fast"] = "--mode wants compile or eager, got fast",
+      ["--threads 1.5"] = "--threads wants a number, got 1.5", ["--seconds"] = "--seconds wants a number, got nothing", ["--colour"] = "unknown option --colour",
+    } do
+      local out, err, status = run(program .. " bench " .. args)
+      assert.equal("", out)
+      assert.equal(1, status)
+      assert.truthy(err:find("slugnet bench: " .. why, 1, true), err)
+      assert.truthy(err:find("usage: ", 1, true))
+    end
+  end)
+end)
