@@ -165,3 +165,97 @@ describe("relu after a convolution", function()
     for _ = 1, 3 do assert.equal(want, c():bytes()) end
   end)
 end)
+
+describe("normalisation after a convolution", function()
+  -- relu(batch_norm(conv(x)) + another way) in its forms; the numbers are eager's to the last bit
+  local function case(draw)
+    local dtype = draw(4) == 1 and "float64" or "float32"
+    local n, ci, co, h, k, stride, pad = draw(3), draw(20), draw(40), draw(20) + 2, draw(3), draw(2), draw(2) - 1
+    if draw(3) == 1 then co = co * 3 end
+    if draw(10) == 1 then ci = 300 end
+    local function some(...) return core.randn({ ... }, { dtype = dtype }) end
+    local function maybe() return draw(3) > 1 and core.randn(co, { dtype = dtype }) or nil end
+    local x, w, w2 = some(n, ci, h, h), some(co, ci, k, k), some(co, ci, k, k)
+    local bias, scale, shift, scale2 = maybe(), maybe(), maybe(), maybe()
+    local mean, var = some(co), core.rand(co, { dtype = dtype })
+    local out = (h + 2 * pad - k) // stride + 1
+    local short = core.randn(n, co, out, out, { dtype = dtype })
+    local form = draw(7)
+    return form, x, w, short, function(xb, sb)
+      local _ <close> = core.no_grad()
+      local function conv(s, other)
+        return core.batch_norm(xb:conv2d(other or w, bias, { stride = stride, padding = pad }), s, shift, mean, var, { training = false, epsilon = 1e-3 })
+      end
+      local before = sb * 1.5
+      local y = conv(scale)
+      if form == 1 then return y * 2 end
+      if form == 2 then return y:relu() end
+      if form == 3 then return (y + before):relu() end
+      if form == 4 then return before + y end
+      if form == 5 then return (y + conv(scale2, w2)):relu() end
+      if form == 6 then return (y + y):relu() end -- read twice: only the normalisation joins
+      return (y + sb:mul(0.5)):relu() -- made after the convolution
+    end
+  end
+
+  it("gives the eager bits in one store, for every number of threads, and follows its weight", function()
+    local r, seen, threads = 7, {}, core.threads()
+    local function draw(n)
+      r = (r * 1103515245 + 12345) & 0x7fffffff
+      return (r >> 8) % n + 1
+    end
+    for i = 1, 120 do
+      core.manual_seed(i)
+      core.threads(draw(4))
+      local form, x, w, short, fn = case(draw)
+      local c = compare(function() return fn(x, short) end, function() w:mul_(1.25) end, "form " .. form .. ", case " .. i)
+      local p = core.compile(fn)
+      for _ = 1, 3 do assert(walk.same(fn(x, short), p(x, short)), "form " .. form .. ", case " .. i) end
+      local text = p:explain()
+      assert.truthy(text:find("conv2d_norm", 1, true), text)
+      assert.falsy(text:find("batch_norm_eval", 1, true))
+      if form ~= 6 then assert.falsy(text:find("relu", 1, true), text) end
+      seen[form] = c:count().replayed
+    end
+    core.threads(threads)
+    assert.equal(7, #seen)
+  end)
+
+  it("keeps zeros, infinities and NaN as the operations by themselves do", function()
+    local x = core.tensor { { { { -1e-30, 0, 1, 0 / 0, 1 / 0, -1 / 0 } } } }
+    local w, zero, one = core.tensor { { { { 1e-30 } } }, { { { -1 } } } }, core.zeros(2), core.ones(2)
+    local fn = function()
+      local y = core.batch_norm(x:conv2d(w), one, nil, zero, one, { training = false })
+      return (y + x):relu()
+    end
+    local c = core.compile(fn)
+    local want = fn():bytes()
+    for _ = 1, 3 do assert.equal(want, c():bytes()) end
+  end)
+
+  it("stays apart where the middle is seen, where statistics are written, or where training's are used", function()
+    local x, w, mean, var = core.randn(2, 3, 6, 6), core.randn(4, 3, 3, 3), core.zeros(4), core.ones(4)
+    local function text(fn)
+      local c, want = core.compile(fn), nil
+      for _ = 1, 4 do want = c() end
+      assert.truthy(want)
+      return c:explain()
+    end
+    local function norm(y) return core.batch_norm(y, nil, nil, mean, var, { training = false }) end
+    assert.truthy(text(function() return norm(x:conv2d(w)) end):find("conv2d_norm", 1, true))
+    assert.falsy(text(function()
+      local y = x:conv2d(w)
+      return norm(y), y
+    end):find("conv2d_norm", 1, true))
+    assert.falsy(text(function()
+      local y = norm(x:conv2d(w))
+      mean:add_(1)
+      return y
+    end):find("conv2d_norm", 1, true))
+    assert.falsy(text(function() return core.batch_norm(x:conv2d(w)) end):find("conv2d_norm", 1, true))
+    core.passes("epilogue", false)
+    local off = text(function() return norm(x:conv2d(w)) end)
+    core.passes("epilogue", true)
+    assert.falsy(off:find("conv2d_norm", 1, true))
+  end)
+end)

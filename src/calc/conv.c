@@ -153,8 +153,6 @@ static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
-static const void *bias_of(const snk_conv_pass *p, int64_t g, int64_t size) { return p->bias ? (const char *)p->bias + g * p->m * size : NULL; }
-
 static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   const snk_conv_pass *p = j->p;
@@ -176,9 +174,9 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
       src = to;
       dst += oy0 * p->y.ostep * p->dstx * j->size;
     }
-    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, row, p0, p1, a, dst, bias_of(p, g, j->size), t0, t1);
+    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, row, p0, p1, a, dst, g * p->m, t0, t1);
     else /* the weight is too large to be read again for every few places */
-      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, row, p0, p1, a, dst, bias_of(p, g, j->size), t, t + 1);
+      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, row, p0, p1, a, dst, g * p->m, t, t + 1);
   }
 }
 
@@ -199,7 +197,7 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
       j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
     for (int64_t at = 0; at < piece.places; at += j->together * nr) {
       int64_t some = least(j->together, parts_of(piece.places - at, nr));
-      j->t->exact(p, &piece, copy, at, some, a, dst, bias_of(p, g, j->size), t0, t1, panels);
+      j->t->exact(p, &piece, copy, at, some, a, dst, g * p->m, t0, t1, panels);
     }
   }
 }
@@ -264,6 +262,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
   p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
+  p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add;
   run(&p, type_of(s), size_of(s), w, scratch);
 }
 

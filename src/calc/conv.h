@@ -32,8 +32,9 @@ void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
 /* x n x groups*ci x in, w groups*co x ci x k, y n x groups*co x out, all contiguous; bias (may be NULL) has a number for each channel of the
  * result. */
 void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch);
-/* The same with what a program knows: the weight packed before (w is not read), relu in the last store. */
-typedef struct snk_conv_with { const void *packed, *bias; bool relu; } snk_conv_with;
+/* The same with what a program knows: the weight packed before (w is not read), and what follows in the last store, each step rounded as the
+ * operation of its own: (sum - mean) * scale + shift of the channel (mean NULL: without), + add (laid out as y, or NULL; it may be y), relu. */
+typedef struct snk_conv_with { const void *packed, *bias, *mean, *scale, *shift, *add; bool relu; } snk_conv_with;
 void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w, const snk_conv_with *with, void *y, void *scratch);
 /* The weight of the forward operation as its tiles read it: depends on the shape and the instruction set. */
 size_t snk_conv_packed_bytes(const snk_conv_shape *s);
@@ -69,7 +70,8 @@ typedef struct snk_conv_pass {
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
   const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
   const int64_t *meets;                   /* rows of output that meet the source through a row of taps: first, end */
-  const void *src, *bias, *packed;
+  bool more;                              /* a mean or an addition follows the sum */
+  const void *src, *bias, *packed, *mean, *scale, *shift, *add;
   void *dst;
 } snk_conv_pass;
 
@@ -119,13 +121,14 @@ typedef struct snk_conv_type {
   int mr, lanes, wide;            /* rows of a tile; numbers in a vector; places of the widest tile */
   void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst);
   void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
-  /* Places p0..p1 of an image's band (place 0 is of row oy0), rows of tiles t0..t1; src at place 0, dst at its row. */
-  void (*band)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t p0, int64_t p1, const void *a, void *dst,
-               const void *bias, int64_t t0, int64_t t1);
+  /* Places p0..p1 of an image's band (place 0 is of row oy0), rows of tiles t0..t1; src at place 0, dst at its row; the group begins at
+   * channel `ch` of the result. */
+  void (*band)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t p0, int64_t p1, const void *a, void *dst, int64_t ch, int64_t t0,
+               int64_t t1);
   /* `tiles` times two vectors of places of a piece from number `at` on: packed by blocks of k into room (snk_conv_room numbers) and multiplied.
    * src and dst at the piece's first row. */
   void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *a, void *dst,
-                const void *bias, int64_t t0, int64_t t1, void *room);
+                int64_t ch, int64_t t0, int64_t t1, void *room);
   void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
   void (*grad)(const snk_conv_grad *g);
   void (*grad_exact)(const snk_conv_grad *g);

@@ -70,6 +70,16 @@ SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
 }
 #endif
 
+/* The chosen numbers of t from p on. */
+SNK_INLINE void vf_get(float *t, const float *p, uint32_t m) {
+  for (int l = 0; l < VFL; l++)
+    if (m >> l & 1) t[l] = *p++;
+}
+SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
+  for (int l = 0; l < VDL; l++)
+    if (m >> l & 1) t[l] = *p++;
+}
+
 typedef float vff __attribute__((vector_size(4 * VFL)));
 typedef double vdd __attribute__((vector_size(8 * VDL)));
 
@@ -140,6 +150,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_zero vf_zero
 #define v_take vf_take
 #define v_put vf_put
+#define v_get vf_get
 #define v_sums vf_sums
 #define v_relu vf_relu
 #define V_LOW LOW_F
@@ -158,6 +169,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_zero
 #undef v_take
 #undef v_put
+#undef v_get
 #undef v_sums
 #undef v_relu
 #undef V_LOW
@@ -175,6 +187,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_zero vd_zero
 #define v_take vd_take
 #define v_put vd_put
+#define v_get vd_get
 #define v_sums vd_sums
 #define v_relu vd_relu
 #define V_LOW LOW_D

@@ -1,7 +1,7 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
  * The includer defines T, V, L (lanes), FN(name), MR, v_load v_store v_set1 v_fma v_zero, v_take (masked load), v_put (masked store
- * of the chosen lanes side by side), v_sums (totals of many vectors), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
+ * of the chosen lanes side by side), v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
  */
 
 enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
@@ -250,6 +250,30 @@ static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols)
   w->k1 = last * p->c * p->x.taps;
 }
 
+/* What lies where vector q of a tile goes. */
+static V FN(get)(const FN(cols) *w, const T *from, const int q) {
+  T t[L] = {0};
+  for (int i = 0; i < w->parts[q]; i++) v_get(t, from + w->at[q][i], w->mask[q][i]);
+  for (int l = 0; l < L && w->parts[q] < 0; l++)
+    if (w->off[q * L + l] >= 0) t[l] = from[w->off[q * L + l]];
+  return v_load(t);
+}
+
+/* What follows the sums of a tile whose first row is channel ch of the result; they stay where they are, or go out where `whole`. */
+SNK_LOOPS static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch,
+                                                           bool whole) {
+  const int64_t mstep = p->dsty * p->dstx;
+  const T *mean = p->mean, *scale = p->scale, *shift = p->shift, *add = p->add ? (const T *)p->add + (out - (const T *)p->dst) : NULL;
+  for (int64_t i = 0; i < mr; i++, ch++)
+    for (int j = 0; j < nv; j++, sums += L) {
+      V v = v_load(sums);
+      if (mean) v = (v - v_set1(mean[ch])) * v_set1(scale[ch]) + v_set1(shift[ch]);
+      if (add) v = v + (whole ? v_load(add + i * mstep + w->at[j][0]) : FN(get)(w, add + i * mstep, j));
+      if (p->relu) v = v_relu(v);
+      v_store(whole ? out + i * mstep + w->at[j][0] : sums, v);
+    }
+}
+
 /* The finished sums of a tile, where not all lanes of a vector have places side by side. */
 static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t mstep, const T *sums, const FN(cols) *w, T *out) {
   for (int j = 0; j < nv; j++) {
@@ -265,7 +289,7 @@ static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t m
 
 /* k0 .. k1-1 of a tile; its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
-                         const FN(cols) *w, T *part, T *out, const T *bias) {
+                         const FN(cols) *w, T *part, T *out, int64_t ch) {
   V acc[32];
   const uint32_t all = (uint32_t)(((uint64_t)1 << L) - 1);
   int64_t mstep = p->dsty * p->dstx;
@@ -290,18 +314,21 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   }
   bool whole = true;
   for (int j = 0; j < nv; j++) whole = whole && w->parts[j] == 1 && w->mask[j][0] == all;
-  if (bias && k1 == w->k1) {
+  if (p->bias && k1 == w->k1) {
+    const T *bias = (const T *)p->bias + ch;
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + v_set1(bias[i / nv]);
   }
-  if (p->relu && k1 == w->k1) {
+  if (p->relu && !p->more && k1 == w->k1) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
   }
-  if (k1 < w->k1 || !whole) {
+  if (k1 < w->k1 || !whole || p->more) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
-    if (k1 == w->k1) FN(put_tile)(mr, nv, mstep, part, w, out);
+    if (k1 < w->k1) return;
+    if (p->more) FN(finish)(p, mr, nv, part, w, out, ch, whole);
+    if (!whole) FN(put_tile)(mr, nv, mstep, part, w, out);
     return;
   }
   SNK_UNROLL
@@ -313,10 +340,10 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
 }
 
 #define ARGS                                                                                                                                    \
-  const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *part, T *out, const T *bias
+  const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *part, T *out, int64_t ch
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, w, part, out, bias); }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, w, part, out, ch); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -350,7 +377,7 @@ enum { FN(VM) = (MR + L - 1) / L, FN(FEW) = 4, FN(GROUP) = (MR == 12 ? 4 : 2) / 
 typedef struct FN(tiles) { int64_t m0, mr; const T *a; T *part; } FN(tiles);
 
 SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w,
-                        int lane, T *dst, const T *bias) {
+                        int lane, T *dst, int64_t ch) {
   enum { VM = FN(VM), NR = FN(NR) };
   V acc[FN(GROUP) * VM * FN(FEW)];
   const T *a[FN(GROUP)];
@@ -390,7 +417,10 @@ SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, in
       T *out = dst + t[g].m0 * mstep + w->off[lane + j];
       for (int64_t i = 0; k1 >= w->k1 && i < t[g].mr; i++) {
         T s = sum[i];
-        if (bias) s = s + bias[t[g].m0 + i];
+        const int64_t c = ch + t[g].m0 + i;
+        if (p->bias) s = s + ((const T *)p->bias)[c];
+        if (p->mean) s = (s - ((const T *)p->mean)[c]) * ((const T *)p->scale)[c] + ((const T *)p->shift)[c];
+        if (p->add) s = s + ((const T *)p->add)[out + i * mstep - (const T *)p->dst];
         if (p->relu) s = ((T)0 > s ? (T)0 : s) + (T)0;
         out[i * mstep] = s;
       }
@@ -398,11 +428,11 @@ SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, in
   }
 }
 #define ARGS                                                                                                                                   \
-  const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w, int lane, T *dst, const T *bias
+  const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w, int lane, T *dst, int64_t ch
 typedef void FN(few_kernel)(ARGS);
 #define SOME(n)                                                                                                     \
-  static void FN(few_one##n)(ARGS) { FN(few)(1, n, p, k0, k1, t, b, w, lane, dst, bias); }                          \
-  static void FN(few_all##n)(ARGS) { FN(few)(FN(GROUP), n, p, k0, k1, t, b, w, lane, dst, bias); }
+  static void FN(few_one##n)(ARGS) { FN(few)(1, n, p, k0, k1, t, b, w, lane, dst, ch); }                          \
+  static void FN(few_all##n)(ARGS) { FN(few)(FN(GROUP), n, p, k0, k1, t, b, w, lane, dst, ch); }
 SOME(1)
 SOME(2)
 SOME(3)
@@ -444,8 +474,8 @@ SNK_LOOPS static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, in
   }
 }
 
-static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t p0, int64_t p1, const void *ap, void *dst, const void *bias,
-                     int64_t t0, int64_t t1) {
+static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t p0, int64_t p1, const void *ap, void *dst, int64_t ch, int64_t t0,
+                     int64_t t1) {
   FN(cols) w;
   T part[32 * L] __attribute__((aligned(64)));
   const T *src = srcp, *a = ap;
@@ -464,8 +494,7 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
       do {
         k1 = (k0 / p->kblock + 1) * p->kblock;
         if (k1 > w.k1) k1 = w.k1;
-        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep,
-                           bias ? (const T *)bias + m0 : NULL);
+        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep, ch + m0);
         k0 = k1;
       } while (k0 < w.k1);
     }
@@ -499,7 +528,7 @@ static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece
 }
 
 static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap,
-                      void *dst, const void *bias, int64_t t0, int64_t t1, void *roomp) {
+                      void *dst, int64_t ch, int64_t t0, int64_t t1, void *roomp) {
   enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
   FN(stretch) s[MOST][NR];
   FN(cols) w[MOST];
@@ -536,9 +565,9 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
           group[i] = (FN(tiles)){m0, mr, a + m0 * p->k + k0[q] * mr, part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
           if (nv[q])
             FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
-                                       bias ? (const T *)bias + m0 : NULL);
+                                       ch + m0);
         }
-        if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, bias);
+        if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, ch);
       }
     }
   }

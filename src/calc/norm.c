@@ -27,6 +27,7 @@ static void by_plane(const snk_norm_args *a, snk_norm_units *units) {
   else spread(a, units, a->n * a->channels, a->inner);
 }
 
+void snk_batch_roots(const snk_norm_args *a) { type_of(a)->roots(a); }
 void snk_batch_stats(const snk_norm_args *a) { by_channel(a, type_of(a)->stats); }
 void snk_batch_apply(const snk_norm_args *a) { by_plane(a, type_of(a)->apply); }
 void snk_batch_backward(const snk_norm_args *a) {

@@ -22,6 +22,7 @@ typedef struct snk_norm_args {
 /* Units begin..end-1 of the present pass. */
 typedef void snk_norm_units(const snk_norm_args *a, int64_t begin, int64_t end);
 typedef struct snk_norm_type {
+  void (*roots)(const snk_norm_args *a);
   snk_norm_units *stats, *apply, *sums, *back;             /* batch: channels (blocks of lanes when inner is 1), then planes (rows when inner is 1) */
   snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of columns */
   int lanes, columns;
@@ -29,6 +30,7 @@ typedef struct snk_norm_type {
 typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
 SNK_TABLE(norm)
 
+void snk_batch_roots(const snk_norm_args *a);    /* rstd from var, which is given: 1 / sqrt(var + epsilon) */
 void snk_batch_stats(const snk_norm_args *a);    /* mean, var, rstd from x */
 void snk_batch_apply(const snk_norm_args *a);    /* y from x, mean, rstd */
 void snk_batch_backward(const snk_norm_args *a); /* gw, gb, y from g, x, mean, rstd */

@@ -25,6 +25,6 @@
 #include "calc/norm_rows.h"
 
 const snk_norm SNK_FN(snk_norm) = {
-    {stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
-    {stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
+    {roots_f32, stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
+    {roots_f64, stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
 };

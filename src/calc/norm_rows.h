@@ -5,6 +5,19 @@ INL V N(weight)(const snk_norm_args *a, int64_t c, int64_t k) { return a->weight
 INL V N(bias)(const snk_norm_args *a, int64_t c, int64_t k) { return a->bias ? W(get)((const S *)a->bias + c, k) : W(splat)(0); }
 INL S N(rstd)(double var, double epsilon) { return (S)(1 / sqrt(var + epsilon)); }
 
+static void N(roots)(const snk_norm_args *a) {
+  enum { SOME = 64 };
+  const vd epsilon = vd_splat(a->epsilon), one = vd_splat(1);
+  double t[SOME];
+  for (int64_t at = 0; at < a->channels; at += SOME) {
+    const int64_t n = a->channels - at < SOME ? a->channels - at : SOME;
+    for (int64_t i = 0; i < n; i++) t[i] = (double)((const S *)a->var)[at + i];
+    for (int64_t i = n; i % VD; i++) t[i] = 1;
+    for (int64_t i = 0; i < n; i += VD) vd_store(t + i, one / vd_sqrt(vd_load(t + i) + epsilon));
+    for (int64_t i = 0; i < n; i++) ((S *)a->rstd)[at + i] = (S)t[i];
+  }
+}
+
 /* ---- along memory */
 
 static double N(sum)(const S *x, int64_t n) {

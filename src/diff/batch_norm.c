@@ -1,6 +1,5 @@
 /* batch_norm.c - normalisation of channels over a batch. The user's operation is made of three: normalising with the batch's own statistics,
  * normalising with given ones, and the update of the running ones, which alone writes. */
-#include <math.h>
 #include "base/error.h"
 #include "diff/matmul.h"
 #include "diff/norm.h"
@@ -43,19 +42,16 @@ static int infer_eval(sno_call *c) {
   return 0;
 }
 
-/* 1 / sqrt(var + epsilon) of given statistics. */
-static void roots(const snt_tensor *var, double epsilon, void *to) {
-  const int64_t n = snt_numel(var);
-  if (var->dtype == SN_F64)
-    for (int64_t i = 0; i < n; i++) ((double *)to)[i] = 1 / sqrt(((const double *)snt_data(var))[i] + epsilon);
-  else
-    for (int64_t i = 0; i < n; i++) ((float *)to)[i] = (float)(1 / sqrt((double)((const float *)snt_data(var))[i] + epsilon));
+/* Given statistics, their roots in scratch. */
+static void given(snk_norm_args *a, const snt_tensor *mean, const snt_tensor *var, double epsilon, void *scratch) {
+  a->mean = snt_data(mean), a->var = snt_data(var), a->rstd = scratch;
+  a->epsilon = epsilon;
+  snk_batch_roots(a);
 }
 
 static void forward_eval(sno_call *c) {
   snk_norm_args a = args_of(c->in[0], c->in[1], c->in[2]);
-  roots(c->in[4], c->attr[0].d, c->scratch);
-  a.mean = snt_data(c->in[3]), a.rstd = c->scratch;
+  given(&a, c->in[3], c->in[4], c->attr[0].d, c->scratch);
   a.y = snt_data(c->out[0]);
   snk_batch_apply(&a);
 }
@@ -74,9 +70,8 @@ static void forward_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], NULL);
   a.training = c->attr[0].i != 0;
   a.g = snt_data(c->in[0]);
-  a.mean = snt_data(c->in[3]);
-  if (a.training) a.rstd = snt_data(c->in[4]);
-  else roots(c->in[4], c->attr[1].d, a.rstd = c->scratch);
+  if (a.training) a.mean = snt_data(c->in[3]), a.rstd = snt_data(c->in[4]);
+  else given(&a, c->in[3], c->in[4], c->attr[1].d, c->scratch);
   a.y = snt_data(c->out[0]), a.gw = snt_data(c->out[1]), a.gb = snt_data(c->out[2]);
   snk_batch_backward(&a);
 }

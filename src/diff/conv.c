@@ -4,6 +4,8 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/norm.h"
+#include "diff/conv.h"
 #include "diff/matmul.h"
 #include "diff/ops.h"
 #include "diff/tape.h"
@@ -234,6 +236,44 @@ const sno_op sno_op_conv2d = {
 const sno_op sno_op_conv2d_relu = {
     .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
     .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
+
+/* ---- what programs make of conv2d, batch_norm_eval, add and relu */
+
+static int infer_norm(sno_call *c) {
+  if (infer_conv2d(c) < 0) return -1;
+  for (int i = SNO_CONV_SCALE; i < SNO_CONV_ADD; i++)
+    if (c->in[i] && (c->in[i]->ndim != 1 || c->in[i]->shape[0] != c->in[1]->shape[0]))
+      return sn_fail("conv2d_norm: wants a number for each channel, got %s for weight %s", SNT_SHAPE(c->in[i]), SNT_SHAPE(c->in[1]));
+  c->scratch_bytes += sno_conv_norm_room(c->in[1]->shape[0]);
+  return 0;
+}
+
+/* In scratch: the channels' scales as batch_norm_eval has them, zeros where there is no shift, then the convolution's. */
+static void forward_norm(sno_call *c) {
+  const snk_conv_shape s = shape_of(c);
+  const int64_t n = s.groups * s.co;
+  char *scale = c->scratch, *zeros = scale + n * (s.f64 ? 8 : 4);
+  snk_norm_args a = {.f64 = s.f64, .channels = n, .var = snt_data(c->in[SNO_CONV_VAR]), .rstd = scale, .epsilon = c->attr[SNO_CONV_EPSILON].d};
+  snk_batch_roots(&a);
+  if (c->in[SNO_CONV_SCALE] && s.f64)
+    for (int64_t i = 0; i < n; i++) ((double *)a.rstd)[i] *= ((const double *)snt_data(c->in[SNO_CONV_SCALE]))[i];
+  else if (c->in[SNO_CONV_SCALE])
+    for (int64_t i = 0; i < n; i++) ((float *)a.rstd)[i] *= ((const float *)snt_data(c->in[SNO_CONV_SCALE]))[i];
+  if (!c->in[SNO_CONV_SHIFT]) memset(zeros, 0, (size_t)n * (s.f64 ? 8 : 4));
+  const snk_conv_with with = {.packed = c->packed, .bias = c->in[2] ? snt_data(c->in[2]) : NULL, .mean = snt_data(c->in[SNO_CONV_MEAN]),
+                              .scale = scale, .shift = c->in[SNO_CONV_SHIFT] ? snt_data(c->in[SNO_CONV_SHIFT]) : zeros,
+                              .add = c->in[SNO_CONV_ADD] ? snt_data(c->in[SNO_CONV_ADD]) : NULL, .relu = c->attr[SNO_CONV_RELU].i != 0};
+  snk_conv_forward_with(&s, snt_data(c->in[0]), snt_data(c->in[1]), &with, snt_data(c->out[0]), scale + sno_conv_norm_room(n));
+}
+
+/*** conv2d_norm(x, weight, bias?, scale?, shift?, mean, var, add?, {stride=1, padding=0, dilation=1, groups=1, epsilon, relu})
+ * conv2d, batch_norm_eval, an addition and relu in one store, each rounded as by itself: what programs make of them.
+ * @math y = \max\left(0, \frac{\mathrm{conv2d}(x, w, b) - \mu}{\sqrt{\sigma^2 + \epsilon}}\, s + t + a\right)
+ */
+const sno_op sno_op_conv2d_norm = {
+    .name = "conv2d_norm",
+    .args = "x weight bias? scale? shift? mean var add? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1 epsilon:num relu:bool",
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
 
 /* Another shape with a height of 1. */
 static snt_tensor *tall(snt_tensor *t) {
