@@ -109,6 +109,8 @@ function M.pages(core)
       if op.flags.method_only and not (base and plain[base]) then text = text .. "\n\nA method only." end
       if op.flags.nodiff and not op.flags.writes then text = text .. "\n\nHas no derivative." end
       if op.flags.random then text = text .. "\n\nTakes random numbers; `{generator = g}` says from where." end
+      if op.flags.low then text = text .. "\n\nUnder `sn.autocast`: in bfloat16, with sums in float32." end
+      if op.flags.high then text = text .. "\n\nUnder `sn.autocast`: in float32." end
       entries[#entries + 1] = { name = op.name, text = text }
     end
     page(column, titles[column] or column, entries)

@@ -44,6 +44,19 @@ local works = {
     again:transform(X)
     again:predict(X)
   end,
+  ["a training step under autocast"] = function()
+    sn.manual_seed(4)
+    local w, v = sn.randn(6, 3):requires_grad_(), sn.randn(4, 6):requires_grad_()
+    local step = sn.compile(function(a, b)
+      w.grad, v.grad = nil, nil
+      local l = sn.cross_entropy(sn.linear(sn.linear(a, w):relu(), v), b)
+      l:backward()
+      return l:detach()
+    end)
+    assert(not sn.is_autocast_enabled())
+    local _ <close> = sn.autocast("bfloat16")
+    for _ = 1, 4 do step(X, y) end
+  end,
   ["a compiled training step"] = function()
     sn.manual_seed(4)
     local net = sn.Sequential { sn.Dense { 4, inshape = 3, activation = "tanh" }, sn.Dropout(0.1), sn.Dense { 3 } }

@@ -94,6 +94,7 @@ M.kind = {
       return "a number between 0 and 1, such as 0.2, or to be left out for none"
     end
   end,
+  autocast = function(v) if v ~= "bfloat16" and v ~= false then return '"bfloat16" or false' end end,
   words = function(...)
     local words = { ... }
     return function(v)

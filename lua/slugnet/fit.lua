@@ -19,6 +19,7 @@ local OPTIONS = {
   end,
   progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
   checkpoint = kind.text, checkpoint_every = kind.count, resume = kind.flag, schedule = kind.any,
+  autocast = kind.autocast,
 }
 
 local Run = {}
@@ -64,7 +65,8 @@ end
 -- ---- checkpoints
 
 local function settings(run)
-  return { batch_size = run.batch_size, samples = run.n, drop_last = run.drop_last, shuffle = run.shuffle, seed = run.model.seed }
+  return { batch_size = run.batch_size, samples = run.n, drop_last = run.drop_last, shuffle = run.shuffle, seed = run.model.seed,
+    autocast = run.autocast or nil }
 end
 
 function Run:save(finished)
@@ -86,9 +88,9 @@ function Run:restore(tree)
   local model, f = self.model, tree.fit
   if not f then check.fail("fit: %s is a checkpoint of another kind; sn.restore reads it", self.file) end
   local now = settings(self)
-  for k, v in pairs(now) do
-    if k ~= "seed" and f.settings[k] ~= v then
-      check.fail("fit: the checkpoint was made with %s = %s, now it is %s; resume wants the same", k, tostring(f.settings[k]), tostring(v))
+  for _, k in ipairs { "batch_size", "samples", "drop_last", "shuffle", "autocast" } do
+    if f.settings[k] ~= now[k] then
+      check.fail("fit: the checkpoint was made with %s = %s, now it is %s; resume wants the same", k, tostring(f.settings[k]), tostring(now[k]))
     end
   end
   model.seed = f.settings.seed
@@ -252,6 +254,8 @@ local function fit(model, X, y, options)
   model.network:train()
   local rng <close> = model:_rng() -- luacheck: ignore rng
   local grad <close> = core.enable_grad() -- luacheck: ignore grad
+  local cast <close> = model:_cast(o.autocast) -- luacheck: ignore cast
+  run.autocast = core.is_autocast_enabled() and "bfloat16"
   if o.checkpoint then run:open(o.checkpoint, o.resume) end
   model.history = run.history
   run:call("on_train_begin")

@@ -14,7 +14,7 @@ local OPTIONS = {
   lr = kind.positive, n_epoch = kind.count, batch_size = kind.count, layers = kind.list, optimizer = kind.any, loss = kind.any,
   validation_split = function(v) if v ~= false then return kind.fraction(v) end end, metrics = kind.list,
   progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
-  log_interval = kind.count, seed = kind.integer, eager = kind.flag,
+  log_interval = kind.count, seed = kind.integer, eager = kind.flag, autocast = kind.autocast,
 }
 
 -- ---- objects: given as such, or by the name of their class
@@ -63,7 +63,7 @@ local function new(_, options)
   local o = check.options("Model", options, OPTIONS)
   local self = setmetatable({
     layers = {}, lr = o.lr, n_epoch = o.n_epoch or 10, batch_size = o.batch_size or 32, validation_split = o.validation_split or nil,
-    progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0, eager = o.eager or false, programs = {},
+    progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0, eager = o.eager or false, programs = {}, autocast = o.autocast,
   }, Model)
   if o.progress == nil then self.progress = true end
   for i, layer in ipairs(o.layers or {}) do
@@ -234,6 +234,12 @@ function Model:_bind()
     if mine[p] then fresh[#fresh + 1] = p end
   end
   if #fresh > 0 then opt:add(fresh) end -- of layers that were added since
+end
+
+-- Autocast as this call says, else as the model does, else as it is outside; to be closed.
+function Model:_cast(own)
+  if own == nil then own = self.autocast end
+  return own ~= nil and core.autocast(own) or nil
 end
 
 -- ---- inputs
@@ -422,6 +428,7 @@ end
 -- Loss and metrics by name: model:evaluate(X, y).accuracy
 function Model:evaluate(X, y)
   X = self:_input("evaluate", X)
+  local _ <close> = self:_cast()
   return self:_evaluate(X, self:_target("evaluate", y, X:size(1)))
 end
 
@@ -434,7 +441,11 @@ function Model:transform(X)
   net:eval()
   local n, size, dtype, parts = x:size(1), math.max(self.batch_size, 256), self:_convert(x), {}
   self.transforms = (self.transforms or 0) + 1
-  local run = self:_program("transform", function(xb) return (net(dtype and xb:to(dtype) or xb)) end, n > 3 * size or self.transforms > 3, dtype)
+  local cast <close> = self:_cast() -- luacheck: ignore cast
+  local run = self:_program("transform", function(xb)
+    local out = net(dtype and xb:to(dtype) or xb)
+    return out.dtype == "bfloat16" and out:to("float32") or out
+  end, n > 3 * size or self.transforms > 3, dtype)
   for from = 1, n, size do
     parts[#parts + 1] = run(x:narrow(1, from, math.min(size, n - from + 1)))
   end
@@ -468,6 +479,7 @@ function Model:feedforward(X, train)
   local dtype = self:_convert(x)
   if dtype then x = x:to(dtype) end
   local _ <close> = self:_rng()
+  local cast <close> = self:_cast() -- luacheck: ignore cast
   self.network:train()
   local out = self.network(x)
   self.fed = out

@@ -109,6 +109,8 @@ static uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_
 #define MAP2(name, kinds, ...) kinds##_ENTRY(name)
 #define FLT_ENTRY(name)
 #define NUM_ENTRY(name) [SNK_MAP_##name] = {name##_i64, name##_i32, name##_u8, NULL, NULL},
+#define FLT_HIGH_ENTRY FLT_ENTRY
+#define NUM_HIGH_ENTRY NUM_ENTRY
 #define CMP2(name, ...) [SNK_MAP_##name] = {name##_i64_row, name##_i32_row, name##_u8_row, name##_f32_row, name##_f64_row},
 static snk_row *const others[SNK_MAP_COUNT][5] = {
 #include "calc/map.def"

@@ -188,7 +188,7 @@ static int back_run(sno_back *b) {
  * three side by side, and the result is n x t x e.
  * @math y = \mathrm{softmax}(c\, q k^T + m)\, v
  */
-const sno_op sno_op_attention_run = {.name = "attention_run", .args = "q k? v? mask? causal:bool scale:num heads:int", .flags = SNO_HIDDEN, .nout = 2,
+const sno_op sno_op_attention_run = {.name = "attention_run", .args = "q k? v? mask? causal:bool scale:num heads:int", .flags = SNO_LOW | SNO_HIDDEN, .nout = 2,
                                      .save_in = 15, .save_out = 3, .infer = infer_run, .forward = forward_run, .backward = back_run};
 
 /* ---- the user's operation */
@@ -276,7 +276,7 @@ static int back_attention(sno_back *b) {
  * @see MultiheadAttention, softmax
  */
 const sno_op sno_op_scaled_dot_product_attention = {
-    .name = "scaled_dot_product_attention", .args = "q k v mask? causal:bool=false scale:num?", .flags = SNO_VIEW, .nout = 1,
+    .name = "scaled_dot_product_attention", .args = "q k v mask? causal:bool=false scale:num?", .flags = SNO_LOW | SNO_VIEW, .nout = 1,
         .infer = infer_attention,
     .backward = back_attention,
     .samples = "f(2,2,3,4), f(2,2,3,4), f(2,2,3,4); f(1,2,5,3), f(1,2,5,3), f(1,2,5,2), {causal=true}; f(2,3,4), f(2,5,4), f(2,5,3), {scale=0.5};"

@@ -206,11 +206,14 @@ static snt_tensor *check_root(snt_tensor *root, snt_tensor *seed, const char *wh
 static int run_walk(walk *w, snt_tensor *root, snt_tensor *seed, const char *who) {
   sno_mode *mode = sno_mode_now();
   const bool grad = mode->grad;
+  const int autocast = mode->autocast;
   const size_t mark = sno_scope_open();
   mode->grad = w->create;
+  mode->autocast = -1; /* gradients have the types of the forward operations, wherever backward is called */
   snt_tensor *g = check_root(root, seed, who);
   const int rc = g ? walk_from(w, root, g) : -1;
   mode->grad = grad;
+  mode->autocast = autocast;
   sno_scope_close(mark);
   return rc;
 }

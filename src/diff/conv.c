@@ -211,7 +211,7 @@ static int back_conv2d(sno_back *b) {
  * @see conv1d, conv_transpose2d, max_pool2d
  */
 const sno_op sno_op_conv2d = {
-    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_CONTIG,
+    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_LOW | SNO_CONTIG,
     .nout = 1, .save_in = 3,
     .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
@@ -310,7 +310,7 @@ static int back_conv1d(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv1d = {
-    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_CONTIG, .nout = 1, .save_in = 3,
+    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
     .infer = infer_conv1d, .forward = forward, .backward = back_conv1d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
              " f(2,1,5), f(1,1,5), {padding=2}",
@@ -483,7 +483,7 @@ static int back_transpose(sno_back *b) {
  */
 const sno_op sno_op_conv_transpose2d = {
     .name = "conv_transpose2d", .args = "x weight bias? stride:int2=1 padding:int2=0 output_padding:int2=0 groups:int=1 dilation:int2=1",
-    .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
+    .flags = SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
     .samples = "f(2,3,3,4), f(3,2,3,2), f(2); f(1,2,3,3), f(2,2,3,3), f(2), {stride=2, padding=1, output_padding=1};"
              " f(1,4,2,3), f(4,1,2,2), {stride={3,2}, groups=2, dilation=2};"
                " f(2,3,3), f(2,1,2,2), {padding=1}",

@@ -239,7 +239,7 @@ static int back_class(sno_back *b) {
 }
 
 #define OPTIONS " target weight? ignore_index:int? label_smoothing:num=0 reduction:str(mean|sum|none)=mean base:base"
-#define CLASS_LOSS(kind_) .flags = SNO_CONTIG | SNO_VALUES, .nout = 1, .save_in = 7, .infer = infer_class, .forward = forward_class, \
+#define CLASS_LOSS(kind_) .flags = SNO_HIGH | SNO_CONTIG | SNO_VALUES, .nout = 1, .save_in = 7, .infer = infer_class, .forward = forward_class, \
                           .backward = back_class, .data = &kind_
 
 /*** cross_entropy(logits, target, weight?, {ignore_index, label_smoothing = 0, reduction = "mean"})

@@ -199,7 +199,7 @@ static int back_loss(sno_back *b) {
 /* ---- descriptors */
 
 #define REDUCTION "reduction:str(mean|sum|none)=mean"
-#define LOSS_OP(line_) .flags = SNO_CONTIG, .nout = 1, .save_in = 15, .infer = infer_loss, .forward = forward_loss, .backward = back_loss, \
+#define LOSS_OP(line_) .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 15, .infer = infer_loss, .forward = forward_loss, .backward = back_loss, \
     .data = &line_
 #define WRONG "f(3), f(3,1) => they must have one shape"
 
@@ -243,7 +243,7 @@ static int infer_huber(sno_call *c) {
  * @see smooth_l1_loss
  */
 const sno_op sno_op_huber_loss = {
-    .name = "huber_loss", .args = "x target delta:num=1 " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_huber,
+    .name = "huber_loss", .args = "x target delta:num=1 " REDUCTION, .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_huber,
     .forward = forward_loss, .backward = back_loss, .data = &huber,
     .samples = "f(2,3), f(2,3); f(8), f(8), {delta=0.7, reduction=\"none\"}; f(2,17), f(2,17), {reduction=\"sum\"}",
     .wrong = WRONG "; f(3), f(3), {delta=0} => delta is 0"};
@@ -263,7 +263,7 @@ static int infer_smooth(sno_call *c) {
  * @see huber_loss
  */
 const sno_op sno_op_smooth_l1_loss = {
-    .name = "smooth_l1_loss", .args = "x target beta:num=1 " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_smooth,
+    .name = "smooth_l1_loss", .args = "x target beta:num=1 " REDUCTION, .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_smooth,
     .forward = forward_loss, .backward = back_loss, .data = &smooth,
     .samples = "f(2,3), f(2,3); f(8), f(8), {beta=0.7, reduction=\"none\"}; f(2,17), f(2,17), {beta=0}", .wrong = WRONG ";"
         " f(3), f(3), {beta=-1} => beta is -1"};
@@ -283,7 +283,7 @@ static int infer_bce(sno_call *c) {
  * @see bce_with_logits
  */
 const sno_op sno_op_binary_cross_entropy = {
-    .name = "binary_cross_entropy", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 7,
+    .name = "binary_cross_entropy", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 7,
     .infer = infer_bce,
     .forward = forward_loss, .backward = back_loss, .data = &bce,
     .samples = "f(2,3):sigmoid(), f(2,3):sigmoid(); f(2,3):sigmoid(), f(2,3):sigmoid(), i(1,3,3); f(8):sigmoid(), f(8):sigmoid(), {epsilon=1e-6};"
@@ -297,7 +297,7 @@ const sno_op sno_op_binary_cross_entropy = {
  * @see binary_cross_entropy
  */
 const sno_op sno_op_bce = {
-    .name = "bce", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_CONTIG, .nout = 1, .save_in = 7, .infer = infer_bce,
+    .name = "bce", .args = "p target weight? epsilon:num? " REDUCTION, .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 7, .infer = infer_bce,
     .forward = forward_loss, .backward = back_loss, .data = &bce, .samples = "f(2,3):sigmoid(), f(2,3):sigmoid()", .wrong = WRONG};
 
 /*** bce_with_logits(x, target, weight?, pos_weight?, {reduction = "mean"})

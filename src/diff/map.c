@@ -197,11 +197,17 @@ static snt_tensor *fused(sno_back *b, const sno_op *op) {
 #define SY 4
 #define FLT true
 #define NUM false
+#define FLT_HIGH true
+#define NUM_HIGH false
+#define FLT_FLAGS 0
+#define NUM_FLAGS 0
+#define FLT_HIGH_FLAGS SNO_HIGH
+#define NUM_HIGH_FLAGS SNO_HIGH
 #define IN_PLACE(fn) #fn "_"
 #define MAP1(fn, kinds, options, saved, F, G, samps, wrongs)                                             \
   static const sno_map fn##_map = {SNK_MAP_##fn, 1, false, kinds};                                     \
   static const sno_map fn##_backward_map = {SNK_MAP_##fn##_backward, 2, false, true};                  \
-  const sno_op sno_op_##fn = {.name = #fn, .args = "x" options, .nout = 1, .save_in = (saved) & 3, .save_out = (saved) >> 2, \
+  const sno_op sno_op_##fn = {.name = #fn, .args = "x" options, .flags = kinds##_FLAGS, .nout = 1, .save_in = (saved) & 3, .save_out = (saved) >> 2, \
     .infer = infer_map, .forward = forward_map, .backward = fn##_back, .samples = samps, .wrong = wrongs, .data = &fn##_map}; \
   const sno_op sno_op_##fn##_ = {.name = IN_PLACE(fn), .args = "x" options, .flags = SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, \
     .save_in = (saved) & 3, .save_out = (saved) >> 2, .infer = infer_map, .forward = forward_map, .backward = fn##_back, .data = &fn##_map}; \
@@ -209,7 +215,7 @@ static snt_tensor *fused(sno_back *b, const sno_op *op) {
     .infer = infer_map_backward, .forward = forward_map, .data = &fn##_backward_map};
 #define MAP2(fn, kinds, options, saved, F, GA, GB, samps, wrongs)                                        \
   static const sno_map fn##_map = {SNK_MAP_##fn, 2, false, kinds};                                     \
-  const sno_op sno_op_##fn = {.name = #fn, .args = "a b" options, .nout = 1, .save_in = (saved) & 3, .save_out = (saved) >> 2, \
+  const sno_op sno_op_##fn = {.name = #fn, .args = "a b" options, .flags = kinds##_FLAGS, .nout = 1, .save_in = (saved) & 3, .save_out = (saved) >> 2, \
     .infer = infer_map, .forward = forward_map, .backward = fn##_back, .samples = samps, .wrong = wrongs, .data = &fn##_map}; \
   const sno_op sno_op_##fn##_ = {.name = IN_PLACE(fn), .args = "a b" options, .flags = SNO_WRITES | SNO_METHOD_ONLY, .nout = 1, \
     .save_in = (saved) & 3, .save_out = (saved) >> 2, .infer = infer_map, .forward = forward_map, .backward = fn##_back, .data = &fn##_map};

@@ -179,7 +179,7 @@ static int back_matmul(sno_back *b) {
  * @see mm, bmm, linear
  */
 const sno_op sno_op_matmul = {
-    .name = "matmul", .args = "a b", .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
+    .name = "matmul", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
     .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
@@ -209,7 +209,7 @@ static int infer_dot(sno_call *c) {
  * @grad \bar a = \bar c\, b^T, \quad \bar b = a^T \bar c
  * @see matmul
  */
-const sno_op sno_op_mm = {.name = "mm", .args = "a b", .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(2,3), f(3,4); f(1,5), f(5,1)", .wrong = "f(2,3), f(3) => two matrices; f(2,3), f(2,3) => columns"};
 
 /*** bmm(a, b)
@@ -218,7 +218,7 @@ const sno_op sno_op_mm = {.name = "mm", .args = "a b", .nout = 1, .save_in = 3, 
  * @grad \bar a_q = \bar c_q\, b_q^T, \quad \bar b_q = a_q^T \bar c_q
  * @see matmul
  */
-const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
+const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(2,3,4), f(2,4,2)", .wrong = "f(2,3,4), f(3,4,2) => equal first; f(2,3), f(3,4) => 3-d"};
 
 /*** mv(a, x)
@@ -227,7 +227,7 @@ const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .nout = 1, .save_in = 3
  * @grad \bar a = \bar y\, x^T, \quad \bar x = a^T \bar y
  * @see matmul
  */
-const sno_op sno_op_mv = {.name = "mv", .args = "a x", .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(3,4), f(4)", .wrong = "f(3,4), f(4,1) => a vector; f(3,4), f(3) => columns"};
 
 /*** dot(a, b)
@@ -349,7 +349,7 @@ static int back_addmm(sno_back *b) {
  * @see mm, linear
  */
 const sno_op sno_op_addmm = {
-    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
+    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .flags = SNO_LOW, .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
     .backward = back_addmm, .samples = "f(2,4), f(2,3), f(3,4); f(4), f(2,3), f(3,4), {beta=0.5, alpha=2}; f(2,1), f(2,3), f(3,4)",
     .wrong = "f(2,4), f(2,3), f(2,4) => n x k; f(3,4), f(2,3), f(3,4) => broadcast"};
 
@@ -435,7 +435,7 @@ static int back_linear(sno_back *b) {
  * @see matmul, addmm
  */
 const sno_op sno_op_linear = {
-    .name = "linear", .args = "x weight bias?", .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
+    .name = "linear", .args = "x weight bias?", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
     .pack_bytes = pack_linear_bytes, .pack = pack_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};

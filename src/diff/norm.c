@@ -138,7 +138,7 @@ static int back_rows(sno_back *b) {
  * @see batch_norm, rms_norm
  */
 const sno_op sno_op_layer_norm = {
-    .name = "layer_norm", .args = "x weight? bias? ndim:int=1 epsilon:num=1e-5", .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
+    .name = "layer_norm", .args = "x weight? bias? ndim:int=1 epsilon:num=1e-5", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows,
     .samples = "f(3,5), p(5), f(5); f(2,3,4), p(3,4), f(3,4), {ndim=2}; f(4,6); f(3,19), nil, f(19); f(35), p(35); f(2,3), {epsilon=0.1}",
     .wrong = "f(3,5), p(4) => weight is 4; f(3,5), p(5), f(3) => bias is 3; f(3), {ndim=2} => the last 2 dimensions;"
@@ -155,7 +155,7 @@ static const char not_centered = 1;
  * @see layer_norm
  */
 const sno_op sno_op_rms_norm = {
-    .name = "rms_norm", .args = "x weight? ndim:int=1 epsilon:num=1e-5", .flags = SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
+    .name = "rms_norm", .args = "x weight? ndim:int=1 epsilon:num=1e-5", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows, .data = &not_centered,
     .samples = "f(3,5), p(5); f(2,3,4), p(3,4), {ndim=2}; f(4,6); f(2,19)", .wrong = "f(3,5), p(4) => weight is 4;"
         " f(3), {ndim=0} => the last 0 dimensions"};
@@ -203,7 +203,7 @@ static int back_group(sno_back *b) {
  * @see layer_norm
  */
 const sno_op sno_op_group_norm = {
-    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_VIEW, .nout = 1, .infer = infer_group,
+    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_HIGH | SNO_VIEW, .nout = 1, .infer = infer_group,
     .backward = back_group,
     .samples = "f(2,4,3), 2, p(4), f(4); f(3,4), 2; f(1,6,2,2), 3, p(6)",
     .wrong = "f(2,5), 2 => cannot be divided into 2 groups; f(4), 1 => wants n x channels; f(2,4), 2, p(3) => weight is 3"};

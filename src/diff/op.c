@@ -78,23 +78,33 @@ static int fill_attrs(const sno_op *op, int nattr, const sno_val *attr, sno_val 
   return 0;
 }
 
+static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng);
+
+/* The floating type that a half and its partners make: a wider tensor decides, one without dimensions only among its like. */
+static sn_dtype half_promoted(int nin, snt_tensor *const *in) {
+  bool have[2] = {false, false};
+  sn_dtype t[2] = {SN_F32, SN_F32};
+  for (int i = 0; i < nin; i++) {
+    if (in[i] == NULL || in[i]->weak || !sn_is_float((sn_dtype)in[i]->dtype)) continue;
+    const int c = in[i]->ndim == 0;
+    t[c] = have[c] ? sn_dtype_promote(t[c], (sn_dtype)in[i]->dtype) : (sn_dtype)in[i]->dtype;
+    have[c] = true;
+  }
+  return have[0] ? t[0] : t[1];
+}
+
 /* Halves are storage: compute in float32 and cast back, as operations, so tape and recorder see plain calls. */
 static int invoke_half(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr,
                        snt_tensor **out, int *nout, sn_rng *rng) {
-  sn_dtype half = SN_BF16;
   sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
+  const sn_dtype type = half_promoted(nin, in);
   for (int i = 0; i < nin; i++)
-    if (is_half(in[i])) {
-      half = (sn_dtype)in[i]->dtype;
-      if ((in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
-    }
-  for (int i = 0; i < nin; i++) /* a wider partner decides the result by promotion */
-    if (in[i] && !in[i]->weak && in[i]->ndim > 0 && in[i]->dtype == SN_F64) half = SN_F64;
-  if (sno_invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
-  sno_val back = {.kind = SNO_DTYPE, .i = half};
+    if (is_half(in[i]) && (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
+  if (invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
+  sno_val back = {.kind = SNO_DTYPE, .i = type};
   int n = nout ? *nout : op->nout;
   for (int k = 0; k < n; k++)
-    if (half != SN_F64 && out[k]->dtype == SN_F32 && (out[k] = sno_run(&sno_op_to, 1, &out[k], 1, &back)) == NULL) return -1;
+    if (type != SN_F32 && type != SN_F64 && out[k]->dtype == SN_F32 && (out[k] = sno_run(&sno_op_to, 1, &out[k], 1, &back)) == NULL) return -1;
   return 0;
 }
 
@@ -105,8 +115,24 @@ static int invoke_half_write(const sno_op *op, int nin, snt_tensor **in, int nli
   sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
   for (int i = 0; i < nin; i++)
     if (is_half(in[i]) && (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
-  if (sno_invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
+  if (invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
   return (out[0] = sno_call2(&sno_op_copy_, target, in[0])) ? 0 : -1;
+}
+
+/* Under autocast the operation's flags say what its inputs are cast to; the casts are operations like any other. float64 stays, and with it
+ * the whole product. */
+static int autocast_inputs(const sno_op *op, int nin, snt_tensor **in) {
+  const int narrow = sno_mode_now()->autocast;
+  if (narrow < 0 || !(op->flags & (SNO_LOW | SNO_HIGH))) return 0;
+  const bool low = op->flags & SNO_LOW;
+  for (int i = 0; i < nin; i++)
+    if (low && in[i] && in[i]->dtype == SN_F64 && !in[i]->weak) return 0;
+  const sno_val to = {.kind = SNO_DTYPE, .i = low ? narrow : SN_F32};
+  for (int i = 0; i < nin; i++)
+    if (in[i] && !in[i]->weak && in[i]->dtype != to.i && (low ? in[i]->dtype == SN_F32 || is_half(in[i]) : is_half(in[i])) &&
+        (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &to)) == NULL)
+      return -1;
+  return 0;
 }
 
 /* ---- running */
@@ -232,34 +258,32 @@ fail:
   return -1;
 }
 
+static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng) {
+  bool half = false;
+  for (int i = 0; i < nin; i++) half |= is_half(in[i]);
+  if (half && !(op->flags & (SNO_HALF | SNO_VIEW)))
+    return (op->flags & SNO_WRITES) && is_half(in[0]) ? invoke_half_write(op, nin, in, nlist, nattr, attr, out, nout, rng)
+                                                      : invoke_half(op, nin, in, nlist, nattr, attr, out, nout, rng);
+  sno_val full[SNO_MAXATTR];
+  sno_call c = {.op = op, .nin = nin, .nout = op->nout, .in = in, .nlist = nlist, .attr = full};
+  if (fill_attrs(op, nattr, attr, full) < 0 || run_call(&c, rng ? rng : &sno_mode_now()->rng) < 0) return -1;
+  int rc = 0;
+  for (int k = 0; k < c.nout; k++) {
+    out[k] = sno_own(c.out[k]);
+    if (out[k] == NULL) rc = -1; /* the others are owned already or freed below */
+  }
+  if (nout) *nout = c.nout;
+  return rc;
+}
+
 int sno_invoke(const sno_op *op, int nin, snt_tensor *const *in, int nlist, int nattr, const sno_val *attr,
                snt_tensor **out, int *nout, sn_rng *rng) {
   if (check_inputs(op, nin, in, nlist) < 0) return -1;
   snt_tensor *few[16], **local = few;
   if (nin > 16 && (local = sn_malloc((size_t)nin * sizeof *local)) == NULL) return -1;
-  bool half = false;
-  for (int i = 0; i < nin; i++) {
-    local[i] = in[i];
-    half |= is_half(in[i]);
-  }
-  int rc;
-  if (half && !(op->flags & (SNO_HALF | SNO_VIEW))) {
-    rc = (op->flags & SNO_WRITES) && is_half(in[0])
-             ? invoke_half_write(op, nin, local, nlist, nattr, attr, out, nout, rng)
-             : invoke_half(op, nin, local, nlist, nattr, attr, out, nout, rng);
-  } else {
-    sno_val full[SNO_MAXATTR];
-    sno_call c = {.op = op, .nin = nin, .nout = op->nout, .in = local, .nlist = nlist, .attr = full};
-    rc = fill_attrs(op, nattr, attr, full);
-    if (rc == 0) rc = run_call(&c, rng ? rng : &sno_mode_now()->rng);
-    if (rc == 0) {
-      for (int k = 0; k < c.nout; k++) {
-        out[k] = sno_own(c.out[k]);
-        if (out[k] == NULL) rc = -1; /* the others are owned already or freed below */
-      }
-      if (nout) *nout = c.nout;
-    }
-  }
+  for (int i = 0; i < nin; i++) local[i] = in[i];
+  int rc = autocast_inputs(op, nin, local);
+  if (rc == 0) rc = invoke(op, nin, local, nlist, nattr, attr, out, nout, rng);
   if (local != few) sn_free(local);
   return rc;
 }

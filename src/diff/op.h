@@ -78,7 +78,10 @@ enum {
   SNO_FUNC_ONLY = 512,   /* sn.function, no method */
   SNO_LISTS = 1024,      /* several lists of equal length (optimizer updates) */
   SNO_VALUES = 2048,     /* infer looks at values (labels, indices): a program runs it again at each replay */
-  SNO_DYNAMIC = 4096     /* the result's shape depends on values (nonzero): cannot be recorded */
+  SNO_DYNAMIC = 4096,    /* the result's shape depends on values (nonzero): cannot be recorded */
+  /* Autocast (sno_mode.autocast) goes by these two. An operation with neither takes what comes, by promotion. */
+  SNO_LOW = 8192,        /* products: floating inputs are cast to the narrow type, sums are float32, the result is narrow */
+  SNO_HIGH = 16384       /* sums, losses, exponentials: narrow inputs are cast to float32, and so is the result */
 };
 
 struct sno_op;
@@ -165,7 +168,7 @@ typedef struct sno_recorder {      /* exec's side of a call */
 typedef struct sno_mode {
   bool grad;                       /* record a tape (default true) */
   bool flush;                      /* flush denormals in float32 work (default true) */
-  int autocast;                    /* -1 or SN_BF16 */
+  int autocast;                    /* -1, or SN_BF16: the type in which SNO_LOW operations run */
   sn_rng rng;                      /* the default generator */
   sno_recorder *recorder;          /* NULL: none */
 } sno_mode;

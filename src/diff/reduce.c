@@ -79,7 +79,7 @@ static int back_sum(sno_back *b) {
  * @math y = \sum_i x_i
  * @grad \bar x_i = \bar y
  */
-const sno_op sno_op_sum = {.name = "sum", .args = "x dim:dims? keepdim:bool=false", .nout = 1, .infer = infer_sum, .forward = forward_sum, .backward = back_sum,
+const sno_op sno_op_sum = {.name = "sum", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH, .nout = 1, .infer = infer_sum, .forward = forward_sum, .backward = back_sum,
   .samples = "f(2,3); f(2,3), 1; f(2,3,4), {1,3}; f(2,3), -1, {keepdim=true}; f(); f(0,3), 1; f(70,5), 1; f(1030), 1", .wrong = "f(2,3), 3 => no dimension 3; f(2,3), {1,1} => twice"};
 
 static int infer_mean(sno_call *c) {
@@ -106,7 +106,7 @@ static int back_mean(sno_back *b) {
  * @math y = \frac1n \sum_i x_i
  * @grad \bar x_i = \bar y / n
  */
-const sno_op sno_op_mean = {.name = "mean", .args = "x dim:dims? keepdim:bool=false", .nout = 1, .infer = infer_mean, .forward = forward_mean, .backward = back_mean,
+const sno_op sno_op_mean = {.name = "mean", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH, .nout = 1, .infer = infer_mean, .forward = forward_mean, .backward = back_mean,
   .samples = "f(2,3); f(2,3), 1; f(2,3,4), {2,3}; f(2,3), 2, {keepdim=true}; f()", .wrong = "i(1,9,3) => floating; f(2,3), 3 => no dimension 3"};
 
 static void forward_prod(sno_call *c) { sno_reduce_run(c, SNK_PROD, mask_of(&c->attr[0], c->in[0]->ndim), 1); }
@@ -165,7 +165,7 @@ static int back_prod(sno_back *b) {
  * @math y = \prod_i x_i
  * @grad \bar x_i = \bar y \prod_{j \ne i} x_j
  */
-const sno_op sno_op_prod = {.name = "prod", .args = "x dim:dims? keepdim:bool=false", .nout = 1, .save_in = 1, .save_out = 1, .infer = infer_sum,
+const sno_op sno_op_prod = {.name = "prod", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH, .nout = 1, .save_in = 1, .save_out = 1, .infer = infer_sum,
   .forward = forward_prod, .backward = back_prod, .samples = "f(2,3); f(2,3), 1; f(2,3), 2, {keepdim=true}", .wrong = "f(2,3), 3 => no dimension 3"};
 
 /* ---- extremes as values */
@@ -412,14 +412,14 @@ static int infer_std(sno_call *c) {
  * @math y = \frac{1}{n-1} \sum_i (x_i - \mu)^2,\quad \mu = \frac1n\sum_i x_i
  * @grad \bar x_i = \bar y\,\frac{2}{n-1}(x_i - \mu)
  */
-const sno_op sno_op_var = {.name = "var", .args = "x dim:dims? keepdim:bool=false unbiased:bool=true", .flags = SNO_VIEW, .nout = 1, .infer = infer_var,
+const sno_op sno_op_var = {.name = "var", .args = "x dim:dims? keepdim:bool=false unbiased:bool=true", .flags = SNO_HIGH | SNO_VIEW, .nout = 1, .infer = infer_var,
   .backward = back_composed, .samples = "f(2,3); f(4,3), 1; f(2,3,4), {2,3}, {unbiased=false, keepdim=true}", .wrong = "i(1,9,3) => floating; f(2,3), 3 => no dimension 3"};
 /*** std(x, dim?, {keepdim=false, unbiased=true})
  * The standard deviation: the root of var.
  * @math y = \sqrt{\frac{1}{n-1} \sum_i (x_i - \mu)^2}
  * @grad \bar x_i = \bar y\,\frac{x_i - \mu}{(n-1)\,y}
  */
-const sno_op sno_op_std = {.name = "std", .args = "x dim:dims? keepdim:bool=false unbiased:bool=true", .flags = SNO_VIEW, .nout = 1, .infer = infer_std,
+const sno_op sno_op_std = {.name = "std", .args = "x dim:dims? keepdim:bool=false unbiased:bool=true", .flags = SNO_HIGH | SNO_VIEW, .nout = 1, .infer = infer_std,
   .backward = back_composed, .samples = "f(2,3); f(4,3), 1; f(2,3), 2, {unbiased=false}", .wrong = "i(1,9,3) => floating"};
 
 static int infer_logsumexp(sno_call *c) {
@@ -441,7 +441,7 @@ static int infer_logsumexp(sno_call *c) {
  * @math y = m + \ln \sum_i e^{x_i - m},\quad m = \max_i x_i
  * @grad \bar x_i = \bar y\, e^{x_i - y}
  */
-const sno_op sno_op_logsumexp = {.name = "logsumexp", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_VIEW, .nout = 1, .infer = infer_logsumexp,
+const sno_op sno_op_logsumexp = {.name = "logsumexp", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH | SNO_VIEW, .nout = 1, .infer = infer_logsumexp,
   .backward = back_composed, .samples = "f(2,3); f(2,3), 1; f(2,3,4), {1,3}, {keepdim=true}", .wrong = "i(1,9,3) => floating; f(2,3), 3 => no dimension 3"};
 
 /* ---- norm */
@@ -485,7 +485,7 @@ static int back_norm(sno_back *b) {
  * @math y = \left(\sum_i |x_i|^p\right)^{1/p}
  * @grad \bar x_i = \bar y\, x_i / y \quad (p = 2)
  */
-const sno_op sno_op_norm = {.name = "norm", .args = "x dim:dims? keepdim:bool=false p:num=2", .nout = 1, .save_in = 1, .save_out = 1, .infer = infer_norm,
+const sno_op sno_op_norm = {.name = "norm", .args = "x dim:dims? keepdim:bool=false p:num=2", .flags = SNO_HIGH, .nout = 1, .save_in = 1, .save_out = 1, .infer = infer_norm,
   .forward = forward_norm, .backward = back_norm, .samples = "f(2,3); f(2,3), 1; f(2,3), 2, {p=1, keepdim=true}; f(2,3), {p=math.huge}",
   .wrong = "f(2,3), {p=3} => norm; i(1,9,3) => floating"};
 
@@ -532,5 +532,5 @@ static int back_cumsum(sno_back *b) {
  * @math y_i = \sum_{j \le i} x_j
  * @grad \bar x_i = \sum_{j \ge i} \bar y_j
  */
-const sno_op sno_op_cumsum = {.name = "cumsum", .args = "x dim:dim reverse:bool=false", .nout = 1, .infer = infer_cumsum, .forward = forward_cumsum,
+const sno_op sno_op_cumsum = {.name = "cumsum", .args = "x dim:dim reverse:bool=false", .flags = SNO_HIGH, .nout = 1, .infer = infer_cumsum, .forward = forward_cumsum,
   .backward = back_cumsum, .samples = "f(4), 1; f(2,3), 2; f(2,3,4), 1, {reverse=true}; f(0,2), 1", .wrong = "f(2,3), 3 => no dimension 3"};

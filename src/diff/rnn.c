@@ -226,7 +226,7 @@ static int infer_gru_cell(sno_call *c) {
  * @see lstm_cell, gru
  */
 const sno_op sno_op_lstm = {
-    .name = "lstm", .args = "x h0? c0? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 3, .infer = infer_lstm, .backward = back_given,
+    .name = "lstm", .args = "x h0? c0? w_ih w_hh b_ih? b_hh?", .flags = SNO_LOW | SNO_VIEW | SNO_ONCE, .nout = 3, .infer = infer_lstm, .backward = back_given,
     .samples = "f(2,3,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(2,5,3), nil, nil, f(8,3), f(8,2);"
         " f(1,2,3), f(1,2), nil, f(8,3), f(8,2), f(8);"
                " f(3,2,2), nil, f(3,9), f(36,2), f(36,9), nil, f(36)",
@@ -248,7 +248,7 @@ const sno_op sno_op_lstm = {
  * @see gru_cell, lstm
  */
 const sno_op sno_op_gru = {
-    .name = "gru", .args = "x h0? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 2, .infer = infer_gru, .backward = back_given,
+    .name = "gru", .args = "x h0? w_ih w_hh b_ih? b_hh?", .flags = SNO_LOW | SNO_VIEW | SNO_ONCE, .nout = 2, .infer = infer_gru, .backward = back_given,
     .samples = "f(2,3,4), f(2,5), f(15,4), f(15,5), f(15), f(15); f(2,5,3), nil, f(6,3), f(6,2); f(1,2,3), f(1,2), f(6,3), f(6,2), f(6);"
                " f(3,2,2), nil, f(27,2), f(27,9), nil, f(27)",
     .wrong = "f(2,3), nil, f(6,3), f(6,2) => n x steps x features; f(2,3,4), nil, f(6,3), f(6,2) => input has 4 features, w_ih wants 3;"
@@ -263,7 +263,7 @@ const sno_op sno_op_gru = {
  * @see lstm
  */
 const sno_op sno_op_lstm_cell = {
-    .name = "lstm_cell", .args = "x h? c? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 2, .infer = infer_lstm_cell,
+    .name = "lstm_cell", .args = "x h? c? w_ih w_hh b_ih? b_hh?", .flags = SNO_LOW | SNO_VIEW | SNO_ONCE, .nout = 2, .infer = infer_lstm_cell,
     .backward = back_given,
     .samples = "f(2,4), f(2,5), f(2,5), f(20,4), f(20,5), f(20), f(20); f(6,3), nil, nil, f(8,3), f(8,2);"
         " f(1,9), f(1,5), nil, f(20,9), f(20,5), f(20)",
@@ -277,7 +277,7 @@ const sno_op sno_op_lstm_cell = {
  * @see gru
  */
 const sno_op sno_op_gru_cell = {
-    .name = "gru_cell", .args = "x h? w_ih w_hh b_ih? b_hh?", .flags = SNO_VIEW | SNO_ONCE, .nout = 1, .infer = infer_gru_cell,
+    .name = "gru_cell", .args = "x h? w_ih w_hh b_ih? b_hh?", .flags = SNO_LOW | SNO_VIEW | SNO_ONCE, .nout = 1, .infer = infer_gru_cell,
     .backward = back_given,
     .samples = "f(2,4), f(2,5), f(15,4), f(15,5), f(15), f(15); f(6,3), nil, f(6,3), f(6,2); f(1,9), f(1,5), f(15,9), f(15,5), nil, f(15)",
     .wrong = "f(2,3,4), nil, f(6,4), f(6,2) => n x features; f(2,4), f(1,2), f(6,4), f(6,2) => state h is 1x2;"

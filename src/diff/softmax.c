@@ -64,7 +64,7 @@ static int back_log_softmax(sno_back *b) {
  * @see log_softmax, cross_entropy
  */
 const sno_op sno_op_softmax = {
-    .name = "softmax", .args = "x dim:dim=-1", .flags = SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax, .forward = forward_softmax,
+    .name = "softmax", .args = "x dim:dim=-1", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax, .forward = forward_softmax,
     .backward = back_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35); f(3,2,18), 2; f()",
     .wrong = "f(2,3), 3 => dimension 3 does not exist"};
 
@@ -75,7 +75,7 @@ const sno_op sno_op_softmax = {
  * @see softmax, nll_loss
  */
 const sno_op sno_op_log_softmax = {
-    .name = "log_softmax", .args = "x dim:dim=-1", .flags = SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax,
+    .name = "log_softmax", .args = "x dim:dim=-1", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_out = 1, .infer = infer_softmax,
     .forward = forward_log_softmax, .backward = back_log_softmax, .samples = "f(2,5); f(3,4), 1; f(2,3,4), 2; f(20); f(2,19), 1; f(2,35);"
         " f(3,2,18), 2; f()",
     .wrong = "f(2,3), -3 => dimension -3 does not exist"};

@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
+#include "diff/map.h"
 #include "exec/record.h"
 
 snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"dead", snp_pass_dead, true}, {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {"prepack", NULL, true}, {NULL, NULL, false}};
@@ -38,12 +39,25 @@ int snp_pass_dead(snp_tape *t) {
   return 0;
 }
 
-static bool steady(const snp_tape *t, const snp_step *s) { /* nothing it touches is ever written in place, and its results are the block's own */
-  for (int k = 0; k < s->nin; k++)
-    if (t->ref[s->in + k].slot >= 0 && t->slot[t->ref[s->in + k].slot].written) return false;
+static bool steady(const snp_tape *t, const snp_step *s) { /* its results are never written in place, and are the block's own */
   for (int k = 0; k < s->nout; k++) {
     const snp_slot *o = &t->slot[t->ref[s->out + k].slot];
     if (o->written || o->kind != SNP_INTERNAL) return false;
+  }
+  return true;
+}
+
+/* Do steps from..to-1 leave what s reads as it is? A host step may write any small tensor. */
+static bool untouched(const snp_tape *t, const snp_step *s, int from, int to) {
+  bool written = false;
+  for (int k = 0; k < s->nin; k++) written |= t->ref[s->in + k].slot >= 0 && t->slot[t->ref[s->in + k].slot].written;
+  for (int i = from; written && i < to; i++) {
+    const snp_step *w = &t->step[i];
+    if (w->op == NULL) return false;
+    if (!(w->op->flags & SNO_WRITES) || w->dead) continue;
+    for (int j = 0; j < w->nin + w->nout; j++)
+      for (int k = 0; k < s->nin; k++)
+        if (t->ref[s->in + k].slot >= 0 && t->ref[w->in + j].slot == t->ref[s->in + k].slot) return false;
   }
   return true;
 }
@@ -70,15 +84,16 @@ static bool same_work(const snp_tape *t, const snp_step *a, const snp_step *b) {
   return true;
 }
 
-/* The second of two equal pure steps is dropped and its results read from the first. Looks back a bounded way. */
+/* The second of two equal pure steps is dropped and its results read from the first. Looks back a bounded way; casts, which autocast makes of
+ * one weight wherever it is used, all the way. */
 int snp_pass_cse(snp_tape *t) {
   enum { WINDOW = 64 };
   for (int i = 1; i < t->nstep; i++) {
     snp_step *s = &t->step[i];
     if (s->dead || !is_pure(s) || !steady(t, s) || s->nout == 0) continue;
-    for (int j = i - 1; j >= 0 && j >= i - WINDOW; j--) {
+    for (int j = i - 1; j >= 0 && (j >= i - WINDOW || s->op == &sno_op_to); j--) {
       const snp_step *o = &t->step[j];
-      if (o->dead || !is_pure(o) || !steady(t, o) || !same_work(t, o, s)) continue;
+      if (o->dead || !is_pure(o) || !steady(t, o) || !same_work(t, o, s) || !untouched(t, s, j + 1, i)) continue;
       for (int k = 0; k < s->nout; k++) {
         const int from = t->ref[s->out + k].slot, to = t->ref[o->out + k].slot;
         for (int r = s->out + s->nout; r < t->nref; r++)

@@ -108,20 +108,23 @@ static int grad(lua_State *L) {
 
 /* ---- switches: a guard that puts the mode back when it is closed */
 
-typedef struct guard { bool before, open; } guard;
+typedef struct guard { bool grad, open, is_autocast; int autocast; } guard;
 
 static int close_guard(lua_State *L) {
-  guard *g = luaL_checkudata(L, 1, "slugnet.grad_mode");
-  if (g->open) snl_of(L)->mode.grad = g->before;
+  guard *g = luaL_checkudata(L, 1, "slugnet.mode");
+  sno_mode *m = &snl_of(L)->mode;
+  if (g->open && g->is_autocast) m->autocast = g->autocast;
+  else if (g->open) m->grad = g->grad;
   g->open = false;
   return 0;
 }
 
-void snl_push_grad_mode(lua_State *L, bool on) {
-  snl_state *st = snl_of(L);
+/* What the mode is now goes into a guard on top of the stack. */
+static void push_guard(lua_State *L, bool is_autocast) {
+  const sno_mode *m = &snl_of(L)->mode;
   guard *g = lua_newuserdatauv(L, sizeof *g, 0);
-  *g = (guard){.before = st->mode.grad, .open = false};
-  if (luaL_newmetatable(L, "slugnet.grad_mode")) {
+  *g = (guard){.grad = m->grad, .autocast = m->autocast, .is_autocast = is_autocast};
+  if (luaL_newmetatable(L, "slugnet.mode")) {
     lua_pushcfunction(L, close_guard);
     lua_setfield(L, -2, "__close");
     lua_createtable(L, 0, 1);
@@ -131,22 +134,27 @@ void snl_push_grad_mode(lua_State *L, bool on) {
   }
   lua_setmetatable(L, -2);
   g->open = true;
-  st->mode.grad = on;
 }
 
-/* Without arguments: a guard, for `local _ <close> =`. With a function: calls it with the rest, gives its results. */
-static int switch_grad(lua_State *L) {
-  const bool on = lua_toboolean(L, lua_upvalueindex(1));
-  const int n = lua_gettop(L);
-  if (n == 0) {
-    snl_push_grad_mode(L, on);
-    return 1;
-  }
-  snl_push_grad_mode(L, on);
+void snl_push_grad_mode(lua_State *L, bool on) {
+  push_guard(L, false);
+  snl_of(L)->mode.grad = on;
+}
+
+/* Below the guard on top are n values: none, and the guard is the result; or a function and its arguments, and its results are. */
+static int guarded(lua_State *L, int n) {
+  if (n == 0) return 1;
   lua_insert(L, 1);
   lua_toclose(L, 1);
   lua_call(L, n - 1, LUA_MULTRET);
   return lua_gettop(L) - 1;
+}
+
+/* Without arguments: a guard, for `local _ <close> =`. With a function: calls it with the rest, gives its results. */
+static int switch_grad(lua_State *L) {
+  const int n = lua_gettop(L);
+  snl_push_grad_mode(L, lua_toboolean(L, lua_upvalueindex(1)));
+  return guarded(L, n);
 }
 
 static int is_grad_enabled(lua_State *L) {
@@ -154,8 +162,43 @@ static int is_grad_enabled(lua_State *L) {
   return 1;
 }
 
+/*** autocast(dtype, fn?, ...)
+ * Mixed precision: with "bfloat16", matrix products, convolutions, recurrent layers and attention read bfloat16 and sum in float32, with results in
+ * bfloat16; losses, sums, softmax, norms of rows, exponentials and logarithms are computed in float32; everything else goes by the types that come.
+ * The reference says of each operation which it is. Weights, their gradients and the optimizer's state stay float32; float64 is left alone. The casts
+ * are operations: they have gradients and are part of programs. `local _ <close> = sn.autocast("bfloat16")` lasts to the end of the block;
+ * with a function, it is called with the rest and its results are given. nil or false switches autocast off inside. backward() is the same in and
+ * out of it: gradients have the types of the forward operations.
+ */
+static int autocast(lua_State *L) {
+  int to = -1;
+  const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  if (strcmp(name, "bfloat16") == 0) to = SN_BF16;
+  else if (strcmp(name, "float16") == 0)
+    return snl_error(L, "autocast: float16 is not offered (its range is too small for gradients); \"bfloat16\" is");
+  else if (lua_isnone(L, 1) || lua_toboolean(L, 1)) {
+    char what[96];
+    return snl_error(L, "autocast: got %s; it wants \"bfloat16\", or nil or false to switch it off",
+                     lua_isnone(L, 1) ? "nothing" : snl_describe(L, 1, what, sizeof what));
+  }
+  lua_remove(L, 1);
+  const int n = lua_gettop(L);
+  push_guard(L, true);
+  snl_of(L)->mode.autocast = to;
+  return guarded(L, n);
+}
+
+/*** is_autocast_enabled()
+ * Whether autocast is on.
+ */
+static int is_autocast_enabled(lua_State *L) {
+  lua_pushboolean(L, snl_of(L)->mode.autocast >= 0);
+  return 1;
+}
+
 void snl_open_grad(lua_State *L) {
-  static const luaL_Reg functions[] = {{"backward", backward}, {"grad", grad}, {"is_grad_enabled", is_grad_enabled}, {"gradcheck", snl_gradcheck}, {"func", snl_func}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"backward", backward}, {"grad", grad}, {"is_grad_enabled", is_grad_enabled}, {"autocast", autocast}, {"is_autocast_enabled", is_autocast_enabled},
+      {"gradcheck", snl_gradcheck}, {"func", snl_func}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_pushboolean(L, 0);
   lua_pushcclosure(L, switch_grad, 1);

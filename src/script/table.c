@@ -56,7 +56,8 @@ static void push_args(lua_State *L, const sno_arg *a, int n) {
 static void push_flags(lua_State *L, const sno_op *op) {
   static const struct { uint32_t bit; const char *name; } flags[] = {
     {SNO_RANDOM, "random"}, {SNO_WRITES, "writes"}, {SNO_VIEW, "view"},               {SNO_NODIFF, "nodiff"},       {SNO_ONCE, "once"},   {SNO_CONTIG, "contig"},
-    {SNO_HALF, "half"},     {SNO_HIDDEN, "hidden"}, {SNO_METHOD_ONLY, "method_only"}, {SNO_FUNC_ONLY, "func_only"}, {SNO_LISTS, "lists"}};
+    {SNO_HALF, "half"},     {SNO_HIDDEN, "hidden"}, {SNO_METHOD_ONLY, "method_only"}, {SNO_FUNC_ONLY, "func_only"}, {SNO_LISTS, "lists"},
+    {SNO_LOW, "low"},       {SNO_HIGH, "high"}};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
     if (op->flags & flags[i].bit) set_bool(L, flags[i].name, true);

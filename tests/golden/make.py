@@ -241,34 +241,74 @@ LUA = {
 }
 
 
+# Under torch.autocast("cpu", torch.bfloat16), on float32 inputs: autocast.lua. A list's "dtype" is PyTorch's.
+AUTOCAST = []
+
+
+def auto(name, inputs, lua, fn):
+    AUTOCAST.append((name, inputs, lua, fn))
+
+
+A = ("x", "f", (3, 5), 1)
+auto("matmul", [A, ("y", "f", (5, 4), 2)], "sn.matmul(x, y)", torch.matmul)
+auto("bmm", [("x", "f", (2, 3, 5), 1), ("y", "f", (2, 5, 4), 2)], "sn.bmm(x, y)", torch.bmm)
+auto("matmul with a vector", [A, ("y", "f", (5,), 2)], "sn.matmul(x, y)", torch.matmul)
+auto("addmm", [("z", "f", (3, 4), 3), A, ("y", "f", (5, 4), 2)], "sn.addmm(z, x, y)", torch.addmm)
+auto("linear", [A, ("w", "f", (4, 5), 2), ("b", "f", (4,), 3)], "sn.linear(x, w, b)", F.linear)
+auto("linear, used twice", [A, ("w", "f", (5, 5), 2)], "sn.linear(sn.linear(x, w):relu(), w)", lambda x, w: F.linear(F.linear(x, w).relu(), w))
+auto("conv2d", [X, ("w", "f", (3, 4, 3, 3), 2), ("b", "f", (3,), 3)], "sn.conv2d(x, w, b, {padding=1})", lambda x, w, b: F.conv2d(x, w, b, padding=1))
+auto("conv1d", [("x", "f", (2, 4, 9), 1), ("w", "f", (3, 4, 3), 2)], "sn.conv1d(x, w, nil, {stride=2})", lambda x, w: F.conv1d(x, w, stride=2))
+auto("conv_transpose2d", [("x", "f", (2, 3, 4, 4), 1), ("w", "f", (3, 2, 3, 3), 2)], "sn.conv_transpose2d(x, w, nil, {stride=2})",
+     lambda x, w: F.conv_transpose2d(x, w, stride=2))
+auto("attention", [("q", "f", (1, 2, 5, 4), 1), ("k", "f", (1, 2, 5, 4), 2), ("v", "f", (1, 2, 5, 4), 3)],
+     "sn.scaled_dot_product_attention(q, k, v, {causal=true})", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+auto("residual", [("x", "f", (3, 5), 1), ("w", "f", (5, 5), 2)], "x + sn.linear(x, w):tanh()", lambda x, w: x + F.linear(x, w).tanh())
+auto("mse_loss", [A, ("w", "f", (4, 5), 2), ("t", "k", (3, 4), 4)], "sn.mse_loss(sn.linear(x, w), t)", lambda x, w, t: F.mse_loss(F.linear(x, w), t))
+auto("cross_entropy", [A, ("w", "f", (4, 5), 2), ("t", ("i", 4), (3,), 1)], "sn.cross_entropy(sn.linear(x, w), t)",
+     lambda x, w, t: F.cross_entropy(F.linear(x, w), t))
+auto("conv, batch_norm, relu", [X, ("w", "f", (3, 4, 3, 3), 2), ("g", "p", (3,), 3), ("b", "f", (3,), 4)],
+     "sn.batch_norm(sn.conv2d(x, w), g, b):relu()", lambda x, w, g, b: F.batch_norm(F.conv2d(x, w), None, None, g, b, training=True).relu())
+
+
 def numbers(t):
     return "{" + ",".join("%.13g" % v for v in t.detach().to(D).flatten().tolist()) + "}"
 
 
-def main():
-    out = ["-- golden.lua - made by make.py from PyTorch %s; not edited by hand." % torch.__version__.split("+")[0], "return {"]
-    for name, inputs, lua, fn in CASES:
+def narrow(t):
+    return t.detach().float().requires_grad_(t.requires_grad) if t.is_floating_point() else t
+
+
+def write(file, cases, autocast):
+    out = ["-- %s - made by make.py from PyTorch %s; not edited by hand." % (file, torch.__version__.split("+")[0]), "return {"]
+    for name, inputs, lua, fn in cases:
         tensors = [make(kind, shape, seed) for _, kind, shape, seed in inputs]
-        y = fn(*tensors)
+        if autocast:
+            tensors = [narrow(t) for t in tensors]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y = fn(*tensors)
         out.append("{name=%s, lua=%s," % (repr(name), '"%s"' % LUA.get(lua, lua)))
         spec = []
         for n, kind, shape, seed in inputs:
             k = "i%d" % kind[1] if isinstance(kind, tuple) else kind
             spec.append("{'%s','%s',%d,{%s}}" % (n, k, seed, ",".join(map(str, shape))))
         out.append(" inputs={%s}," % ",".join(spec))
+        if autocast:
+            out.append(" dtype='%s'," % str(y.dtype).replace("torch.", ""))
+            y = y.float()
         out.append(" shape={%s}, y=%s," % (",".join(map(str, y.shape)), numbers(y)))
         if y.requires_grad:
-            loss = (y.flatten() * weight(y.numel())).sum()
+            loss = (y.flatten() * weight(y.numel()).to(y.dtype)).sum()
             want = [(n[0], t) for n, t in zip(inputs, tensors) if t.requires_grad]
             grads = torch.autograd.grad(loss, [t for _, t in want], allow_unused=True)
             g = ["%s=%s" % (n, numbers(g)) for (n, _), g in zip(want, grads) if g is not None]
             out.append(" grads={%s}," % ", ".join(g))
         out.append("},")
     out.append("}")
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden.lua")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), file)
     with open(path, "w") as f:
         f.write("\n".join(out) + "\n")
-    print(path, len(CASES), "cases")
+    print(path, len(cases), "cases")
 
 
-main()
+write("golden.lua", CASES, False)
+write("autocast.lua", AUTOCAST, True)

@@ -1,0 +1,372 @@
+-- autocast_spec.lua - mixed precision: which operation runs in what, its gradients, PyTorch's numbers, programs, threads, models, mistakes.
+local sn = require "slugnet"
+local cases = dofile("tests/golden/autocast.lua")
+
+local function auto(fn, ...) return sn.autocast("bfloat16", fn, ...) end
+local function bits(t) return table.concat(t:detach():to("float32"):reshape(t:numel()):contiguous():totable(), " ") end
+local function far(a, b) return (a - b):abs():max():item() end
+
+local function raises(fn, ...)
+  local ok, msg = pcall(fn)
+  assert.is_false(ok)
+  for _, words in ipairs { ... } do assert.is_truthy(msg:find(words, 1, true), msg) end
+end
+
+describe("autocast:", function()
+  local ops = {}
+  for _, op in ipairs(sn.ops()) do ops[op.name] = op end
+
+  it("the table says of every operation which list it is on", function()
+    for _, name in ipairs { "matmul", "mm", "bmm", "mv", "addmm", "linear", "conv1d", "conv2d", "conv_transpose2d", "lstm", "gru", "lstm_cell",
+      "gru_cell", "scaled_dot_product_attention" } do
+      assert.is_true(ops[name].flags.low, name)
+    end
+    for _, name in ipairs { "exp", "log", "pow", "softplus", "sum", "mean", "var", "norm", "logsumexp", "cumsum", "softmax", "log_softmax",
+      "layer_norm", "group_norm", "cross_entropy", "nll_loss", "mse_loss", "bce_with_logits", "kl_div" } do
+      assert.is_true(ops[name].flags.high, name)
+    end
+    for name, op in pairs(ops) do assert.is_false((op.flags.low and op.flags.high) or false, name) end
+  end)
+
+  it("types of results, for all samples of the listed operations", function()
+    local env = setmetatable({ sn = sn, i = function(lo, hi, ...) return sn.randint(lo, hi + 1, ...) end, f = sn.randn,
+      p = function(...) return sn.rand(...) + 0.5 end, u = function(...) return sn.rand(...) * 0.8 end, d = sn.randn,
+      m = function(...) return sn.rand(...):lt(0.9) end }, { __index = _G })
+    local n = 0
+    for name, op in pairs(ops) do
+      if (op.flags.low or op.flags.high) and not op.flags.hidden and op.samples and op.samples ~= "" and not op.flags.method_only then
+        local args = table.pack(load("return " .. op.samples:match("^[^;]*"), name, "t", env)())
+        local x = table.pack(table.unpack(args, 1, args.n))
+        if op.flags.high then
+          for k = 1, x.n do if sn.is_tensor(x[k]) and x[k].dtype == "float32" then x[k] = x[k]:to("bfloat16") end end
+        end
+        local y, plain = auto(sn[name], table.unpack(x, 1, x.n)), sn[name](table.unpack(args, 1, args.n))
+        assert.equal(op.flags.low and "bfloat16" or "float32", y.dtype, name)
+        assert.is_true(far(y:to("float32"), plain) <= 0.06 * (1 + plain:abs():max():item()), name)
+        n = n + 1
+      end
+    end
+    assert.is_true(n > 45, n)
+  end)
+
+  it("the others go by promotion", function()
+    auto(function()
+      local h = sn.ones(2, 3):matmul(sn.ones(3, 4))
+      assert.equal("bfloat16", h:relu().dtype)
+      assert.equal("bfloat16", (h * 2.5 + 1).dtype)
+      assert.equal("bfloat16", (h + h):tanh().dtype)
+      assert.equal("float32", (h + sn.ones(4)).dtype)
+      assert.equal("bfloat16", (h + sn.tensor(1.5)).dtype)
+      assert.equal("bfloat16", h:max(2).dtype)
+      assert.equal("bfloat16", sn.batch_norm(h, sn.ones(4), sn.zeros(4)).dtype)
+      assert.equal("float32", sn.cat({ h, sn.ones(2, 4) }, 1).dtype)
+      assert.equal("float64", sn.ones(2, 3, { dtype = "float64" }):matmul(sn.ones(3, 4)).dtype)
+      assert.equal("int64", sn.ones(2, 3, { dtype = "int64" }):matmul(sn.ones(3, 4, { dtype = "int64" })).dtype)
+      local w = sn.ones(3)
+      w:add_(sn.ones(3):to("bfloat16"))
+      assert.equal("float32", w.dtype)
+    end)
+    assert.equal("float32", (sn.ones(2):to("bfloat16") * sn.ones(2)).dtype)
+  end)
+
+  it("sums are float32: 4096 ones and small numbers are not lost", function()
+    local y = auto(sn.matmul, sn.ones(1, 4096), sn.full({ 4096, 1 }, 0.0078125))
+    assert.equal(32, y:item())
+    assert.equal(257, auto(sn.sum, sn.ones(257):to("bfloat16")):item())
+  end)
+
+  it("gradients of weights are float32, the same where backward is called in the region or after it", function()
+    sn.manual_seed(3)
+    local x, w, b = sn.randn(8, 6), sn.randn(5, 6):requires_grad_(), sn.randn(5):requires_grad_()
+    local function loss() return sn.mse_loss(sn.linear(x, w, b):tanh(), sn.zeros(8, 5)) end
+    auto(function() loss():backward() end)
+    local inside, bias = w.grad:clone(), b.grad:clone()
+    assert.equal("float32", inside.dtype)
+    assert.equal("float32", bias.dtype)
+    w.grad, b.grad = nil, nil
+    local l = auto(loss)
+    assert.equal("float32", l.dtype)
+    l:backward()
+    assert.is_true(inside:equal(w.grad))
+    w.grad, b.grad = nil, nil
+    loss():backward()
+    local most = w.grad:abs():max():item()
+    assert.is_true(far(inside, w.grad) < 0.02 * most and far(inside, w.grad) > 0)
+    assert.is_true(far(bias, b.grad) < 0.02 * most)
+  end)
+
+  it("a gradient can be differentiated again", function()
+    local x = sn.tensor { 0.5, 1, -2 }:requires_grad_()
+    local w = sn.tensor { { 1, 2, 3 } }
+    local y = auto(function() return (sn.linear(x, w):square()):sum() end)
+    local g = sn.grad(y, x, { create_graph = true })
+    assert.equal("float32", g.dtype)
+    local h = sn.grad(g:sum(), x)
+    assert.is_true(far(h, sn.tensor { 12, 24, 36 }) < 0.2)
+  end)
+
+  it("PyTorch's numbers", function()
+    for _, c in ipairs(cases) do
+      local env, tracked = setmetatable({}, { __index = { sn = sn } }), {}
+      for _, spec in ipairs(c.inputs) do
+        local name, kind, seed, shape = table.unpack(spec)
+        local n, v = 1, {}
+        for _, d in ipairs(shape) do n = n * d end
+        local classes = tonumber(kind:match("^i(%d+)$"))
+        for i = 0, n - 1 do
+          v[i + 1] = classes and (i * 7 + i // 3 + seed) % classes + 1 or ((37 * i + 101 * seed) % 113 - 56) / 40
+          if kind == "p" then v[i + 1] = math.abs(v[i + 1]) + 0.3 end
+        end
+        env[name] = sn.tensor(v, { dtype = classes and "int64" or "float32" }):reshape(table.unpack(shape))
+        if kind == "f" or kind == "p" then tracked[name] = env[name]:requires_grad_() end
+      end
+      local y = auto(assert(load("return " .. c.lua, c.name, "t", env)))
+      assert.equal(c.dtype, y.dtype, c.name)
+      assert.same(c.shape, y:size(), c.name)
+      local function close(what, got, want)
+        want, got = sn.tensor(want), got:to("float32"):reshape(got:numel())
+        assert.is_true(far(got, want) <= 0.012 * (0.1 + want:abs():max():item()), c.name .. ": " .. what)
+      end
+      close("result", y, c.y)
+      local w = {}
+      for i = 0, y:numel() - 1 do w[i + 1] = ((7 * i) % 11 - 5) / 5 end
+      y:reshape(y:numel()):backward(sn.tensor(w):to(y.dtype))
+      for name, g in pairs(c.grads) do
+        assert.equal("float32", tracked[name].grad.dtype)
+        close("gradient of " .. name, tracked[name].grad, g)
+      end
+    end
+    assert.is_true(#cases >= 14)
+  end)
+
+  it("regions nest, are closed by errors, and belong to their Lua", function()
+    assert.is_false(sn.is_autocast_enabled())
+    auto(function()
+      assert.is_true(sn.is_autocast_enabled())
+      do
+        local _ <close> = sn.autocast(nil)
+        assert.is_false(sn.is_autocast_enabled())
+        assert.equal("float32", sn.ones(2, 2):matmul(sn.ones(2, 2)).dtype)
+      end
+      assert.is_true(sn.is_autocast_enabled())
+      assert.is_false(sn.autocast(false, sn.is_autocast_enabled))
+      assert.is_false(pcall(sn.autocast, false, error, "x"))
+      assert.is_true(sn.is_autocast_enabled())
+    end)
+    assert.is_false(pcall(auto, error, "x"))
+    assert.is_false(pcall(function()
+      local _ <close> = sn.autocast("bfloat16")
+      sn.ones(2):matmul(sn.ones(3))
+    end))
+    assert.is_false(sn.is_autocast_enabled())
+    local guard = sn.autocast("bfloat16")
+    guard:close()
+    guard:close()
+    assert.is_false(sn.is_autocast_enabled())
+    assert.same({ 1, 2, 3 }, { auto(function(...) return ... end, 1, 2, 3) })
+  end)
+
+  it("mistakes", function()
+    raises(function() sn.autocast("float16") end, "autocast_spec.lua", "float16 is not offered", "bfloat16")
+    raises(function() sn.autocast("bf16") end, "'bf16'", "\"bfloat16\", or nil or false")
+    raises(function() sn.autocast() end, "got nothing")
+    raises(function() sn.autocast(true) end, "bfloat16")
+    raises(function() sn.autocast {} end, "bfloat16")
+    raises(function() sn.Model { autocast = "float16" } end, "autocast", "\"bfloat16\" or false")
+    raises(function() auto(function() sn.matmul(sn.ones(2, 3), sn.ones(2, 3)) end) end, "2x3 has 3 columns")
+    assert.is_false(sn.is_autocast_enabled())
+  end)
+end)
+
+describe("autocast in programs:", function()
+  local function net()
+    sn.manual_seed(5)
+    local n = sn.Sequential { sn.Conv2d { 6, 3, padding = 1, inshape = { 3, 9, 9 }, bias = false }, sn.BatchNorm2d {}, sn.ReLU(), sn.MaxPool2d { 2 },
+      sn.Conv2d { 4, 3 }, sn.GELU(), sn.Flatten(), sn.Dense { 20, activation = "tanh" }, sn.Dropout(0.2), sn.LayerNorm {}, sn.Dense { 5 } }
+    n:build(3, 9, 9)
+    return n
+  end
+  local function gpt()
+    sn.manual_seed(6)
+    local n = sn.Sequential { sn.Embedding { 11, 16 }, sn.Residual(sn.Sequential { sn.LayerNorm {}, sn.MultiheadAttention { 16, 2, causal = true } }),
+      sn.LSTM { 12, last = true }, sn.Dense { 5 } }
+    n:build(7)
+    return n
+  end
+
+  local function train(make, X, y, compiled, threads, autocast)
+    local was = sn.threads()
+    sn.threads(threads or was)
+    local n = make()
+    local opt = sn.Adam(n:parameters(), { lr = 0.01, clip_norm = 1 })
+    local function step(a, b)
+      opt:zero_grad()
+      local l = sn.cross_entropy(n(a), b)
+      l:backward()
+      opt:step()
+      return l:detach()
+    end
+    local run, losses = compiled and sn.compile(step) or step, {}
+    sn.manual_seed(9)
+    local _ <close> = sn.autocast(autocast == nil and "bfloat16" or autocast)
+    for k = 1, 6 do losses[k] = run(X, y):item() end
+    if compiled then assert.is_true(run:count().replayed > 0, run:reason()) end
+    sn.threads(was)
+    local all = {}
+    for i, p in ipairs(n:parameters()) do
+      assert.equal("float32", p.dtype)
+      assert.equal("float32", p.grad.dtype)
+      all[i] = bits(p)
+    end
+    return table.concat(all, "\n"), losses
+  end
+
+  for name, make in pairs { ["a convolutional network"] = { net, sn.randn(12, 3, 9, 9) }, ["attention and an LSTM"] = { gpt, sn.randint(1, 12, 12, 7) } } do
+    it(name .. " has the same weights eager, replayed, on any number of threads", function()
+      local y = sn.randint(1, 6, 12)
+      local want, losses = train(make[1], make[2], y, false, 1)
+      for threads = 1, 4 do
+        assert.equal(want, (train(make[1], make[2], y, true, threads)))
+        if threads % 2 == 0 then assert.equal(want, (train(make[1], make[2], y, false, threads))) end
+      end
+      local other, plain = train(make[1], make[2], y, true, 1, false)
+      assert.are_not.equal(want, other)
+      assert.is_true(math.abs(losses[6] - plain[6]) < 0.05 * (1 + plain[6]))
+      for _, pass in ipairs { "cse", "dead", "epilogue", "chain", "inplace", "plan", "prepack" } do
+        sn.passes(pass, false)
+        local got = train(make[1], make[2], y, true, 1)
+        sn.passes(pass, true)
+        assert.equal(want, got, pass)
+      end
+    end)
+  end
+
+  it("the mode is part of the signature", function()
+    local w = sn.randn(4, 4)
+    local f = sn.compile(function(x) return x:matmul(w) end)
+    local x = sn.randn(3, 4)
+    for _ = 1, 4 do
+      assert.equal("float32", f(x).dtype)
+      assert.equal("bfloat16", auto(f, x).dtype)
+    end
+    assert.equal(2, f:count().programs)
+  end)
+
+  it("a weight used twice is cast once, and anew after it was written", function()
+    local w = sn.randn(4, 4):requires_grad_()
+    local function step(x)
+      w.grad = nil
+      local h = x
+      for _ = 1, 70 do h = sn.linear(h, w):tanh() end
+      local loss = h:square():mean()
+      loss:backward()
+      do
+        local _ <close> = sn.no_grad()
+        w:sub_(w.grad * 0.1)
+      end
+      return loss:detach(), sn.linear(x, w):detach()
+    end
+    local f, x = sn.compile(step), sn.randn(3, 4)
+    local _ <close> = sn.autocast("bfloat16")
+    local start = w:detach():clone()
+    local want = {}
+    for k = 1, 5 do
+      local a, b = step(x)
+      want[k] = bits(a) .. bits(b)
+    end
+    w:detach():copy_(start)
+    for k = 1, 5 do
+      local a, b = f(x)
+      assert.equal(want[k], bits(a) .. bits(b))
+    end
+    local casts = 0
+    for line in f:explain():gmatch("[^\n]+") do
+      if line:find("to", 1, true) and line:find("bfloat16 4x4", 1, true) and not line:find("linear", 1, true) then casts = casts + 1 end
+    end
+    assert.is_true(casts <= 4, f:explain())
+  end)
+
+  it("inference follows weights that change outside of the program", function()
+    local d = sn.Dense { 4, inshape = 4 }
+    local f, x = sn.compile(function(x) return d(x) end), sn.randn(3, 4)
+    local _ <close> = sn.autocast("bfloat16")
+    local grad <close> = sn.no_grad() -- luacheck: ignore grad
+    for k = 1, 8 do
+      assert.equal(bits(d(x)), bits(f(x)))
+      if k % 2 == 0 then d:parameters()[1]:mul_(1.5) end
+    end
+  end)
+end)
+
+describe("autocast in models:", function()
+  local X, y = sn.data.digits { flat = true }
+  X, y = X:narrow(1, 1, 600), y:narrow(1, 1, 600)
+  local path = os.tmpname()
+  local function model(o)
+    o.layers = { sn.Dense { 32, inshape = 64, activation = "relu" }, sn.Dense { 10, activation = "softmax" } }
+    o.seed, o.n_epoch, o.progress, o.lr = 3, 4, false, 0.003
+    return sn.Model(o)
+  end
+  local function weights(m)
+    local all = {}
+    for i, p in ipairs(m:parameters()) do
+      assert.equal("float32", p.dtype)
+      all[i] = bits(p)
+    end
+    return table.concat(all, "\n")
+  end
+
+  it("fit's option, the model's, and the region around are one thing", function()
+    local plain = model {}
+    local h = plain:fit(X, y)
+    local by_fit = model {}
+    local ha = by_fit:fit(X, y, { autocast = "bfloat16" })
+    assert.is_false(sn.is_autocast_enabled())
+    assert.are_not.equal(weights(plain), weights(by_fit))
+    assert.is_true(math.abs(h.last.train.loss - ha.last.train.loss) < 0.05)
+    local by_model = model { autocast = "bfloat16" }
+    by_model:fit(X, y)
+    assert.equal(weights(by_fit), weights(by_model))
+    local around = model {}
+    auto(around.fit, around, X, y)
+    assert.equal(weights(by_fit), weights(around))
+    local off = model { autocast = "bfloat16" }
+    off:fit(X, y, { autocast = false })
+    assert.equal(weights(plain), weights(off))
+    local eager = model { autocast = "bfloat16", eager = true }
+    eager:fit(X, y)
+    assert.equal(weights(by_fit), weights(eager))
+  end)
+
+  it("is kept in the file, with float32 weights", function()
+    local m = model { autocast = "bfloat16" }
+    m:fit(X, y)
+    assert(m:save(path))
+    local again = assert(sn.load(path))
+    assert.equal("bfloat16", again.autocast)
+    assert.equal(weights(m), weights(again))
+    local a, b = m:transform(X), again:transform(X)
+    assert.equal("float32", a.dtype)
+    assert.is_true(a:equal(b))
+    assert.is_true(far(a, auto(function() return again.network(X):to("float32") end)) == 0)
+    again.autocast = nil
+    assert.is_true(far(a, again:transform(X)) > 0)
+    assert.is_true(m:evaluate(X, y).accuracy > 0.7)
+    os.remove(path)
+  end)
+
+  it("resuming wants the same", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    model { autocast = "bfloat16" }:fit(X, y, { checkpoint = dir, n_epoch = 1 })
+    raises(function() model {}:fit(X, y, { checkpoint = dir, resume = true }) end, "autocast = bfloat16")
+    model {}:fit(X, y, { checkpoint = dir, resume = true, autocast = "bfloat16" })
+    os.remove(dir .. "/checkpoint.safetensors")
+    os.remove(dir)
+  end)
+
+  it("an error in fit leaves the mode as it was", function()
+    raises(function() model { autocast = "bfloat16" }:fit(X, y, { callbacks = { { on_epoch_end = function() error("stop") end } } }) end, "stop")
+    assert.is_false(sn.is_autocast_enabled())
+  end)
+end)
