@@ -8,4 +8,4 @@ ignore = { "581", "311", "211/t", "211/_.*", "431/x" }
 files["tests"] = { std = "+busted" }
 files["tests/busted.lua"] = { globals = { "arg", "slugnet_build" } }
 files["rockspec"] = { std = "rockspec" }
-exclude_files = { "tests/golden/golden.lua" }
+exclude_files = { "tests/golden/golden.lua", "tests/golden/autocast.lua" }
