@@ -151,3 +151,80 @@ describe("slugnet bench", function()
     end
   end)
 end)
+
+describe("the comparison", function()
+  if not has_program() then pending("needs the program") return end
+  local out = os.tmpname()
+  local function part(command) return run(("%s bench/%s --python /no/python --out %s"):format(program, command, out)) end
+  local function figures() return core.json_decode(text_of(out .. ".json")) end
+
+  it("runs alone where no rival is installed, says so once, and writes its files", function()
+    local text, err, status = part "compare.lua --threads 1,2 --rounds 2 --seconds 0.01 op_add_16 xor_tiny"
+    assert.equal("left out: PyTorch, JAX, onnxruntime; make bench-setup installs what is missing into build/venv\n", err)
+    assert.equal(0, status)
+    assert.truthy(text:find("op_add_16 +1 thread +slugnet [%d.]+ us\n"), text)
+    local w = figures().workloads
+    assert.equal(4, #w.rows)
+    assert.same({ "op_add_16", 2 }, { w.rows[3].workload, w.rows[3].threads })
+    assert.is_true(w.rows[3].us.slugnet > 0 and w.peaks["2"].fma > 0)
+    assert.truthy(text_of(out .. ".md"):find("| xor_tiny | [%d.]+ | %- |"))
+  end)
+  it("adds its other parts to the same file", function()
+    local _, err, status = part "growth.lua --rounds 1 --seconds 0.001 --plot /dev/null"
+    assert.equal(0, status, err)
+    _, err, status = part "jobs.lua --rounds 1 --data /nowhere import first"
+    assert.equal(0, status, err)
+    assert.truthy(err:find("no Fashion-MNIST in /nowhere: its jobs are left out", 1, true))
+    local t = figures()
+    assert.equal(4, #t.workloads.rows)
+    assert.equal("first", t.jobs.rows[2].name)
+    assert.is_true(t.jobs.rows[2].peak_mb > 1 and t.jobs.rows[2].wall_s > 0)
+    local seen = {}
+    for _, row in ipairs(t.growth.rows) do seen[row.axis] = (seen[row.axis] or 0) + 1 end
+    assert.is_true(seen.batch == 6 and seen.width == 4 and seen.depth == 5 and seen.threads >= 1)
+    os.remove(out)
+    os.remove(out .. ".json")
+    os.remove(out .. ".md")
+  end)
+  it("refuses what it does not know", function()
+    for command, why in pairs { ["compare.lua op_add_17"] = "no workload 'op_add_17'", ["compare.lua --colour 1"] = "unknown option --colour", ["jobs.lua --rounds"] = "wants a value" } do
+      local _, err, status = run(program .. " bench/" .. command)
+      assert.equal(1, status)
+      assert.truthy(err:find(why, 1, true), err)
+    end
+  end)
+  it("judges rows by what they are to reach", function()
+    local reaches = dofile "bench/reaches.lua"
+    for name in pairs(reaches.rows) do assert.is_true(workloads.known(name), name) end
+    local peaks = { fma = 200 }
+    local function reached(workload, us, least_us, flops) return (reaches.reached({ workload = workload, us = us, least_us = least_us, flops = flops }, peaks)) end
+    assert.is_true(reached("mlp_seed", { slugnet = 10, pytorch = 50, jax = 17 }))
+    assert.is_false(reached("mlp_seed", { slugnet = 10, pytorch = 50, jax = 16 }))
+    assert.is_false(reached("mlp_seed", { slugnet = 10, pytorch = 49 }))
+    assert.is_nil(reached("mlp_seed", { slugnet = 10 }))
+    assert.is_nil(reached("op_add_16", { slugnet = 10, pytorch = 50 }))
+    assert.is_false(reached("op_add_1m", { slugnet = 10, pytorch = 11 }, 8.9, 0))
+    assert.is_true(reached("op_add_1m", { slugnet = 10, pytorch = 11 }, 9, 0))
+    assert.is_true(reached("op_matmul_512", { slugnet = 10, pytorch = 12 }, 9, 1.7e6))
+    assert.is_false(reached("op_matmul_512", { slugnet = 10, pytorch = 12 }, 9, 1.6e6))
+    assert.same({ "jax", 3 }, { reaches.fastest { us = { slugnet = 1, pytorch = 4, jax = 3 } } })
+    local function gain(a, b, c, d) return (reaches.gain({ us = { slugnet = a, pytorch = c } }, { us = { slugnet = b, pytorch = d } })) end
+    assert.is_true(gain(1600, 1000))
+    assert.is_false(gain(1500, 1000))
+    assert.is_true(gain(1500, 1000, 140, 100))
+    assert.is_true(gain(97, 100))
+    assert.is_false(gain(96, 100))
+  end)
+  it("draws charts on two logarithmic axes", function()
+    local text = dofile("bench/svg.lua").chart { panels = {
+      { title = "a < b", x = "n", y = "us", series = { { name = "one", { 1, 10 }, { 10, 100 }, { 100, 1000 } }, { name = "two", { 1, 20 }, { 100, 90 } } } },
+      { title = "one point", x = "n", y = "us", series = { { name = "one", { 3, 10 } } } },
+    } }
+    assert.truthy(text:find("a &lt; b", 1, true))
+    local x1, y1, x2, y2, x3, y3 = text:match('points="([%d.]+),([%d.]+) ([%d.]+),([%d.]+) ([%d.]+),([%d.]+)"')
+    assert.is_true(math.abs((x2 - x1) - (x3 - x2)) < 0.2 and math.abs((y2 - y1) - (y3 - y2)) < 0.2)
+    assert.is_true(x2 - x1 > 0 and y2 - y1 < 0)
+    assert.equal(3, select(2, text:gsub("<polyline", "")))
+    assert.falsy(text:find("nan", 1, true) or text:find("inf", 1, true))
+  end)
+end)

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Time onnxruntime on the CPU on the inference workloads, as pytorch.py does: one JSON line each.
+
+usage: onnxruntime_side.py [--threads N] [--seconds S] [--nets DIR] [--serve] [WORKLOAD...]
+
+The networks are those of pytorch.py, exported by it (pytorch.py --export DIR).
+"""
+import argparse, json, os, sys, time
+ap = argparse.ArgumentParser()
+ap.add_argument("--threads", type=int, default=1)
+ap.add_argument("--seconds", type=float, default=1.2)
+ap.add_argument("--nets", default="build/bench-nets")
+ap.add_argument("--serve", action="store_true")
+ap.add_argument("names", nargs="*")
+a = ap.parse_args()
+import numpy as np, onnxruntime as ort
+ort.set_default_logger_severity(3)
+rs = np.random.RandomState(1)
+INPUTS = {"infer_mlp_b1": [(1, 784)], "infer_resnet20_b1": [(1, 3, 32, 32)], "infer_resnet50_b1": [(1, 3, 224, 224)], "infer_gru_step": [(1, 64), (1, 64)]}
+
+
+def make(name):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = a.threads, 1
+    session = ort.InferenceSession(os.path.join(a.nets, name + ".onnx"), options, providers=["CPUExecutionProvider"])
+    feed = {i.name: rs.rand(*s).astype(np.float32) for i, s in zip(session.get_inputs(), INPUTS[name])}
+    return lambda: session.run(None, feed)
+
+
+def measure(step):
+    for _ in range(3):
+        step()
+    t0 = time.perf_counter(); step(); once = time.perf_counter() - t0
+    inner = max(1, min(1000, int(.02 / max(once, 1e-7))))
+    ts, end = [], time.perf_counter() + a.seconds
+    while time.perf_counter() < end or len(ts) < 5:
+        t0 = time.perf_counter()
+        for _ in range(inner):
+            step()
+        ts.append((time.perf_counter() - t0) / inner)
+    ts.sort()
+    return {"median_us": round(ts[len(ts) // 2] * 1e6, 2), "min_us": round(ts[0] * 1e6, 2), "n": len(ts) * inner}
+
+
+steps = {}
+
+
+def report(name, seconds):
+    a.seconds = seconds
+    try:
+        if name not in steps:
+            steps.clear()
+            steps[name] = make(name)
+        r = measure(steps[name])
+    except Exception as e:
+        r = {"error": repr(e)[:250]}
+    print(json.dumps({"workload": name, "system": "onnxruntime-" + ort.__version__, "threads": a.threads, **r}), flush=True)
+
+
+if a.serve:
+    for line in sys.stdin:
+        name, _, seconds = line.strip().partition(" ")
+        if not seconds:
+            break
+        report(name, float(seconds))
+else:
+    for n in a.names or INPUTS:
+        report(n, a.seconds)

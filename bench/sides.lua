@@ -1,0 +1,128 @@
+-- sides.lua - the systems that are compared, each a process that stays and answers "WORKLOAD SECONDS" by a JSON line: so they are measured by
+-- turns, and pay for their start and their compilation once.
+local sn = require "slugnet"
+local core = require "slugnet.core"
+local M = {}
+
+M.labels = { slugnet = "slugnet", pytorch = "PyTorch", jax = "JAX", onnxruntime = "onnxruntime" }
+M.order = { "slugnet", "pytorch", "jax", "onnxruntime" }
+
+local function set(list)
+  local s = {}
+  for name in list:gmatch("%S+") do s[name] = true end
+  return s
+end
+-- What the others take part in; PyTorch in all.
+local takes = {
+  jax = set "mlp_seed mlp_wide xor_tiny conv_mnist resnet20 char_lstm char_gpt infer_mlp_b1 op_matmul_512 op_softmax_1024 op_exp_1m op_add_16",
+  onnxruntime = set "infer_mlp_b1 infer_resnet20_b1 infer_resnet50_b1 infer_gru_step",
+}
+function M.takes(side, workload) return not takes[side] or takes[side][workload] or false end
+
+-- The switches that keep each system to AVX2. onnxruntime has none.
+local hide = {
+  slugnet = "SLUGNET_ISA=avx2", pytorch = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2",
+  jax = "XLA_FLAGS=--xla_cpu_max_isa=AVX2",
+}
+
+function M.lines_of(command)
+  local p = assert(io.popen(command .. " 2>/dev/null"))
+  local out = {}
+  for line in p:lines() do out[#out + 1] = line end
+  return out, p:close()
+end
+
+-- Which of the rivals are installed for this Python, as a set of our names; the missing ones are named once.
+function M.present(python, isa)
+  local have = { slugnet = true }
+  local probe = [[import importlib.util as u; print(*[n for n, m in (("pytorch", "torch"), ("jax", "jax"), ("onnxruntime", "onnxruntime")) if u.find_spec(m)])]]
+  local line = M.lines_of(("test -x '%s' && '%s' -c '%s'"):format(python, python, probe))[1] or ""
+  for name in line:gmatch("%S+") do have[name] = isa ~= "avx2" or hide[name] ~= nil end
+  local missing = {}
+  for _, name in ipairs(M.order) do if not have[name] then missing[#missing + 1] = M.labels[name] end end
+  if #missing > 0 then
+    io.stderr:write(("left out: %s; make bench-setup installs what is missing into build/venv%s\n"):format(table.concat(missing, ", "),
+      isa == "avx2" and " (onnxruntime cannot be kept to AVX2)" or ""))
+  end
+  return have
+end
+
+-- One processor that this process may use, for what is to run on one thread.
+local function first_cpu()
+  for line in io.lines("/proc/self/status") do
+    local cpu = line:match("^Cpus_allowed_list:%s*(%d+)")
+    if cpu then return cpu end
+  end
+  return "0"
+end
+
+-- What keeps a command to one processor, where the system has it.
+function M.pin() return #M.lines_of("command -v taskset") > 0 and "taskset -c " .. first_cpu() or "" end
+
+-- The command of a side. opt: program, python, threads, isa.
+local function command(side, opt)
+  local env = opt.isa == "avx2" and hide[side] or ""
+  local words = {
+    slugnet = ("%s bench --serve --seconds 0.4"):format(opt.program), pytorch = opt.python .. " bench/pytorch.py --serve",
+    jax = opt.python .. " bench/jax_side.py --serve", onnxruntime = opt.python .. " bench/onnxruntime_side.py --serve",
+  }
+  local pin = side == "jax" and opt.threads == 1 and M.pin() or ""
+  return ("exec env %s %s %s --threads %d"):format(env, pin, words[side], opt.threads)
+end
+
+-- The networks of onnxruntime, written by PyTorch once.
+local function networks(python)
+  for name in pairs(takes.onnxruntime) do
+    local f = io.open("build/bench-nets/" .. name .. ".onnx")
+    if not f then return os.execute(python .. " bench/pytorch.py --export build/bench-nets >/dev/null 2>&1") end
+    f:close()
+  end
+  return true
+end
+
+local Side = {}
+Side.__index = Side
+
+function M.open(side, opt)
+  if side == "onnxruntime" and not networks(opt.python) then return nil, "the networks could not be exported" end
+  return setmetatable({ side = side, opt = opt }, Side)
+end
+
+local function start(self)
+  local pipe = os.tmpname()
+  os.remove(pipe)
+  assert(os.execute("mkfifo " .. pipe))
+  self.answers = assert(io.popen(("exec <%s 2>/dev/null; rm -f %s; %s"):format(pipe, pipe, command(self.side, self.opt))))
+  self.asks = assert(io.open(pipe, "r+")) -- a reader as well: asking one that has died is no signal for us
+end
+
+-- The record of a workload, {median_us=, system=, ...}, or {error=}. A process that died is started again when it is next asked.
+function Side:measure(workload, seconds)
+  if not self.answers then start(self) end
+  self.asks:write(("%s %.3f\n"):format(workload, seconds))
+  self.asks:flush()
+  local line = self.answers:read("l")
+  while line and line:sub(1, 1) ~= "{" do line = self.answers:read("l") end
+  if not line then
+    self:close()
+    return { error = "the process ended" }
+  end
+  local ok, r = pcall(core.json_decode, line)
+  return ok and r or { error = "no figure: " .. line:sub(1, 100) }
+end
+
+function Side:close()
+  if not self.answers then return end
+  self.asks:write("quit\n")
+  self.asks:close()
+  self.answers:close()
+  self.asks, self.answers = nil, nil
+end
+
+-- Threads of the system that had its turn go to sleep before the next one's.
+function M.pause()
+  local stop = sn.clock() + 0.03
+  while sn.clock() < stop do end
+end
+
+return M
