@@ -137,8 +137,8 @@ docs: all ## write docs/reference from the sources
 # With BENCH="--docs" the tables go into the documentation as well. Other words in BENCH are for compare.lua, and nothing else is run.
 bench: all ## every workload beside PyTorch, JAX and onnxruntime (make bench-setup first), jobs, growth, shares; to bench/results/
 	$(BUILD)/bin/slugnet bench/compare.lua $(BENCH)
-	$(if $(filter-out --docs,$(BENCH)),,$(foreach p,jobs growth shares,$(BUILD)/bin/slugnet bench/$(p).lua $(BENCH) &&) true)
-bench-jobs bench-growth bench-shares: bench-%: all ## only this part of make bench
+	$(if $(filter-out --docs,$(BENCH)),,$(foreach p,half jobs growth shares,$(BUILD)/bin/slugnet bench/$(p).lua $(BENCH) &&) true)
+bench-half bench-jobs bench-growth bench-shares: bench-%: all ## only this part of make bench
 	$(BUILD)/bin/slugnet bench/$*.lua $(BENCH)
 bench-setup: ## put PyTorch, JAX and onnxruntime for the comparison into build/venv
 	python3 -m venv $(BUILD)/venv && $(BUILD)/venv/bin/pip install -q torch==2.13.0 numpy jax==0.10.2 onnxruntime==1.32.0 onnx
@@ -150,5 +150,5 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 -include $(wildcard $(patsubst %.o,%.d,$(LIBOBJ) $(SCRIPTOBJ) $(SHELLOBJ)))
-.PHONY: all bench bench-setup bench-jobs bench-growth bench-shares test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
+.PHONY: all bench bench-setup bench-half bench-jobs bench-growth bench-shares test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
 .SECONDARY:

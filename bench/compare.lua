@@ -17,39 +17,12 @@ if #names == 0 then names = workloads.order end
 local rounds, seconds = tonumber(opt.rounds), tonumber(opt.seconds)
 local have = sides.present(opt.python, opt.isa)
 
-local function median(v)
-  table.sort(v)
-  return v[(#v + 1) // 2]
-end
-
 local versions, peaks = {}, {}
-
--- One workload, by turns; whoever begins is another one in each round.
-local function row_of(name, count, open)
-  local times, row = {}, { workload = name, threads = count, us = {} }
-  for k = 1, rounds do
-    for i = 1, #open do
-      local s = open[(i + k - 2) % #open + 1]
-      if sides.takes(s.side, name) and not (row.error and row.error[s.side]) then
-        sides.pause()
-        local r = s:measure(name, seconds)
-        if r.error then
-          row.error = row.error or {}
-          row.error[s.side] = r.error
-        else
-          times[s.side] = times[s.side] or {}
-          table.insert(times[s.side], r.median_us)
-          versions[s.side] = r.system
-          if s.side == "slugnet" then
-            row.flops, row.bytes, row.least_us = r.flops, r.bytes, r.least_us
-            peaks[tostring(count)] = r.peaks
-          end
-        end
-      end
-    end
-  end
-  for side, t in pairs(times) do row.us[side] = median(t) end
-  return row
+local function see(r, side, row)
+  versions[side] = r.system
+  if side ~= "slugnet" then return end
+  row.flops, row.bytes, row.least_us = r.flops, r.bytes, r.least_us
+  peaks[tostring(row.threads)] = r.peaks
 end
 
 local rows = {}
@@ -62,12 +35,12 @@ for count in opt.threads:gmatch("%d+") do
     end
   end
   for _, name in ipairs(names) do
-    local row = row_of(name, count, open)
+    local row = sides.turns(open, name, rounds, seconds, see)
     rows[#rows + 1] = row
     print(results.line_of(row))
     io.stdout:flush()
   end
-  for _, s in ipairs(open) do s:close() end
+  sides.close(open)
 end
 
 local all = results.update(opt, "workloads", { versions = versions, peaks = peaks, rounds = rounds, rows = rows })

@@ -18,28 +18,12 @@ local axes = { -- name, what is on the axis, its values, the network
   { "depth", "hidden layers", { 1, 2, 4, 8, 16 }, function(n) return batch, width, n end },
 }
 
-local function median(v)
-  table.sort(v)
-  return v[(#v + 1) // 2]
-end
-
 local rows = {}
-local function point(axis, n, name, threads, open)
-  local row, times = { axis = axis, n = n, workload = name, threads = threads, us = {} }, {}
-  for k = 1, tonumber(opt.rounds) do
-    for i = 1, #open do
-      local s = open[(i + k - 2) % #open + 1]
-      sides.pause()
-      local r = s:measure(name, tonumber(opt.seconds))
-      if r.median_us then
-        times[s.side] = times[s.side] or {}
-        table.insert(times[s.side], r.median_us)
-      end
-    end
-  end
-  for side, t in pairs(times) do row.us[side] = median(t) end
+local function point(axis, n, name, open)
+  local row = sides.turns(open, name, tonumber(opt.rounds), tonumber(opt.seconds))
+  row.axis, row.n = axis, n
   rows[#rows + 1] = row
-  print(("%-8s %-18s %s"):format(axis, name, results.line_of(row)))
+  print(("%-8s %s"):format(axis, results.line_of(row)))
   io.stdout:flush()
 end
 
@@ -53,9 +37,9 @@ end
 
 local open = opened(1)
 for _, axis in ipairs(axes) do
-  for _, n in ipairs(axis[3]) do point(axis[1], n, ("mlp:%d:%d:%d"):format(axis[4](n)), 1, open) end
+  for _, n in ipairs(axis[3]) do point(axis[1], n, ("mlp:%d:%d:%d"):format(axis[4](n)), open) end
 end
-for _, s in ipairs(open) do s:close() end
+sides.close(open)
 local counts, n = {}, 1
 while n < sn.info().cores do
   counts[#counts + 1] = n
@@ -64,8 +48,8 @@ end
 counts[#counts + 1] = sn.info().cores
 for _, count in ipairs(counts) do
   open = opened(count)
-  point("threads", count, "mlp:256:1024:2", count, open)
-  for _, s in ipairs(open) do s:close() end
+  point("threads", count, "mlp:256:1024:2", open)
+  sides.close(open)
 end
 
 local what = ("784-%d-%d-10, Adam, batch %d on one thread, one of the three changed at a time; threads: 784-1024-1024-10, batch 256"):format(width, width, batch)

@@ -1,5 +1,5 @@
--- results.lua - the file of results: one JSON file a day and instruction set with a section from each part of the benchmark (workloads, jobs,
--- growth, shares), beside it the same as Markdown, which --docs puts into docs/performance.md and README.md.
+-- results.lua - the file of results: one JSON file a day and instruction set with a section from each part of the benchmark (workloads, half,
+-- jobs, growth, shares), beside it the same as Markdown, which --docs puts into docs/performance.md and README.md.
 local sn = require "slugnet"
 local core = require "slugnet.core"
 local reaches = dofile "bench/reaches.lua"
@@ -56,6 +56,9 @@ function M.line_of(row)
     if row.us[side] or why then parts[#parts + 1] = ("%s %s us"):format(labels[side], why or ("%.1f"):format(row.us[side])) end
   end
   local _, least = reaches.fastest(row)
+  for _, side in ipairs { "slugnet bfloat16", "pytorch bfloat16" } do
+    if row.us[side] then parts[#parts + 1] = ("%s %.1f us"):format(side, row.us[side]) end
+  end
   if least and row.us.slugnet then parts[#parts + 1] = ("%.2f times as fast"):format(least / row.us.slugnet) end
   return table.concat(parts, "  ")
 end
@@ -161,6 +164,18 @@ local function workloads_text(all)
   return table.concat(out, "\n")
 end
 
+local function half_text(section)
+  local rows = {}
+  for _, r in ipairs(section.rows) do
+    local u = r.us
+    local ours = u["slugnet bfloat16"]
+    local best = math.min(u.slugnet or math.huge, u.pytorch or math.huge, u["pytorch bfloat16"] or math.huge)
+    rows[#rows + 1] = { r.workload, tostring(r.threads), number(u.slugnet), number(ours), number(u.pytorch), number(u["pytorch bfloat16"]), times(best < math.huge and best, ours) }
+  end
+  return ("Mixed precision: steps in float32 and with autocast to bfloat16, in microseconds; the ratio is the best of the other three over ours with autocast (commit %s).\n\n"):format(section.commit)
+    .. table_of({ "workload", "threads", "slugnet", "with autocast", "PyTorch", "with autocast", "ratio" }, rows)
+end
+
 local function jobs_text(section)
   local rows = {}
   for _, r in ipairs(section.rows) do
@@ -182,6 +197,7 @@ end
 function M.markdown(all)
   local out = {}
   if all.workloads then out[#out + 1] = workloads_text(all) end
+  if all.half then out[#out + 1] = half_text(all.half) end
   if all.jobs then out[#out + 1] = jobs_text(all.jobs) end
   if all.growth then
     out[#out + 1] = ("How the time of a step grows, beside PyTorch's (%s; commit %s):\n\n![growth](growth.svg)\n"):format(all.growth.what, all.growth.commit)

@@ -6,6 +6,7 @@ local sides = dofile "bench/sides.lua"
 local results = dofile "bench/results.lua"
 
 local opt, names = results.arguments(arg, { seconds = "0.5" })
+opt.out = opt.out or (#names > 0 and "build/bench-some") or nil
 if #names == 0 then names = { "mlp_seed", "mlp_wide", "conv_mnist", "resnet20", "char_lstm", "char_gpt", "infer_resnet50_b1" } end
 local lines = sides.lines_of(("%s bench --shares --json --seconds %s %s"):format(opt.program, opt.seconds, table.concat(names, " ")))
 local ok, rows = pcall(core.json_decode, lines[1] or "")

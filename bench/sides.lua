@@ -59,7 +59,7 @@ end
 -- What keeps a command to one processor, where the system has it.
 function M.pin() return #M.lines_of("command -v taskset") > 0 and "taskset -c " .. first_cpu() or "" end
 
--- The command of a side. opt: program, python, threads, isa.
+-- The command of a side. opt: program, python, threads, isa, mode.
 local function command(side, opt)
   local env = opt.isa == "avx2" and hide[side] or ""
   local words = {
@@ -67,7 +67,7 @@ local function command(side, opt)
     jax = opt.python .. " bench/jax_side.py --serve", onnxruntime = opt.python .. " bench/onnxruntime_side.py --serve",
   }
   local pin = side == "jax" and opt.threads == 1 and M.pin() or ""
-  return ("exec env %s %s %s --threads %d"):format(env, pin, words[side], opt.threads)
+  return ("exec env %s %s %s --threads %d%s"):format(env, pin, words[side], opt.threads, opt.mode and " --mode " .. opt.mode or "")
 end
 
 -- The networks of onnxruntime, written by PyTorch once.
@@ -85,7 +85,7 @@ Side.__index = Side
 
 function M.open(side, opt)
   if side == "onnxruntime" and not networks(opt.python) then return nil, "the networks could not be exported" end
-  return setmetatable({ side = side, opt = opt }, Side)
+  return setmetatable({ side = side, key = opt.mode and side .. " " .. opt.mode or side, opt = opt }, Side)
 end
 
 local function start(self)
@@ -120,9 +120,43 @@ function Side:close()
 end
 
 -- Threads of the system that had its turn go to sleep before the next one's.
-function M.pause()
+local function pause()
   local stop = sn.clock() + 0.03
   while sn.clock() < stop do end
+end
+
+local function median(v)
+  table.sort(v)
+  return v[(#v + 1) // 2]
+end
+
+-- A workload by turns, whoever begins another one in each round: {workload=, threads=, us = {side = median of the rounds}, error = {side = why}}.
+-- each(record, side), if given, sees every record.
+function M.turns(open, workload, rounds, seconds, each)
+  local times, row = {}, { workload = workload, threads = open[1].opt.threads, us = {} }
+  for k = 1, rounds do
+    for i = 1, #open do
+      local s = open[(i + k - 2) % #open + 1]
+      if M.takes(s.side, workload) and not (row.error and row.error[s.key]) then
+        pause()
+        local r = s:measure(workload, seconds)
+        if r.error then
+          row.error = row.error or {}
+          row.error[s.key] = r.error
+        else
+          times[s.key] = times[s.key] or {}
+          table.insert(times[s.key], r.median_us)
+          if each then each(r, s.side, row) end
+        end
+      end
+    end
+  end
+  for side, t in pairs(times) do row.us[side] = median(t) end
+  return row
+end
+
+function M.close(open)
+  for _, s in ipairs(open) do s:close() end
 end
 
 return M

@@ -108,7 +108,9 @@ describe("slugnet bench", function()
       local line = out:match("\n(" .. name .. "[^\n]+)")
       assert.equal(3, select(2, line:gsub("[%d.]+ %%", "")), line)
     end
-    assert.equal(0, (select(3, run(program .. " bench --seconds 0.01 --mode eager op_add_16 xor_tiny"))))
+    for _, mode in ipairs { "eager", "bfloat16" } do
+      assert.equal(0, (select(3, run(program .. " bench --seconds 0.01 --mode " .. mode .. " op_add_16 xor_tiny"))))
+    end
   end)
   it("works from anywhere", function()
     local here = run("pwd"):gsub("%s+$", "")
@@ -140,7 +142,7 @@ describe("slugnet bench", function()
   end)
   it("refuses what it does not know", function()
     for args, why in pairs {
-      op_add_17 = "there is no workload 'op_add_17'; did you mean 'op_add_16'?", ["--mode fast"] = "--mode wants compile or eager, got fast",
+      op_add_17 = "there is no workload 'op_add_17'; did you mean 'op_add_16'?", ["--mode fast"] = "--mode wants compile or eager or bfloat16, got fast",
       ["--threads 1.5"] = "--threads wants a number, got 1.5", ["--seconds"] = "--seconds wants a number, got nothing", ["--colour"] = "unknown option --colour",
     } do
       local out, err, status = run(program .. " bench " .. args)
@@ -172,6 +174,8 @@ describe("the comparison", function()
   it("adds its other parts to the same file", function()
     local _, err, status = part "growth.lua --rounds 1 --seconds 0.001 --plot /dev/null"
     assert.equal(0, status, err)
+    _, err, status = part "half.lua --threads 1 --rounds 1 --seconds 0.001 mlp_seed"
+    assert.equal(0, status, err)
     _, err, status = part "jobs.lua --rounds 1 --data /nowhere import first"
     assert.equal(0, status, err)
     assert.truthy(err:find("no Fashion-MNIST in /nowhere: its jobs are left out", 1, true))
@@ -179,6 +183,7 @@ describe("the comparison", function()
     assert.equal(4, #t.workloads.rows)
     assert.equal("first", t.jobs.rows[2].name)
     assert.is_true(t.jobs.rows[2].peak_mb > 1 and t.jobs.rows[2].wall_s > 0)
+    assert.is_true(t.half.rows[1].us.slugnet > 0 and t.half.rows[1].us["slugnet bfloat16"] > 0)
     local seen = {}
     for _, row in ipairs(t.growth.rows) do seen[row.axis] = (seen[row.axis] or 0) + 1 end
     assert.is_true(seen.batch == 6 and seen.width == 4 and seen.depth == 5 and seen.threads >= 1)

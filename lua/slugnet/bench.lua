@@ -11,15 +11,22 @@ local usage = [[
 usage: slugnet bench [options] [WORKLOAD...]
   --threads N          1 if nothing is said
   --seconds S          for each workload (0.5)
-  --mode MODE          compile or eager
+  --mode MODE          compile, eager or bfloat16 (compiled, with autocast)
   --profile KIND       also where a program's time goes: ops (by operation) or steps (all)
   --shares             only the table of operations in programs and their share of the machine's limit
   --json               one JSON line for each workload
   --list               the names of the workloads
 ]]
 local wants = { threads = "number", seconds = "number", mode = "string", profile = "string" }
-local words = { mode = { compile = true, eager = true }, profile = { ops = true, steps = true } }
+local words = { mode = { "compile", "eager", "bfloat16" }, profile = { "ops", "steps" } }
 local flags = { json = true, list = true, serve = true, shares = true, help = true }
+
+local function has(list, v)
+  for _, w in ipairs(list) do
+    if w == v then return true end
+  end
+  return false
+end
 
 -- Options and names of workloads from the command line; nil and what is wrong with it.
 local function read_arguments(args)
@@ -29,9 +36,8 @@ local function read_arguments(args)
     if key and wants[key] then
       local v = args[i + 1]
       if wants[key] == "number" then v = tonumber(v) end
-      if not v or (words[key] and not words[key][v]) or (key == "threads" and not math.tointeger(v)) then
-        return nil, ("%s wants %s, got %s"):format(args[i], words[key] and table.concat(key == "mode" and { "compile", "eager" } or { "ops", "steps" }, " or ")
-          or "a number", args[i + 1] or "nothing")
+      if not v or (words[key] and not has(words[key], v)) or (key == "threads" and not math.tointeger(v)) then
+        return nil, ("%s wants %s, got %s"):format(args[i], words[key] and table.concat(words[key], " or ") or "a number", args[i + 1] or "nothing")
       end
       opt[key] = v
       i = i + 2
@@ -88,7 +94,7 @@ local function record(name, w, opt, peaks)
 end
 
 local function made(name, opt)
-  local ok, w = pcall(workloads.make, name, opt.mode == "eager")
+  local ok, w = pcall(workloads.make, name, opt.mode)
   return ok and w or { step = function() error(w, 0) end }
 end
 

@@ -5,7 +5,7 @@ local sn = require "slugnet"
 
 local LR = 1e-7
 local M = { order = {} } -- names in order
-local all, compiling = {}, true
+local all, mode = {}, "compile"
 
 local function workload(name, fn)
   all[name] = fn
@@ -15,9 +15,15 @@ end
 -- A workload made: step() runs it once; program is what sn.compile gave, if it did, and arguments what it is called with. work: what an
 -- operation alone has to do, {flops=, read=, written=} with numbers of four bytes (f64: of eight); that of programs is in their text (limits.lua).
 local function made(fn, ...)
-  local args = table.pack(...)
-  local program = compiling and sn.compile(fn) or nil
-  local f, a, b = program or fn, args[1], args[2]
+  local args, whole = table.pack(...), fn
+  if mode == "bfloat16" then
+    whole = function(...)
+      local _ <close> = sn.autocast("bfloat16")
+      return fn(...)
+    end
+  end
+  local program = mode ~= "eager" and sn.compile(whole) or nil
+  local f, a, b = program or whole, args[1], args[2]
   return { step = args.n > 1 and function() f(a, b) end or function() f(a) end, program = program, arguments = args }
 end
 
@@ -238,9 +244,9 @@ end
 
 function M.known(name) return all[name] ~= nil or growing(name) ~= nil end
 
--- The workload of that name, made: eager, or compiled.
-function M.make(name, eager)
-  compiling = not eager
+-- The workload of that name, made: "compile", "eager", or "bfloat16", which is compiled with autocast.
+function M.make(name, how)
+  mode = how or "compile"
   sn.manual_seed(1)
   return (all[name] or growing(name))()
 end
