@@ -118,70 +118,84 @@ SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const 
   FN(finish_rows)(d, t, mr, nv, i0, j0);
 }
 
-/* One tile: mr rows of A (strides ars, acs) times kc rows of B. Vectors 2q and 2q+1 of a row of B lie at b + q * bps. */
-SNK_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const T *a, int64_t ars, int64_t acs, const T *b, int64_t ldb, int64_t bps,
-                         const FN(dest) *d, int64_t i0, int64_t j0, int64_t nr) {
+/* What the tiles of one panel share: the length of the block, the strides of both operands, the columns and where they go. Vectors 2q and
+ * 2q+1 of a row of B lie at b + q * bps. */
+typedef struct FN(sweep) {
+  int64_t kc, ars, acs, ldb, bps, j0, nr;
+  const FN(dest) *d;
+} FN(sweep);
+
+/* One tile: mr rows of A times kc rows of B. On the way it fetches: one row of NR numbers per step of K at `next` (what a later tile or panel
+ * reads), in its last steps the lines of C that its sums are stored over or added to. Rows of A are reached from every third one, which keeps
+ * all addresses in registers. */
+SNK_INLINE void FN(tile)(const int mr, const int nv, const FN(sweep) *w, const T *a, const T *b, int64_t i0, const T *next, int64_t step) {
+  enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
+  const FN(dest) *d = w->d;
+  const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps;
   V acc[MR * 2 > 8 ? MR * 2 : 8];
-  if (d->last ? d->ccs == 1 : true) { /* what the sums are added to or stored over is fetched meanwhile */
-    const T *p = d->last ? d->c + i0 * d->crs + j0 : d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
-    const int64_t ld = d->last ? d->crs : d->ldp;
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++)
-      for (int j = 0; j < nv * L; j += 64 / (int)sizeof(T)) __builtin_prefetch(p + i * ld + j, 1);
-  }
+  const T *row[GROUPS];
+  SNK_UNROLL
+  for (int q = 0; q < GROUPS; q++) row[q] = a + 3 * q * ars;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
-  for (int64_t k = 0; k < kc; k++) {
-    V bv[8];
+  int64_t k = w->kc > mr ? w->kc - mr : 0, rest = w->kc - k;
+#define STEP                                                                                          \
+  do {                                                                                                \
+    V bv[8];                                                                                          \
+    SNK_UNROLL                                                                                        \
+    for (int j = 0; j < nv; j++) bv[j] = v_load(b + (j >> 1) * bps + (j & 1) * L);                    \
+    SNK_UNROLL                                                                                        \
+    for (int i = 0; i < mr; i++) {                                                                    \
+      const V av = v_set1(row[i / 3][i % 3 * ars]);                                                   \
+      SNK_UNROLL                                                                                      \
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);               \
+    }                                                                                                 \
+    SNK_UNROLL                                                                                        \
+    for (int q = 0; q < (mr + 2) / 3; q++) row[q] += acs;                                             \
+    b += ldb;                                                                                         \
+  } while (0)
+  for (; k > 0; k--) {
     SNK_UNROLL
-    for (int j = 0; j < nv; j++) bv[j] = v_load(b + (j >> 1) * bps + (j & 1) * L);
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++) {
-      V av = v_set1(a[i * ars]);
-      SNK_UNROLL
-      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
-    }
-    a += acs;
-    b += ldb;
+    for (int j = 0; j < 2 * L; j += LINE) __builtin_prefetch(next + j, 0, 2);
+    next += step;
+    STEP;
   }
-  FN(finish)(d, acc, mr, nv, i0, j0, nr);
+  const bool turned = d->last && d->ccs != 1; /* then the lines of C are not rows of the tile */
+  const T *c = turned ? b : d->last ? d->c + i0 * d->crs + w->j0 : d->p + (i0 - d->pi) * d->ldp + (w->j0 - d->pj);
+  const int64_t ldc = turned ? 0 : d->last ? d->crs : d->ldp;
+  for (; rest > 0; rest--) {
+    SNK_UNROLL
+    for (int j = 0; j < nv * L; j += LINE) __builtin_prefetch(c + j, 1);
+    c += ldc;
+    STEP;
+  }
+#undef STEP
+  FN(finish)(d, acc, mr, nv, i0, w->j0, w->nr);
 }
 
-#define ARGS                                                                                                                    \
-  int64_t kc, const T *a, int64_t ars, int64_t acs, const T *b, int64_t ldb, int64_t bps, const FN(dest) *d, int64_t i0, int64_t j0, int64_t nr
+#define ARGS const FN(sweep) *w, const T *a, const T *b, int64_t i0, const T *next, int64_t step
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, kc, a, ars, acs, b, ldb, bps, d, i0, j0, nr); }
-#define PACKED(mr, nv) /* both operands packed: no strides to follow */ \
-  static void FN(SNK_CAT(packed##mr, nv))(ARGS) {                       \
-    (void)ars, (void)acs, (void)ldb;                                    \
-    FN(tile)(mr, nv, kc, a, 1, mr, b, 2 * L, bps, d, i0, j0, nr);       \
-  }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, w, a, b, i0, next, step); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #endif
-#define TILES(mr) TILE(mr, 1) TILE(mr, 2) PACKED(mr, 1) PACKED(mr, 2)
+#define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 ROWS(TILES)
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
-#define NAMEP1(mr) FN(SNK_CAT(packed##mr, 1)),
-#define NAMEP2(mr) FN(SNK_CAT(packed##mr, 2)),
 static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
-static FN(kernel) *const FN(packed_kernels)[2][MR + 1] = {{NULL, ROWS(NAMEP1)}, {NULL, ROWS(NAMEP2)}};
 #undef TILE
 #undef TILES
-#undef PACKED
 #undef ARGS
 #undef ROWS
 #undef NAME1
 #undef NAME2
-#undef NAMEP1
-#undef NAMEP2
 
 /* out[r] = w_r . x for rows of w side by side: lane l of 2 L sums numbers l, l + 2 L, ...; the lanes are folded by halves. */
 SNK_INLINE void FN(dot_rows)(const int rows, int64_t k, const T *w, int64_t ld, const T *x, T *out) {
@@ -307,6 +321,7 @@ typedef struct FN(job) {
   int64_t batch;
   T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC) */
   bool pack_a, direct_b;
+  int64_t io, iend;     /* the rows that are gone through for one block of K */
 } FN(job);
 
 /* The columns j0.. (nr of them) of B's block k0, packed or in place; *ldb is set. */
@@ -345,6 +360,28 @@ SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc,
   }
 }
 
+/* Where to fetch from while the tiles of panel j run, tile by tile (NR numbers per step of K, `step` apart): the panel after it, as it lies
+ * or packed; where that is to be packed to; and a part of the next rows of A. */
+typedef struct FN(ahead) { const T *at[3]; int64_t step[3]; } FN(ahead);
+
+static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i1, int64_t j0, int64_t j, int64_t j1, bool fresh, const T *b) {
+  enum { NR = FN(NR), MC = FN(MC) };
+  const snk_gemm_args *g = w->g;
+  FN(ahead) f = {{b, b, b}, {0, 0, 0}};
+  const bool packed = g->packed || !(fresh || w->direct_b);
+  if (j + NR < j1) {
+    if (packed) f.at[0] = b + NR * kc, f.step[0] = NR;
+    else if (!g->pack && g->bcs == 1) f.at[0] = w->b + k0 * g->brs + j + NR, f.step[0] = g->brs;
+    if (fresh && !w->direct_b && !g->packed) f.at[1] = w->pb + (j + NR - j0) * kc, f.step[1] = NR;
+  }
+  const int64_t part = (j - j0) / NR * NR;
+  if (g->acs == 1 && part < kc) {
+    if (i1 < w->iend) f.at[2] = w->a + i1 * g->ars + k0 + part, f.step[2] = g->ars;
+    else if (k0 + kc < g->k) f.at[2] = w->a + w->io * g->ars + k0 + kc + part, f.step[2] = g->ars;
+  }
+  return f;
+}
+
 /* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
 static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
   enum { NR = FN(NR) };
@@ -359,15 +396,17 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
       i += mr;
     }
   }
+  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = NR, .d = d};
   for (int64_t j = j0; j < j1; j += NR) {
-    int64_t nr = j1 - j < NR ? j1 - j : NR, ldb, i = 0;
-    T *dst = w->pb + (j - j0) * kc;
-    const T *b = FN(panel)(w, k0, kc, j, nr, dst, fresh, &ldb);
+    int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
+    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s.ldb);
+    const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
+    s.j0 = j, s.nr = nr;
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
-      if (w->pack_a && ldb == NR) FN(packed_kernels)[nr > L][mr](kc, w->pa + i * kc, 1, mr, b, NR, NR, d, i0 + i, j, nr);
-      else if (w->pack_a) FN(kernels)[nr > L][mr](kc, w->pa + i * kc, 1, mr, b, ldb, NR, d, i0 + i, j, nr);
-      else FN(kernels)[nr > L][mr](kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs, b, ldb, NR, d, i0 + i, j, nr);
+      const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
+      if (w->pack_a) a = w->pa + i * kc, s.ars = 1, s.acs = mr;
+      FN(kernels)[nr > L][mr](&s, a, b, i0 + i, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
       i += mr;
     }
   }
@@ -380,15 +419,17 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   int64_t m = i1 - i0, wide = m == 1 ? 8 * L : 4 * L, j = j0;
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
+  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = g->packed ? NR * kc : NR, .nr = wide, .d = d};
   for (; j + wide <= j1; j += wide) {
-    int64_t ldb;
-    const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &ldb);
-    kern(kc, a, g->ars, g->acs, b, ldb, g->packed ? NR * kc : NR, d, i0, j, wide);
+    const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s.ldb);
+    s.j0 = j;
+    kern(&s, a, b, i0, b, 0);
   }
-  for (; j < j1; j += NR) {
-    int64_t nr = j1 - j < NR ? j1 - j : NR, ldb;
-    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &ldb);
-    FN(kernels)[nr > L][m](kc, a, g->ars, g->acs, b, ldb, NR, d, i0, j, nr);
+  for (s.bps = NR; j < j1; j += NR) {
+    int64_t nr = j1 - j < NR ? j1 - j : NR;
+    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s.ldb);
+    s.j0 = j, s.nr = nr;
+    FN(kernels)[nr > L][m](&s, a, b, i0, b, 0);
   }
 }
 
@@ -399,8 +440,8 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   bool parts = g->k > kb && (g->accumulate || g->ccs != 1); /* partial sums may not lie in C */
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   bool has_b = !g->packed && !g->pack;
-  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 4 * MR};
-  w.pack_a = m > 3 && (n > 4 * NR || (n > NR && g->acs != 1)) && !(g->acs == 1 && m <= MR);
+  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 4 * MR, 0, 0};
+  w.pack_a = m > 3 && n > NR && g->acs != 1; /* rows are read as they lie */
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU};
@@ -411,6 +452,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   for (int64_t io = m0; io < m1; io += mouter)
     for (int64_t j0 = n0; j0 < n1; j0 += nc) {
       int64_t j1 = j0 + nc < n1 ? j0 + nc : n1, iend = io + mouter < m1 ? io + mouter : m1;
+      w.io = io, w.iend = iend;
       d.p = parts ? part : c;
       d.ldp = parts ? NT : g->crs;
       d.pi = parts ? io : 0;
