@@ -3,7 +3,15 @@ local sn = require "slugnet"
 local cases = dofile("tests/golden/autocast.lua")
 
 local function auto(fn, ...) return sn.autocast("bfloat16", fn, ...) end
-local function bits(t) return table.concat(t:detach():to("float32"):reshape(t:numel()):contiguous():totable(), " ") end
+-- A hash of all bits (FNV-1a over hexadecimal floats).
+local function bits(t)
+  local h = 0xcbf29ce484222325
+  for _, v in ipairs(t:detach():to("float32"):reshape(t:numel()):totable()) do
+    local s = ("%a;"):format(v)
+    for i = 1, #s do h = (h ~ s:byte(i)) * 0x100000001b3 end
+  end
+  return ("%016x"):format(h)
+end
 local function far(a, b) return (a - b):abs():max():item() end
 
 local function raises(fn, ...)

@@ -29,6 +29,14 @@ static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t 
 
 void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char *from, int64_t from_step, sn_dtype ft) {
   if (tt == ft) { copy_row(n, to, to_step, from, from_step, sn_size_of(tt)); return; }
+  if (tt == SN_F32 && ft == SN_BF16 && to_step == 4 && from_step == 2) {
+    snk_cast_now()->from_bf16(n, (const uint16_t *)(const void *)from, (float *)(void *)to);
+    return;
+  }
+  if (tt == SN_BF16 && ft == SN_F32 && to_step == 2 && from_step == 4) {
+    snk_cast_now()->to_bf16(n, (const float *)(const void *)from, (uint16_t *)(void *)to);
+    return;
+  }
   switch (PAIR((int)tt, (int)ft)) {
     case PAIR(SN_F32, SN_F64): LOOP(float, double, (float)v);
     case PAIR(SN_F64, SN_F32): LOOP(double, float, (double)v);

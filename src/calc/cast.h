@@ -11,6 +11,10 @@ void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, in
 
 /* to[i][j] = from[j][i] of 32-bit elements in whole squares of SNK_TURN: what is left over of rows and cols is not touched. */
 #define SNK_TURN 16
-typedef struct snk_cast { void (*turn)(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col); } snk_cast;
+typedef struct snk_cast {
+  void (*turn)(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col);
+  void (*from_bf16)(int64_t n, const uint16_t *from, float *to);
+  void (*to_bf16)(int64_t n, const float *from, uint16_t *to);
+} snk_cast;
 SNK_TABLE(cast)
 #endif

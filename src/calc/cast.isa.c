@@ -1,5 +1,6 @@
-/* cast.isa.c - the transposed copy of 32-bit elements, a square of vectors at a time. */
+/* cast.isa.c - the transposed copy of 32-bit elements, a square of vectors at a time; rows of bfloat16 from and to float. */
 #include "calc/cast.h"
+#include "calc/bf16.h"
 #include "calc/quad.h"
 
 #define SIDE SNK_TURN /* a line of the cache on both sides */
@@ -21,4 +22,22 @@ static void turn(int64_t rows, int64_t cols, char *to, int64_t to_row, const cha
       for (int64_t j = j0; j + SIDE <= cols && j < j0 + REACH; j += SIDE) square(to + i * to_row + j * 4, to_row, from + j * from_col + i * 4, from_col);
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn};
+static void from_bf16(int64_t n, const uint16_t *from, float *to) {
+  int64_t i = 0;
+  for (; i + VF <= n; i += VF) vf_store(to + i, vf_from_bf16(from + i));
+  uint16_t rest[VF] = {0};
+  if (i == n) return;
+  memcpy(rest, from + i, (size_t)(n - i) * sizeof *rest);
+  vf_store_part(to + i, vf_from_bf16(rest), n - i);
+}
+
+static void to_bf16(int64_t n, const float *from, uint16_t *to) {
+  int64_t i = 0;
+  for (; i + VF <= n; i += VF) vf_to_bf16(to + i, vf_load(from + i));
+  uint16_t rest[VF];
+  if (i == n) return;
+  vf_to_bf16(rest, vf_load_fill(from + i, n - i, 0));
+  memcpy(to + i, rest, (size_t)(n - i) * sizeof *rest);
+}
+
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16};

@@ -1,14 +1,17 @@
 /* chain.c - neighbouring elementwise steps over the same elements become one step that runs tile by tile: what only passes between them stays
- * in the first cache and needs no place in the block. The same row kernels run on the same numbers, so no bit changes. */
+ * in the first cache and needs no place in the block. The same row kernels run on the same numbers, so no bit changes. Casts between float and
+ * bfloat16 are links too: what autocast casts there and back is rounded on its way. Steps that have nothing to do with a chain may stand in it;
+ * it runs where its last link stood. */
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "calc/cast.h"
 #include "calc/map.h"
 #include "diff/map.h"
 #include "exec/record.h"
 
-enum { MOST_LINKS = 24, MOST_ENDS = 24, MOST_TEMPS = 6, TILE = 1024 };
+enum { MOST_LINKS = 24, MOST_ENDS = 24, MOST_TEMPS = 6, TILE = 1024, MOST_BETWEEN = 6 };
 
 /* Where a link's operand lies: an operand of the whole step (inputs, then outputs), or a tile of the worker's own. */
 typedef struct place { bool temp; int at; int64_t step; } place;
@@ -17,7 +20,6 @@ typedef struct link { snk_row *row; int nin; place to, in[3]; double param[SNO_M
 typedef struct chain {
   sno_foreign base;        /* first */
   int n;
-  int64_t size;            /* bytes of an element */
   link l[];
 } chain;
 
@@ -39,7 +41,7 @@ static void run_tiles(void *ctx, int64_t begin, int64_t end, int worker) {
       for (int j = 0; j <= l->nin; j++) {
         const place *q = j == 0 ? &l->to : &l->in[j - 1];
         p[j] = q->temp ? temp[q->at] : w->base[q->at] + i * q->step;
-        s[j] = q->temp ? c->size : q->step;
+        s[j] = q->step;
       }
       l->row(n, p, s, l->param);
     }
@@ -70,20 +72,44 @@ int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, in
 
 static int64_t count_of(const snp_ref *r) { return snt_count(r->ndim, r->shape); }
 
+static void widen_row(int64_t n, char *const *p, const int64_t *s, const double *param) {
+  (void)param;
+  snk_cast_row(n, p[0], s[0], SN_F32, p[1], s[1], SN_BF16);
+}
+static void narrow_row(int64_t n, char *const *p, const int64_t *s, const double *param) {
+  (void)param;
+  snk_cast_row(n, p[0], s[0], SN_BF16, p[1], s[1], SN_F32);
+}
+
+static bool is_cast(const snp_tape *t, const snp_step *s) {
+  const uint8_t y = t->ref[s->out].dtype, x = t->ref[s->in].dtype;
+  return s->op == &sno_op_to && ((x == SN_F32 && y == SN_BF16) || (x == SN_BF16 && y == SN_F32));
+}
+
+static int64_t size_of(const snp_ref *r) { return (int64_t)sn_size_of((sn_dtype)r->dtype); }
+
 static bool can_link(const snp_tape *t, const snp_step *s, const snp_step *first) {
-  if (s->dead || !s->op || !sno_is_map(s->op) || (s->op->flags & SNO_WRITES) || s->nin > 3) return false;
+  if (s->dead || !s->op) return false;
+  const bool cast = is_cast(t, s);
+  if (!cast && (!sno_is_map(s->op) || (s->op->flags & SNO_WRITES) || s->nin > 3)) return false;
   const snp_ref *y = &t->ref[s->out], *f = &t->ref[first->out];
-  if ((y->dtype != SN_F32 && y->dtype != SN_F64) || y->dtype != f->dtype || s->flush != first->flush) return false;
+  if (!cast && y->dtype != SN_F32 && y->dtype != SN_F64) return false;
+  if ((y->dtype == SN_F64) != (f->dtype == SN_F64) || s->flush != first->flush) return false;
   if (y->ndim != f->ndim || memcmp(y->shape, f->shape, sizeof y->shape) != 0 || !snp_ref_dense(y) || count_of(y) == 0) return false;
   for (int i = 0; i < s->nin; i++) {
     const snp_ref *x = &t->ref[s->in + i];
-    if (x->slot < 0 || x->dtype != y->dtype) return false;
+    if (x->slot < 0 || (!cast && x->dtype != y->dtype)) return false;
     if (count_of(x) != 1 && !(x->ndim == y->ndim && memcmp(x->shape, y->shape, sizeof x->shape) == 0 && snp_ref_dense(x))) return false;
   }
   return true;
 }
 
-typedef struct finder { snp_tape *t; int *last; int from, to; } finder; /* last: by slot, the last live step that reads or gives it */
+typedef struct finder {
+  snp_tape *t;
+  int *last;               /* by slot: the last live step that reads or gives it */
+  int n, step[MOST_LINKS]; /* the links found */
+  int to;                  /* the last of them */
+} finder;
 
 /* A result that nothing outside the group sees: made here, read whole and only here. */
 static bool passes_through(const finder *f, const snp_ref *y) {
@@ -97,33 +123,33 @@ static int same_end(const snp_tape *t, const int *end, int n, const snp_ref *x) 
   return -1;
 }
 
-/* Steps from..to (live ones) as one. 1 if it was done, 0 if it does not fit, -1 after sn_fail. */
-static int fuse(finder *f, int live) {
+/* The links as one step. 1 if it was done, 0 if it does not fit, -1 after sn_fail. */
+static int fuse(finder *f) {
   snp_tape *t = f->t;
-  if (live < 2 || live > MOST_LINKS) return 0;
+  if (f->n < 2) return 0;
   int in[MOST_ENDS], nin = 0, out[MOST_ENDS], nout = 0, temp_slot[MOST_TEMPS], ntemp = 0;
-  chain *c = sn_calloc(1, sizeof *c + (size_t)live * sizeof(link));
+  chain *c = sn_calloc(1, sizeof *c + (size_t)f->n * sizeof(link));
   if (c == NULL) return -1;
   c->base = (sno_foreign){.refs = 1, .free = free_chain};
   for (int k = 0; k < MOST_TEMPS; k++) temp_slot[k] = -1;
-  for (int i = f->from; i <= f->to; i++) {
+  for (int m = 0; m < f->n; m++) {
+    const int i = f->step[m];
     const snp_step *s = &t->step[i];
-    if (s->dead) continue;
     link *l = &c->l[c->n++];
     const snp_ref *y = &t->ref[s->out];
-    c->size = (int64_t)sn_size_of((sn_dtype)y->dtype);
-    l->row = snk_map_row(sno_map_of(s->op)->row, (sn_dtype)y->dtype);
+    const bool cast = is_cast(t, s);
+    l->row = cast ? y->dtype == SN_F32 ? widen_row : narrow_row : snk_map_row(sno_map_of(s->op)->row, (sn_dtype)y->dtype);
     l->nin = s->nin;
     l->name = s->op->name;
-    sno_map_params(s->op, &t->attr[s->attr], l->param);
+    if (!cast) sno_map_params(s->op, &t->attr[s->attr], l->param);
     for (int j = 0; j < s->nin; j++) {
       const snp_ref *x = &t->ref[s->in + j];
       int at = -1;
       for (int k = 0; k < ntemp; k++)
         if (temp_slot[k] == x->slot) at = k;
       const int o = at < 0 ? same_end(t, out, nout, x) : -1;
-      if (at >= 0) l->in[j] = (place){true, at, 0};
-      else if (o >= 0) l->in[j] = (place){false, -1 - o, c->size}; /* the place of an output: its number is known at the end */
+      if (at >= 0) l->in[j] = (place){true, at, size_of(x)};
+      else if (o >= 0) l->in[j] = (place){false, -1 - o, size_of(x)}; /* the place of an output: its number is known at the end */
       else {
         int e = same_end(t, in, nin, x);
         for (int k = 0; k < nout; k++) /* another view of something written here */
@@ -132,16 +158,16 @@ static int fuse(finder *f, int live) {
           if (nin == MOST_ENDS) goto no;
           in[e = nin++] = s->in + j;
         }
-        l->in[j] = (place){false, e, count_of(x) == 1 && count_of(y) != 1 ? 0 : c->size};
+        l->in[j] = (place){false, e, count_of(x) == 1 && count_of(y) != 1 ? 0 : size_of(x)};
       }
     }
     if (passes_through(f, y)) {
       int k = 0;
-      while (k < ntemp && !(temp_slot[k] < 0 || f->last[temp_slot[k]] <= i)) k++; /* a tile whose value is no longer read */
+      while (k < ntemp && !(temp_slot[k] < 0 || f->last[temp_slot[k]] < i + !cast)) k++; /* no longer read; a cast cannot write over its operand */
       if (k == MOST_TEMPS) goto no;
       if (k == ntemp) ntemp++;
       temp_slot[k] = y->slot;
-      l->to = (place){true, k, 0};
+      l->to = (place){true, k, size_of(y)};
     } else {
       for (int k = 0; k < nin; k++)
         if (t->ref[in[k]].slot == y->slot) goto no;
@@ -149,7 +175,7 @@ static int fuse(finder *f, int live) {
         if (t->ref[out[k]].slot == y->slot) goto no;
       if (nout == MOST_ENDS || nout == SNO_MAXOUT) goto no;
       out[nout] = s->out;
-      l->to = (place){false, -1 - nout++, c->size};
+      l->to = (place){false, -1 - nout++, size_of(y)};
     }
   }
   if (nout == 0 || nin == 0) goto no;
@@ -161,7 +187,7 @@ static int fuse(finder *f, int live) {
   if (snp_tape_room(t, nin + nout, 1) < 0) goto bad;
   snp_step *s = &t->step[f->to];
   const bool flush = s->flush;
-  for (int i = f->from; i < f->to; i++) t->step[i].dead = true;
+  for (int m = 0; m < f->n - 1; m++) t->step[f->step[m]].dead = true;
   memset(s, 0, sizeof *s);
   s->op = &snp_op_chain;
   s->flush = flush;
@@ -186,6 +212,33 @@ static void note_last(const snp_tape *t, int *last) {
       if (t->ref[t->step[i].in + k].slot >= 0) last[t->ref[t->step[i].in + k].slot] = i;
 }
 
+/* May step s stay where it is while the links run behind it? It sees nothing of theirs and writes nothing they read. */
+static bool apart(const finder *f, const snp_step *s) {
+  const snp_tape *t = f->t;
+  if (s->op == NULL) return false;
+  for (int m = 0; m < f->n; m++) {
+    const snp_step *l = &t->step[f->step[m]];
+    for (int j = 0; j < s->nin + s->nout; j++) {
+      const int slot = t->ref[s->in + j].slot;
+      if (slot == t->ref[l->out].slot) return false;
+      for (int k = 0; (s->op->flags & SNO_WRITES) && k < l->nin; k++)
+        if (slot >= 0 && slot == t->ref[l->in + k].slot) return false;
+    }
+  }
+  return true;
+}
+
+static void collect(finder *f, int i) {
+  const snp_tape *t = f->t;
+  f->n = 1;
+  f->step[0] = f->to = i;
+  for (int k = i + 1, between = 0; k < t->nstep && f->n < MOST_LINKS; k++) {
+    if (t->step[k].dead) continue;
+    if (can_link(t, &t->step[k], &t->step[i])) f->step[f->n++] = f->to = k;
+    else if (++between > MOST_BETWEEN || !apart(f, &t->step[k])) break;
+  }
+}
+
 int snp_pass_chain(snp_tape *t) {
   finder f = {.t = t, .last = sn_malloc(((size_t)t->nslot + 1) * sizeof *f.last)};
   if (f.last == NULL) return -1;
@@ -193,17 +246,9 @@ int snp_pass_chain(snp_tape *t) {
   int rc = 0;
   for (int i = 0; i < t->nstep && rc >= 0; i++) {
     if (t->step[i].dead || !can_link(t, &t->step[i], &t->step[i])) continue;
-    int live = 1, to = i;
-    for (int k = i + 1; k < t->nstep && live < MOST_LINKS; k++) {
-      if (t->step[k].dead) continue;
-      if (!can_link(t, &t->step[k], &t->step[i])) break;
-      live++;
-      to = k;
-    }
-    f.from = i;
-    f.to = to;
-    rc = fuse(&f, live);
-    i = to;
+    collect(&f, i);
+    rc = fuse(&f);
+    if (rc > 0) note_last(t, f.last); /* what the links read is read where the last of them stood */
   }
   sn_free(f.last);
   return rc < 0 ? -1 : 0;
