@@ -44,7 +44,7 @@ static void N(forward)(const snk_attention_rows *r) {
       const V by = W(splat)(shifts[l]);
       V sum = W(splat)(0);
       for (int64_t j = 0; j < seen; j += L) {
-        const V e = W(exp)(W(load)(s + j) - by);
+        const V e = W(exp_below)(W(load)(s + j) - by);
         W(store)(s + j, e);
         sum += e;
       }
@@ -91,7 +91,7 @@ static void N(backward)(const snk_attention_rows *r) {
       const V by = W(splat)(lse == (T)-INFINITY ? 0 : lse), mean = W(splat)(means[l]);
       N(masked)(r, i + l, s, seen);
       for (int64_t j = 0; j < seen; j += L) {
-        const V p = W(exp)(W(load)(s + j) - by);
+        const V p = W(exp_below)(W(load)(s + j) - by);
         W(store)(s + j, p);
         W(store)(dp + j, W(first_or)(p * (W(load)(dp + j) - mean) * scale, seen - j, 0));
       }

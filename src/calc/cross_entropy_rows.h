@@ -38,7 +38,7 @@ static T N(exponents)(const T *x, int64_t n, T *e, T *sum) {
   const V top = W(splat)(W(highest)(m));
   for (int64_t i = 0; i < n; i += L) {
     const int64_t k = n - i;
-    const V v = W(exp)(W(get)(x + i, k) - top);
+    const V v = W(exp_below)(W(get)(x + i, k) - top);
     s += k >= L ? v : W(keep)(W(first)(k), v);
     if (e) W(set)(e + i, v, k);
   }
@@ -104,7 +104,7 @@ static V N(column_exponents)(const T *x, int64_t n, int64_t step, int64_t k, T *
   V top = W(splat)((T)-INFINITY), s = W(splat)(0);
   for (int64_t c = 0; c < n; c++) top = W(more)(W(get)(x + c * step, k), top);
   for (int64_t c = 0; c < n; c++) {
-    const V v = W(exp)(W(get)(x + c * step, k) - top);
+    const V v = W(exp_below)(W(get)(x + c * step, k) - top);
     s += v;
     if (e) W(set)(e + c * step, v, k);
   }

@@ -38,6 +38,7 @@
 #define ERF(a) W(erf)(a)
 #define SIGMOID(a) W(sigmoid)(a)
 #define GELU(a) W(gelu)(a)
+#define GELU_SLOPE(a) W(gelu_slope)(a)
 #define FLOOR(a) W(floor)(a)
 #define CEIL(a) W(ceil)(a)
 #define TRUNC(a) W(trunc)(a)

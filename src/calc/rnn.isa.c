@@ -3,23 +3,17 @@
 #include "calc/fold.h"
 #include "calc/vmath.h"
 
-/* Sigmoid and tanh with 1/d from an estimate and one step of Newton's, where that takes a third of the time of a division: a gate less an ulp. */
+/* Sigmoid with an estimated 1/d where that takes a third of the time of a division: a gate less an ulp. */
 #if defined(__AVX512F__)
 INL vf inverse(vf d) {
   const vf r = (vf)_mm512_rcp14_ps((__m512)d);
   return vf_fma(r, vf_fma(-d, r, vf_splat(1)), r);
 }
 INL vf vf_gate(vf x) { return inverse((vf)_mm512_min_ps((__m512)vf_splat(3e38f), (__m512)(vf_splat(1) + vf_exp(-x)))); } /* NaN stays */
-INL vf vf_squash(vf x) {
-  const vf m = vf_expm1_below(vf_splat(-2) * vf_abs(x));
-  return vf_copysign(m * inverse(m + vf_splat(2)), x);
-}
 #else
 INL vf vf_gate(vf x) { return vf_sigmoid(x); }
-INL vf vf_squash(vf x) { return vf_tanh(x); }
 #endif
 INL vd vd_gate(vd x) { return vd_sigmoid(x); }
-INL vd vd_squash(vd x) { return vd_tanh(x); }
 
 #define SNK_ROWS "calc/rnn_rows.h"
 #include "calc/both.h"

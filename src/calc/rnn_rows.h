@@ -26,12 +26,12 @@ static void N(lstm)(const snk_rnn_step *s) {
       const int64_t k = h - j;
       V a[4];
       ROWS_OF(4) a[l] = N(sum_of)(in, s->bias, l * h + j, k) + N(rec_of)(rec, s->bias_rec, l * h + j, k);
-      a[0] = W(gate)(a[0]), a[1] = W(gate)(a[1]), a[2] = W(squash)(a[2]), a[3] = W(gate)(a[3]);
+      a[0] = W(gate)(a[0]), a[1] = W(gate)(a[1]), a[2] = W(tanh)(a[2]), a[3] = W(gate)(a[3]);
       V v = a[0] * a[2];
       if (cp) v = W(fma)(a[1], W(get)(cp + j, k), v);
       if (g) ROWS_OF(4) W(set)(g + l * h + j, a[l], k);
       W(set)(c + j, v, k);
-      W(set)(y + j, a[3] * W(squash)(v), k);
+      W(set)(y + j, a[3] * W(tanh)(v), k);
     }
   }
 }
@@ -46,7 +46,7 @@ static void N(lstm_back)(const snk_rnn_step *s) {
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
       const V in = W(get)(g + j, k), forget = W(get)(g + h + j, k), cell = W(get)(g + 2 * h + j, k), out = W(get)(g + 3 * h + j, k);
-      const V dh = GET(gy) + GET(rec), tc = W(squash)(W(get)(c + j, k));
+      const V dh = GET(gy) + GET(rec), tc = W(tanh)(W(get)(c + j, k));
       V dcell = dh * out * (one - tc * tc) + GET(gc);
       if (!s->last) dcell += W(get)(dc + j, k);
       const V d0 = dcell * cell * in * (one - in), d1 = dcell * GET(cp) * forget * (one - forget);
@@ -74,7 +74,7 @@ static void N(gru)(const snk_rnn_step *s) {
       const V reset = W(gate)(N(sum_of)(in, s->bias, j, k) + N(rec_of)(rec, s->bias_rec, j, k));
       const V update = W(gate)(N(sum_of)(in, s->bias, h + j, k) + N(rec_of)(rec, s->bias_rec, h + j, k));
       const V q = N(rec_of)(rec, s->bias_rec, 2 * h + j, k);
-      const V fresh = W(squash)(W(fma)(reset, q, N(sum_of)(in, s->bias, 2 * h + j, k)));
+      const V fresh = W(tanh)(W(fma)(reset, q, N(sum_of)(in, s->bias, 2 * h + j, k)));
       if (g) {
         W(set)(g + j, reset, k);
         W(set)(g + h + j, update, k);

@@ -68,7 +68,7 @@ static void N(row_back)(const T *y, const T *g, T *gx, int64_t n, bool log) {
   for (int64_t i = 0; i < n; i += L) {
     const int64_t k = n - i;
     const V u = W(get)(y + i, k), v = W(get)(g + i, k);
-    W(set)(gx + i, log ? v - W(exp)(u) * sum : u * (v - sum), k);
+    W(set)(gx + i, log ? v - W(exp_below)(u) * sum : u * (v - sum), k);
   }
 }
 
@@ -77,7 +77,7 @@ static void N(columns_back)(const T *y, const T *g, T *gx, int64_t n, int64_t st
   for (int64_t i = 0; i < n; i++) s += log ? W(get)(g + i * step, k) : W(get)(g + i * step, k) * W(get)(y + i * step, k);
   for (int64_t i = 0; i < n; i++) {
     const V u = W(get)(y + i * step, k), v = W(get)(g + i * step, k);
-    W(set)(gx + i * step, log ? v - W(exp)(u) * s : u * (v - s), k);
+    W(set)(gx + i * step, log ? v - W(exp_below)(u) * s : u * (v - s), k);
   }
 }
 

@@ -97,11 +97,12 @@ INL int vd_any(vdm m) { return _mm256_movemask_pd((__m256d)m) != 0; }
   SNK_APART V X##_floor(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = floor##f(a[l]); return a; } \
   SNK_APART V X##_ceil(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = ceil##f(a[l]); return a; }   \
   SNK_APART V X##_trunc(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = trunc##f(a[l]); return a; } \
-  SNK_APART V X##_round(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = nearbyint##f(a[l]); return a; } \
-  INL int X##_any(M m) { int r = 0; for (int l = 0; l < (int)(sizeof m / sizeof(T)); l++) r |= m[l] != 0; return r; }
+  SNK_APART V X##_round(V a) { for (int l = 0; l < (int)(sizeof a / sizeof(T)); l++) a[l] = nearbyint##f(a[l]); return a; }
 SNK_PLAIN(vf, vfm, float, vf, f)
 SNK_PLAIN(vd, vdm, double, vd, )
 #if defined(__SSE2__)
+INL int vf_any(vfm m) { return _mm_movemask_ps((__m128)m) != 0; }
+INL int vd_any(vdm m) { return _mm_movemask_pd((__m128d)m) != 0; }
 INL vf vf_more(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
 INL vf vf_less(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
 INL vf vf_sqrt(vf a) { return (vf)_mm_sqrt_ps((__m128)a); }
@@ -109,6 +110,8 @@ INL vd vd_more(vd a, vd b) { return (vd)_mm_max_pd((__m128d)a, (__m128d)b); }
 INL vd vd_less(vd a, vd b) { return (vd)_mm_min_pd((__m128d)a, (__m128d)b); }
 INL vd vd_sqrt(vd a) { return (vd)_mm_sqrt_pd((__m128d)a); }
 #else
+INL int vf_any(vfm m) { int r = 0; for (int l = 0; l < VF; l++) r |= m[l]; return r != 0; }
+INL int vd_any(vdm m) { int64_t r = 0; for (int l = 0; l < VD; l++) r |= m[l]; return r != 0; }
 INL vf vf_more(vf a, vf b) { return vf_where((vfm)(a > b), a, b); }
 INL vf vf_less(vf a, vf b) { return vf_where((vfm)(a < b), a, b); }
 INL vf vf_sqrt(vf a) { for (int l = 0; l < VF; l++) a[l] = __builtin_sqrtf(a[l]); return a; }

@@ -1,9 +1,9 @@
 /* vmath.h - elementary functions on vectors. float: polynomials and quotients of polynomials; tests/c/vmath_test.c compares them with libm's
  * double over all exponents on every instruction set. double and the rare ones: libm, lane by lane.
- * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2e-7 |x|. Results below the
- * normal range become denormal or, when flushing, zero.
+ * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2.5e-7 |x|, of its slope 2.5e-7.
+ * Results below the normal range become denormal or, when flushing, zero.
  *
- * The coefficients were found by Lawson's iteration and Remez' exchange in 60 digits (error of each below 2^-25).
+ * The coefficients were found by Lawson's iteration and Remez' exchange (error of each below 2^-24).
  * Sources: range reduction of exp and the exponent's place in log and log1p as in Muller, Elementary Functions, 3rd ed., 11;
  * erf by the logarithm of erfc, which is nearly a parabola, as in Press et al., Numerical Recipes, 6.2.
  */
@@ -16,31 +16,53 @@
 /* The nearest whole number to a b, for less than 2^22: adding 1.5 2^23 leaves no room for a fraction. */
 INL vf vf_whole(vf a, vf b) { return vf_fma(a, b, VFK(12582912)) - VFK(12582912); }
 
-/* p 2^n, rounded once; n whole, from -250 to 250. */
-INL vf vf_scale(vf p, vf n) {
-#if defined(__AVX512F__)
-  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
-#else
-  const vfm k = __builtin_convertvector(n, vfm), h = k >> 1;
-  return p * (vf)((h + 127) << 23) * (vf)((k - h + 127) << 23);
-#endif
-}
-
 /* r with x = r + n ln 2, |r| <= ln 2 / 2. */
 INL vf vf_reduce(vf x, vf n) { return vf_fma(n, VFK(2.12194440e-4), vf_fma(n, VFK(-0.693359375), x)); }
 
-/* For x up to 89. */
-INL vf vf_exp_below(vf x) {
-  const vf z = vf_atleast(x, -104), n = vf_whole(z, VFK(1.44269504088896341)), r = vf_reduce(z, n);
+/* e^r for a reduced r. */
+INL vf vf_exp_part(vf r) {
   vf p = VFK(0.00138145404);
   p = vf_fma(p, r, VFK(0.0083687454843));
   p = vf_fma(p, r, VFK(0.041668390814));
   p = vf_fma(p, r, VFK(0.16666520395));
   p = vf_fma(p, r, VFK(0.49999993432));
   p = vf_fma(p, r, VFK(1));
-  return vf_scale(vf_fma(p, r, VFK(1)), n);
+  return vf_fma(p, r, VFK(1));
+}
+
+/* The nearest whole number to x / ln 2 in *n, and 2^(n + bias - 127), the result: the last bits of the sum are its exponent, from 1 to 254. */
+INL vf vf_whole_scale(vf x, float bias, vf *n) {
+  const vf magic = VFK(12582912) + vf_splat(bias), t = vf_fma(x, VFK(1.44269504088896341), magic);
+  *n = t - magic;
+  return (vf)((vu32)t << 23);
+}
+
+/* exp_below: for x up to 40. Where a power of 2 is not applied in one instruction, exp looks at whether it fits into an exponent: it does for
+ * nearly all numbers there are. */
+#if defined(__AVX512F__)
+INL vf vf_exp_below(vf x) {
+  const vf z = vf_atleast(x, -104), n = vf_whole(z, VFK(1.44269504088896341));
+  return (vf)_mm512_scalef_ps((__m512)vf_exp_part(vf_reduce(z, n)), (__m512)n);
 }
 INL vf vf_exp(vf x) { return vf_exp_below(vf_atmost(x, 89)); }
+#else
+INL vf vf_exp_below(vf x) {
+  vf n;
+  const vf z = vf_atleast(x, -104), scale = vf_whole_scale(z, 127 + 64, &n); /* 2^64 too large, so that it is rounded once, at the end */
+  return vf_exp_part(vf_reduce(z, n)) * scale * VFK(5.42101086242752217e-20);
+}
+SNK_APART vf vf_exp_edges(vf x) {
+  const vf z = vf_atleast(vf_atmost(x, 89), -104), n = vf_whole(z, VFK(1.44269504088896341));
+  const vfm k = __builtin_convertvector(n, vfm), h = k >> 1;
+  return vf_exp_part(vf_reduce(z, n)) * (vf)((h + 127) << 23) * (vf)((k - h + 127) << 23);
+}
+INL vf vf_exp(vf x) {
+  if (vf_any((vfm)(vf_abs(x) <= VFK(87)) == 0)) return vf_exp_edges(x);
+  vf n;
+  const vf scale = vf_whole_scale(x, 127, &n);
+  return vf_exp_part(vf_reduce(x, n)) * scale;
+}
+#endif
 
 /* e^r - 1 for a reduced r; 2^n (e^r - 1) + (2^n - 1) from it and `unit` 2^n. */
 INL vf vf_expm1_part(vf r) {
@@ -53,16 +75,9 @@ INL vf vf_expm1_part(vf r) {
 }
 INL vf vf_expm1_join(vf p, vf scale, float unit) { return vf_fma(p, scale, scale - vf_splat(unit)); }
 
-/* As vf_whole(x, 1 / ln 2), and 2^(n + bias - 127) in *scale: the sum's last bits are its exponent. For exponents from 1 to 254. */
-INL vf vf_whole_scale(vf x, float bias, vf *scale) {
-  const vf magic = VFK(12582912) + vf_splat(bias), t = vf_fma(x, VFK(1.44269504088896341), magic);
-  *scale = (vf)((vu32)t << 23);
-  return t - magic;
-}
-
 INL vf vf_expm1(vf x) {
-  vf half; /* because 2^128 is no number */
-  const vf z = vf_atleast(vf_atmost(x, 89), -20), n = vf_whole_scale(z, 126, &half), p = vf_expm1_part(vf_reduce(z, n));
+  vf n;
+  const vf z = vf_atleast(vf_atmost(x, 89), -20), half = vf_whole_scale(z, 126, &n), p = vf_expm1_part(vf_reduce(z, n)); /* 2^128 is no number */
   const vf y = vf_expm1_join(p, half, 0.5f);
   return vf_copysign(vf_where((vfm)(n == VFK(0)) | vf_nan(x), p, y + y), x); /* below the normal range a half would lose a bit */
 }
@@ -119,15 +134,22 @@ INL vf vf_log1p(vf x) {
 
 /* e^z - 1 for z <= 0. */
 INL vf vf_expm1_below(vf z) {
-  vf scale;
+  vf n;
   z = vf_atleast(z, -20);
-  const vf n = vf_whole_scale(z, 127, &scale);
+  const vf scale = vf_whole_scale(z, 127, &n);
   return vf_expm1_join(vf_expm1_part(vf_reduce(z, n)), scale, 1);
 }
 
-/* (1 - e) / (1 + e) with e = e^-2|x|, never above 1. */
+/* -m / (m + 2) with m = e^-2|x| - 1, never above 1. As vf_expm1_part and vf_expm1_join for r = -2 s; the power of 2 is -2^(n + 1). */
 INL vf vf_tanh(vf x) {
-  const vf m = vf_expm1_below(VFK(-2) * vf_abs(x));
+  const vf a = vf_atmost(vf_abs(x), 10), magic = VFK(12582912 + 256 + 128), t = vf_fma(a, VFK(-2 * 1.44269504088896341), magic), n = t - magic;
+  const vf s = vf_fma(n, VFK(-1.06097220e-4), vf_fma(n, VFK(0.3466796875), a)), scale = (vf)((vu32)t << 23);
+  vf p = VFK(-32 * 0.0013882519868);
+  p = vf_fma(p, s, VFK(16 * 0.0083665471895));
+  p = vf_fma(p, s, VFK(-8 * 0.041667200647));
+  p = vf_fma(p, s, VFK(4 * 0.16666543424));
+  p = vf_fma(p, s, VFK(-2 * 0.4999999815));
+  const vf m = vf_fma(vf_fma(p * s, s, s), scale, vf_fma(scale, VFK(-0.5), VFK(-1)));
   return vf_copysign(m / (m + VFK(2)), x);
 }
 
@@ -149,26 +171,58 @@ INL vf vf_erf(vf x) {
   return vf_copysign(vf_expm1_below(a * vf_fma(p, a, q)), x);
 }
 
-/* x (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - |x| erfc(|x| / sqrt 2) / 2: nothing cancels on the left side. ln(erfc) as in erf, to 2^-23 / erfc. */
-INL vf vf_gelu(vf x) {
-#define C(k, c) VFK(-(c) * ((k) % 2 ? 0.5 : 0.70710678118654752) / (double)(1 << (k) / 2))
-  const vf a = vf_atmost(vf_abs(x), 16), t = a * a;
-  vf p = C(7, 8.4730340974e-6), q = C(6, -0.00010509450277);
-  p = vf_fma(p, t, C(5, 0.00032810239708));
-  q = vf_fma(q, t, C(4, 0.0017427075066));
-  p = vf_fma(p, t, C(3, -0.020662949831));
-  q = vf_fma(q, t, C(2, 0.10340912175));
-  p = vf_fma(p, t, C(1, 0.63649821374));
-  q = vf_fma(q, t, C(0, 1.1283867006));
-  return vf_fma(VFK(-0.5) * a, vf_exp_below(a * vf_fma(p, a, q)), vf_atleast(x, 0));
-#undef C
+/* With e = e^(-a^2 / 2) the normal distribution is Phi(-a) = e R(a) for 0 <= a <= 16; R sinks slowly, a polynomial in 1 / (1 + 0.276 a) to 4e-9 / e.
+ * The form is Hastings' (Approximations for Digital Computers, 1955, sheet 45). Gives e 2^64, which is no denormal number, and R 2^-64. */
+#define TINY 5.42101086242752217e-20
+INL vf vf_normal(vf a, vf *r) {
+  const vf h = a * a, half = VFK(-0.72134752044448170), magic = VFK(12582912 + 127 + 64), s = vf_fma(h, half, magic), d = vf_fma(h, half, magic - s);
+  const vf t = VFK(1) / vf_fma(a, VFK(0.276), VFK(1));
+  vf p = VFK(0.0013264665452), q = VFK(-0.1134512859 * TINY);
+  p = vf_fma(p, d, VFK(0.0096715126106));
+  q = vf_fma(q, t, VFK(0.4408113692 * TINY));
+  p = vf_fma(p, d, VFK(0.055507338926));
+  q = vf_fma(q, t, VFK(-0.3138558198 * TINY));
+  p = vf_fma(p, d, VFK(0.24022242093));
+  q = vf_fma(q, t, VFK(0.3221488826 * TINY));
+  p = vf_fma(p, d, VFK(0.69314697754));
+  q = vf_fma(q, t, VFK(0.04672257911 * TINY));
+  q = vf_fma(q, t, VFK(0.1176242708 * TINY));
+  *r = q * t;
+  return vf_fma(p, d, VFK(1)) * (vf)((vu32)s << 23);
 }
+
+/* |x|, at most 16; of NaN any number. */
+INL vf vf_abs16(vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_range_ps((__m512)x, (__m512)VFK(16), 10);
+#else
+  return vf_less(vf_abs(x), VFK(16));
+#endif
+}
+
+/* x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|: nothing cancels on the left side. */
+INL vf vf_gelu(vf x) {
+  vf r;
+  const vf a = vf_abs16(x), e = vf_normal(a, &r);
+  return vf_fma(-a, e * r, vf_atleast(x, 0));
+}
+
+/* Its slope Phi(x) + x phi(x) = [x >= 0] + sign(x) e (a / sqrt(2 pi) - R(a)). */
+INL vf vf_gelu_slope(vf x) {
+  vf r;
+  const vf a = vf_atmost(vf_abs(x), 16), e = vf_normal(a, &r), s = e * vf_fma(a, VFK(0.398942280401432678 * TINY), -r);
+  return (vf)((vfm)s ^ ((vfm)x & (vfm)VFK(-0.0))) + (vf)((vfm)VFK(1) & ~((vfm)x >> 31));
+}
+#undef TINY
 
 static inline __attribute__((unused)) double snk_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static inline __attribute__((unused)) double snk_gelu(double x) { return 0.5 * x * (1 + erf(x * 0.707106781186547524)); }
+static inline __attribute__((unused)) double snk_gelu_slope(double x) {
+  return 0.5 * (1 + erf(x * 0.707106781186547524)) + x * 0.398942280401432678 * exp(-0.5 * x * x);
+}
 SNK_LANES(vd, vd, exp, exp) SNK_LANES(vd, vd, log, log) SNK_LANES(vd, vd, log1p, log1p) SNK_LANES(vd, vd, expm1, expm1)
 SNK_LANES(vd, vd, tanh, tanh) SNK_LANES(vd, vd, erf, erf) SNK_LANES(vd, vd, sigmoid, snk_sigmoid)
-SNK_LANES(vd, vd, gelu, snk_gelu) SNK_LANES(vd, vd, exp_below, exp)
+SNK_LANES(vd, vd, gelu, snk_gelu) SNK_LANES(vd, vd, gelu_slope, snk_gelu_slope) SNK_LANES(vd, vd, exp_below, exp)
 
 #define SNK_BOTH(name) SNK_LANES(vf, vf, name, name##f) SNK_LANES(vd, vd, name, name)
 #define SNK_BOTH2(name) SNK_LANES2(vf, vf, name, name##f) SNK_LANES2(vd, vd, name, name)

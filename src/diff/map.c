@@ -161,6 +161,7 @@ snt_tensor *sno_to(snt_tensor *x, sn_dtype t) {
 #define TANH(a) sno_tanh(a)
 #define ERF(a) sno_erf(a)
 #define SIGMOID(a) sno_sigmoid(a)
+#define GELU_SLOPE(a) ADD(MUL(K(0.5), ADD(K(1), ERF(MUL(a, K(0.707106781186547524))))), MUL(MUL(a, K(0.398942280401432678)), EXP(MUL(K(-0.5), MUL(a, a)))))
 #define FLOOR(a) sno_floor(a)
 #define TRUNC(a) sno_trunc(a)
 #define POW(a, b) sno_pow(a, b)
