@@ -74,6 +74,12 @@ static double border(const snk_conv_side *s) {
   return 1 - (double)sum / (double)(s->taps * s->n);
 }
 
+/* The plane as one row: nothing lies between the rows and no tap leaves its place. */
+static void flatten(snk_conv_pass *p) {
+  p->x.n = p->x.src = p->x.span = p->dstx = p->y.n * p->x.n;
+  p->y.n = p->y.src = p->y.span = p->dsty = 1;
+}
+
 static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   const snk_gemm_type *g = size == 8 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
   p->k = p->c * p->y.taps * p->x.taps;
@@ -88,15 +94,18 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   double places = (double)((p->y.n - 1) * p->pitch + p->x.n), useful = (double)(p->y.n * p->x.n), lanes = (double)t->lanes, m = (double)p->m;
   double flat = m * (double)(parts_of((int64_t)places, t->lanes) * t->lanes) / useful;
   double exact = m * 1.02 + 6 + 4 * lanes / (double)p->x.n;
+  if (p->direct && p->k == p->c) exact = m + 3, flat *= 1.04; /* packed from where they lie; read in place their cache lines are far apart */
   if (useful * (double)p->n < 2 * lanes) exact = exact * 2 * lanes / (useful * (double)p->n);
   p->exact = exact < flat;
   p->tap_rows = p->exact || border(&p->y) > 0.03; /* else taps of a channel follow one another, which are nearer in memory */
   if (!p->exact) return;
-  p->direct = false, p->limit = -1;
-  lay(p, band_rows(p, size));
+  p->direct = fits(&p->y) && fits(&p->x), p->limit = -1;
+  if (p->direct && p->unit && p->n > 1 && p->y.taps == 1 && p->x.n == p->x.src && p->y.n == p->y.src) flatten(p);
+  lay(p, p->direct ? p->y.n : band_rows(p, size));
   p->per = 1;
   if (p->band >= p->y.n) { /* some 32 tiles together, so that the last counts little and rows of different images share tiles */
-    p->per = most(1, least(parts_of(64 * t->lanes, (int64_t)useful), BAND_BYTES / most(1, p->c * p->plane * size)));
+    p->per = parts_of(64 * t->lanes, (int64_t)useful);
+    if (!p->direct) p->per = most(1, least(p->per, BAND_BYTES / most(1, p->c * p->plane * size)));
     p->per = parts_of(most(p->n, 1), parts_of(most(p->n, 1), p->per));
   }
 }
@@ -191,13 +200,15 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
     snk_conv_piece piece = {.images = least(p->per, p->n - image), .oy0 = oy0, .rows = least(p->band, p->y.n - oy0), .step = p->c * p->plane};
     if (piece.rows <= 0 || t0 == t1) continue;
     piece.places = piece.images * piece.rows * p->x.n;
+    if (p->direct) piece.step *= p->groups;
     const char *src = (const char *)p->src + (image * p->groups + g) * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
     char *dst = (char *)p->dst + ((image * p->groups + g) * p->m * dplane + (p->y.ostart + oy0 * p->y.ostep) * p->dstx + p->x.ostart) * j->size;
-    for (int64_t q = 0; q < piece.images; q++)
+    for (int64_t q = 0; q < piece.images && !p->direct; q++)
       j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
+    src = p->direct ? src + ((p->y.origin + oy0) * p->pitch + p->x.origin) * j->size : copy;
     for (int64_t at = 0; at < piece.places; at += j->together * nr) {
       int64_t some = least(j->together, parts_of(piece.places - at, nr));
-      j->t->exact(p, &piece, copy, at, some, a, dst, g * p->m, t0, t1, panels);
+      j->t->exact(p, &piece, src, at, some, a, dst, g * p->m, t0, t1, panels);
     }
   }
 }
@@ -220,13 +231,16 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
     images = parts_of(p->n, p->per);
   }
   int64_t items = images * p->groups * parts_of(p->y.n, p->band);
-  if (threads > 1 && items < 2 * threads) { /* thinner bands, of some 64 places at least */
-    int64_t rows = parts_of(p->y.n, parts_of(4 * threads, images * p->groups));
-    if (p->per <= 1) lay(p, least(p->band, least(p->y.n, most(rows, parts_of(4 * t->lanes, p->pitch)))));
+  if (threads > 1 && items < 2 * threads) { /* few places: their rows of the weight are shared out; else thinner bands, of some 64 places at least */
+    if (tiles >= 2 * threads && images * p->groups * p->y.n * p->x.n < 16 * t->lanes * threads) j.parts = parts_of(threads, items);
+    else if (p->per <= 1) {
+      int64_t rows = parts_of(p->y.n, parts_of(2 * threads, images * p->groups));
+      lay(p, least(p->band, least(p->y.n, most(rows, parts_of(4 * t->lanes, p->pitch)))));
+    }
   }
   j.bands = parts_of(p->y.n, p->band);
   items = images * p->groups * j.bands;
-  if (items < 2 * threads && threads > 1) j.parts = least(tiles, parts_of(2 * threads, items));
+  if (items < threads && threads > 1) j.parts = least(tiles, parts_of(threads, items));
   items *= j.parts;
   offsets(p, koff);
   for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
@@ -238,10 +252,14 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   sn_parallel(items, threads == 1 ? items : grain, p->exact ? exact_task : flat_task, &j);
 }
 
-static snk_conv_pass pass_forward(const snk_conv_shape *s) {
+static snk_conv_pass pass_plain(const snk_conv_shape *s) {
   int64_t taps = s->y.k * s->x.k;
-  snk_conv_pass p = {.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kh = s->y.k,
-                     .kw = s->x.k, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out};
+  return (snk_conv_pass){.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kh = s->y.k,
+                         .kw = s->x.k, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out,
+                         .k = s->ci * taps};
+}
+static snk_conv_pass pass_forward(const snk_conv_shape *s) {
+  snk_conv_pass p = pass_plain(s);
   plan(&p, type_of(s), size_of(s));
   return p;
 }
@@ -299,7 +317,7 @@ typedef struct grad_plan {
 static int64_t grad_places(const grad_plan *w, int64_t rows) { return (rows - 1) * w->p.pitch + w->p.x.n; }
 
 static grad_plan plan_grad(const snk_conv_shape *s) {
-  grad_plan w = {.p = pass_forward(s), .t = type_of(s), .size = size_of(s), .per = 1};
+  grad_plan w = {.p = pass_plain(s), .t = type_of(s), .size = size_of(s), .per = 1};
   snk_conv_pass *p = &w.p;
   int64_t lanes = w.t->lanes, useful = most(1, p->y.n * p->x.n);
   p->tap_rows = false;

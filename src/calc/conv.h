@@ -64,7 +64,8 @@ typedef struct snk_conv_pass {
   int64_t dsty, dstx;                     /* size of the result's planes */
   bool tap_rows;                          /* k counts (row of taps, channel, tap of the row); else (channel, tap) */
   bool relu;                              /* of the finished sum with its bias */
-  bool direct, exact, unit;               /* no copy; places packed without what lies between the rows; the result's rows follow one another */
+  bool direct, exact, unit;               /* the source is read where it lies; places packed without what is between the rows; the result's rows
+                                           * follow one another */
   int64_t per;                            /* exact: images of one piece */
   int64_t pitch, rows, plane, band;       /* of the source as read: row, rows of one slot, channel; output rows of one band */
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */

@@ -194,18 +194,28 @@ SNK_INLINE void FN(panel_of)(const int parts, const int64_t *froms, const int64_
   }
 }
 
-/* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. */
+/* Rows k0 .. k1-1. Whole vectors are copied; what they bring too much is written over by what follows. Where the source is read in its place
+ * there may be nothing behind it: the last of a stretch bring no more than they should. */
 SNK_LOOPS static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *piece, const FN(stretch) *s, int n, const T *src, int64_t k0,
                       int64_t k1, T *dst) {
   enum { NR = FN(NR) };
   int64_t from[2 * NR], to[2 * NR];
+  uint32_t mask[2 * NR];
   int parts = 0;
+  bool whole = true;
   for (int i = 0; i < n; i++)
     for (int64_t o = 0; o < s[i].n; o += L, parts++) {
       from[parts] = s[i].image * piece->step + s[i].row * p->pitch + s[i].col + o;
       to[parts] = s[i].lane + o;
+      mask[parts] = FN(inside)(0, s[i].n - o);
+      whole = whole && s[i].n - o >= L;
     }
   const int64_t *koff = p->koff + k0;
+  if (p->direct && !whole) {
+    for (int64_t k = 0; k < k1 - k0; k++, dst += NR)
+      for (int i = 0; i < parts; i++) v_store(dst + to[i], FN(take)(src + koff[k] + from[i], mask[i]));
+    return;
+  }
   switch (parts) {
 #define PARTS(n) case n: FN(panel_of)(n, from, to, src, koff, k1 - k0, dst); return;
     PARTS(1) PARTS(2) PARTS(3) PARTS(4) PARTS(5) PARTS(6) PARTS(7) PARTS(8)
