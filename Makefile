@@ -13,6 +13,10 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes -Wno-pass-failed
 SN_OPT = -O2
 SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-fno-ipa-cp-clone)
+# Small rather than fast: the kernels of an instruction set that nobody is left with who has a choice, and the upper floors but the
+# files (HOT) that every eager call or replay goes through, or that loop over elements.
+SN_SMALL_OPT = -Os
+HOT = args backward convert csv func gather idx index join map matmul number op prog program reduce_run run scope select sort tape tensor view
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
 SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
@@ -20,10 +24,16 @@ LUA_CFLAGS = -isystem $(LUA_INCDIR)
 LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a /usr/local/lib/liblua5.4.a))
 LUA_LIB = $(if $(LUA_STATIC),$(LUA_STATIC),-llua5.4)
 LIBS = -lz -lm -pthread
+# Addresses filled in at start take 24 bytes each in a file, or about a bit where linker and C library (glibc from 2.36) can do that: tried.
+RELR = $(shell echo 'int x, *p = &x; int main(void) { return *p; }' | $(CC) -x c - -fPIE -pie -Wl,-z,pack-relative-relocs,--fatal-warnings \
+  -o $(BUILD)/relr 2>/dev/null && $(BUILD)/relr && echo -Wl,-z,pack-relative-relocs)
 
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISAS := baseline $(if $(filter x86_64 i686,$(shell uname -m)),avx2 avx512)
+OPT_baseline = $(if $(word 2,$(ISAS)),$(SN_SMALL_OPT),$(SN_KERNEL_OPT))
+OPT_avx2 = $(SN_KERNEL_OPT)
+OPT_avx512 = $(SN_KERNEL_OPT)
 
 PLAIN := $(filter-out %.isa.c,$(wildcard src/base/*.c src/calc/*.c src/core/*.c src/diff/*.c src/exec/*.c src/file/*.c src/nn/*.c src/slugnet.c))
 ISASRC := $(wildcard src/calc/*.isa.c)
@@ -50,13 +60,13 @@ $(BUILD)/lib/libslugnet.a: $(LIBOBJ)
 	$(call say,AR)ar rcs $@ $^
 $(BUILD)/lib/libslugnet.so: $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) -shared $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(call say,LD)$(CC) -shared $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/lib/slugnet/core.so: $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) -shared -Wl,-z,nodelete $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(call say,LD)$(CC) -shared -Wl,-z,nodelete $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/bin/slugnet: $(SHELLOBJ) $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) -Wl,-E $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
+	$(call say,LD)$(CC) -Wl,-E $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -69,18 +79,25 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 define isa_rule
 $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	@mkdir -p $$(@D)
-	$$(call say,CC)$$(CC) $$(SN_CFLAGS) $$(SN_KERNEL_OPT) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC)$$(CC) $$(SN_CFLAGS) $$(OPT_$(1)) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 # No exception passes through the library: only script/ calls Lua.
 $(LIBOBJ): SN_CFLAGS += -fno-asynchronous-unwind-tables
+$(call obj,$(filter-out $(HOT:%=\%/%.c),$(wildcard src/diff/*.c src/exec/*.c src/file/*.c src/nn/*.c src/script/*.c))): SN_OPT = $(SN_SMALL_OPT)
 
 $(BUILD)/gen/embed.c: src/embed.awk $(LUASRC)
 	@mkdir -p $(@D)
 	$(call say,GEN)LC_ALL=C awk -f src/embed.awk $(LUASRC) >$@.tmp && mv $@.tmp $@
-$(BUILD)/gen/docs.c: src/docs.awk $(DOCSRC)
+$(BUILD)/gen/docs.txt: src/docs.awk $(DOCSRC)
 	@mkdir -p $(@D)
 	$(call say,GEN)LC_ALL=C awk -f src/docs.awk $(DOCSRC) >$@.tmp && mv $@.tmp $@
+# Packed: a third of the size, and few programs ask for help.
+$(BUILD)/gen/docs.gz: $(BUILD)/gen/docs.txt
+	$(call say,GEN)gzip -9nc $< >$@.tmp && mv $@.tmp $@
+$(BUILD)/gen/docs.c: $(BUILD)/gen/docs.gz
+	$(call say,GEN){ printf '%s\n' '#include "script/gen.h"' 'const unsigned char sn_docs[] = {'; od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&,/g'; \
+	  printf '%s\n' '};' 'const size_t sn_docs_bytes = sizeof sn_docs;'; } >$@.tmp && mv $@.tmp $@
 
 # A host of several lua_States links what the program links, but its shell.
 $(BUILD)/tests/states_test: tests/c/states_test.c $(SCRIPTOBJ) $(BUILD)/lib/libslugnet.a
@@ -100,9 +117,9 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
-	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)
 	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(BUILD)/bin/slugnet tests/threads.lua)
 	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 C_ONLY=1 BUILD=$(BUILD) tests/run

@@ -1,35 +1,29 @@
-# docs.awk - the documentation blocks of the sources as a C table, sn_docs of script/gen.h.
+# docs.awk - the documentation blocks of the sources as one text, which the build packs into sn_docs of script/gen.h: before each block a form
+# feed, its name and a newline.
 #
 # In C and .def files a block begins with "/*** name(args)" and ends at "*/"; the lines between may begin with " * ". In Lua files it
 # begins with "--- name(args)" and goes on as long as lines begin with "-- ". The first line is kept as the block's heading.
 # With several blocks of one name the first counts.
 
-function quote(s) {
-  gsub(/\\/, "&&", s)
-  gsub(/"/, "\\\\&", s)
-  gsub(/\t/, "  ", s)
-  gsub(/\?\?/, "?\\\\?", s)
-  return "\"" s "\\n\""
-}
 function begin(heading,    n) {
   sub(/[ \t]+$/, "", heading)
   n = heading
   sub(/[^A-Za-z0-9_.:].*$/, "", n)
   name = n
-  text = "  " quote(heading)
+  text = heading "\n"
   open = (n != "" && !(n in seen))
   if (open) seen[n] = 1
   inside = 1
 }
 function add(line) {
   sub(/[ \t]+$/, "", line)
-  if (line != "" || text !~ /\n$/) text = text "\n  " quote(line)
+  gsub(/\t/, "  ", line)
+  text = text line "\n"
 }
 function finish() {
-  if (inside && open) printf "{\"%s\",\n%s},\n", name, text
+  if (inside && open) printf "\f%s\n%s", name, text
   inside = 0
 }
-BEGIN { print "/* made by src/docs.awk */\n#include \"script/gen.h\"\nconst sn_doc sn_docs[] = {" }
 FNR == 1 { finish(); lua = FILENAME ~ /\.lua$/ }
 lua {
   if (match($0, /^--- ?/)) { finish(); if ($0 ~ /^--- ?[A-Za-z]/) begin(substr($0, RLENGTH + 1)); next }
@@ -53,4 +47,4 @@ lua {
   if (!(last && line ~ /^[ \t]*$/)) add(line)
   if (last) finish()
 }
-END { finish(); print "{0, 0}};" }
+END { finish() }

@@ -15,6 +15,7 @@
 #undef L
 #undef W
 #undef N
+SNK_SMALL_BEGIN
 #define T double
 #define V vd
 #define VM vdm
@@ -29,3 +30,4 @@
 #undef W
 #undef N
 #undef SNK_ROWS
+SNK_SMALL_END

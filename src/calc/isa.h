@@ -13,6 +13,15 @@
 #define SNK_CAT(a, b) SNK_CAT_(a, b)
 #define SNK_FN(name) SNK_CAT(name, SNK_ISA) /* snk_gemm -> snk_gemm_avx2 */
 
+/* Around the double half of a kernel: compiled for size, because float is what networks run in. Products and convolutions are not. */
+#if defined(__clang__)
+#define SNK_SMALL_BEGIN
+#define SNK_SMALL_END
+#else
+#define SNK_SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")")
+#define SNK_SMALL_END _Pragma("GCC pop_options")
+#endif
+
 #if defined(__x86_64__) || defined(__i386__)
 #define SNK_TABLE(col)                                                                  \
   extern const snk_##col snk_##col##_baseline, snk_##col##_avx2, snk_##col##_avx512;    \

@@ -45,6 +45,7 @@ WORDS(vd, vdm, vd)
 #undef L
 #undef W
 #undef N
+SNK_SMALL_BEGIN
 #define S double
 #define V vd
 #define VM vdm
@@ -52,6 +53,7 @@ WORDS(vd, vdm, vd)
 #define W(f) vd_##f
 #define N(name) name##_f64
 #include "calc/loss_rows.h"
+SNK_SMALL_END
 
 const snk_loss SNK_FN(snk_loss) = {
   .f32 = {

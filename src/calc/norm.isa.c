@@ -17,12 +17,14 @@
 #undef L
 #undef W
 #undef N
+SNK_SMALL_BEGIN
 #define S double
 #define V vd
 #define L VD
 #define W(f) vd_##f
 #define N(name) name##_f64
 #include "calc/norm_rows.h"
+SNK_SMALL_END
 
 const snk_norm SNK_FN(snk_norm) = {
     {roots_f32, stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},

@@ -105,6 +105,7 @@ INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
 #undef ODD
 #undef LOW
 #undef HIGH
+SNK_SMALL_BEGIN
 #define T double
 #define V vd
 #define VM vdm
@@ -116,6 +117,7 @@ INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
 #define LOW LOWD
 #define HIGH HIGHD
 #include "calc/pool_plane.h"
+SNK_SMALL_END
 
 const snk_pool SNK_FN(snk_pool) = {
     {max_f32, max_back_f32, pick_f32, mean_f32, mean_back_f32},

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 #include "base/error.h"
 #include "base/mem.h"
 
@@ -68,6 +69,14 @@ char *snf_slurp(const char *path, size_t *n) {
   p[f.size] = 0;
   *n = (size_t)f.size;
   return p;
+}
+
+int snf_unpack(void *to, size_t n, const void *packed, size_t bytes) {
+  z_stream z = {.next_in = (z_const Bytef *)(uintptr_t)packed, .avail_in = (uInt)bytes, .next_out = to, .avail_out = (uInt)n};
+  if (inflateInit2(&z, 15 + 16) != Z_OK) return sn_fail_memory(64 << 10, "unpacking");
+  const int rc = inflate(&z, Z_FINISH);
+  inflateEnd(&z);
+  return rc == Z_STREAM_END && z.avail_out == 0 ? 0 : sn_fail_io("a packed text is damaged (%s)", z.msg ? z.msg : "another length");
 }
 
 /* ---- writing */

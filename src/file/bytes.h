@@ -16,6 +16,9 @@ void snf_close(snf_file *f);
 /* The whole file in a block of sn_alloc of *n + 1 bytes, the last one 0. NULL after sn_fail_io (or memory). */
 char *snf_slurp(const char *path, size_t *n);
 
+/* What gzip packed, in memory: exactly n bytes come out. -1 after sn_fail_io (or memory). */
+int snf_unpack(void *to, size_t n, const void *packed, size_t bytes);
+
 /* -- writing */
 typedef struct snf_writer {
   int fd;

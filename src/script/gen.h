@@ -3,8 +3,8 @@
 #define SNL_GEN_H
 #include <stddef.h>
 
-typedef struct sn_doc { const char *name, *text; } sn_doc;
-extern const sn_doc sn_docs[];           /* by name, ends with a NULL name */
+extern const unsigned char sn_docs[];    /* packed by gzip; unpacked, each block is a form feed, its name, a newline and its text */
+extern const size_t sn_docs_bytes;
 
 typedef struct sn_embed { const char *name, *src; size_t len; } sn_embed;
 extern const sn_embed sn_embedded[];     /* "slugnet.model": the text of lua/slugnet/model.lua; ends with a NULL name */

@@ -1,6 +1,7 @@
 /* table.c - the descriptors themselves as Lua tables: sn.ops(), sn.classes(), sn.help(name). */
 #include <stdio.h>
 #include <string.h>
+#include "file/bytes.h"
 #include "nn/nn.h"
 #include "script/gen.h"
 #include "script/tensor.h"
@@ -12,10 +13,43 @@ static const char *const kind_names[] = {
   [SNO_STR] = "str",       [SNO_DIM] = "dim",         [SNO_DIMS] = "dims",   [SNO_INTS] = "ints",   [SNO_INT2] = "int2",
   [SNO_DTYPE] = "dtype",   [SNO_POS] = "pos",         [SNO_BASE] = "base",   [SNO_SLICES] = "slices", [SNO_FOREIGN] = "foreign"};
 
-static const char *find_doc(const char *name) {
-  for (const sn_doc *d = sn_docs; d->name; d++)
-    if (strcmp(d->name, name) == 0) return d->text;
-  return NULL;
+/* The documentation lies packed in the library. The first who asks has it unpacked, for this lua_State: a table of names in order, and of name
+ * to text. Pushes it. */
+static void push_docs(lua_State *L) {
+  static const char key = 0;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  size_t n = 0;
+  for (int i = 1; i <= 4; i++) n = n << 8 | sn_docs[sn_docs_bytes - (size_t)i]; /* a gzip file ends with its length */
+  char *text = lua_newuserdatauv(L, n + 1, 0), *end = text + n;
+  if (snf_unpack(text, n, sn_docs, sn_docs_bytes) < 0) snl_fail(L);
+  *end = 0;
+  lua_newtable(L);
+  for (int k = 1; text < end; k++) {
+    char *name = text + 1, *body = strchr(name, '\n');
+    text = strchr(body, '\f');
+    if (text == NULL) text = end;
+    lua_pushlstring(L, name, (size_t)(body - name));
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, k);
+    lua_pushlstring(L, body + 1, (size_t)(text - body - 1));
+    lua_rawset(L, -3);
+  }
+  lua_remove(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+}
+
+/* Pushes what is said about it, or nothing. docs: where push_docs' table lies. */
+static bool push_doc(lua_State *L, int docs, const char *name) {
+  lua_pushstring(L, name);
+  if (lua_rawget(L, docs) == LUA_TSTRING) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+static void set_doc(lua_State *L, int docs, const char *name) {
+  if (push_doc(L, docs, name)) lua_setfield(L, -2, "doc");
 }
 
 static void set_string(lua_State *L, const char *key, const char *v) {
@@ -63,7 +97,7 @@ static void push_flags(lua_State *L, const sno_op *op) {
     if (op->flags & flags[i].bit) set_bool(L, flags[i].name, true);
 }
 
-static void push_op(lua_State *L, const sno_op *op) {
+static void push_op(lua_State *L, int docs, const sno_op *op) {
   int n;
   const sno_arg *a = sno_args(op, &n);
   lua_createtable(L, 0, 10);
@@ -74,7 +108,7 @@ static void push_op(lua_State *L, const sno_op *op) {
   lua_setfield(L, -2, "flags");
   set_string(L, "samples", op->samples);
   set_string(L, "wrong", op->wrong);
-  set_string(L, "doc", find_doc(op->name));
+  set_doc(L, docs, op->name);
   set_bool(L, "differentiable", !(op->flags & SNO_NODIFF));
   set_bool(L, "has_backward", op->backward != NULL);
   lua_pushinteger(L, op->nout);
@@ -85,10 +119,12 @@ static void push_op(lua_State *L, const sno_op *op) {
  * A list of all operations: tables of name, args, flags, samples, wrong, doc, differentiable.
  */
 static int ops(lua_State *L) {
+  push_docs(L);
+  const int docs = lua_gettop(L);
   lua_newtable(L);
   int k = 0;
   for (const sno_op *const *op = sno_ops; *op; op++) {
-    push_op(L, *op);
+    push_op(L, docs, *op);
     lua_rawseti(L, -2, ++k);
   }
   return 1;
@@ -99,6 +135,8 @@ static int ops(lua_State *L) {
  */
 static int classes(lua_State *L) {
   static const char *const families[] = {"layer", "loss", "optimizer", "init"};
+  push_docs(L);
+  const int docs = lua_gettop(L);
   lua_newtable(L);
   if (snn_classes == NULL) return 1;
   for (int k = 0; snn_classes[k]; k++) {
@@ -111,29 +149,32 @@ static int classes(lua_State *L) {
     push_args(L, a, n);
     lua_setfield(L, -2, "args");
     set_bool(L, "children", c->children);
-    set_string(L, "doc", find_doc(c->name));
+    set_doc(L, docs, c->name);
     lua_rawseti(L, -2, k + 1);
   }
   return 1;
 }
 
 /* Every name there is help on, in lines of 100 columns. */
-static int help_names(lua_State *L) {
+static int help_names(lua_State *L, int docs) {
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   luaL_addstring(&b, "sn.help \"name\" tells about one of these:\n");
   size_t column = 0;
-  for (const sn_doc *d = sn_docs; d->name; d++) {
-    const size_t n = strlen(d->name);
-    if (strstr(d->name, "_backward")) continue; /* ours */
+  for (int k = 1; lua_rawgeti(L, docs, k) == LUA_TSTRING; k++) {
+    size_t n;
+    const char *name = lua_tolstring(L, -1, &n);
+    lua_pop(L, 1); /* the table keeps it; the buffer wants its own on top */
+    if (strstr(name, "_backward")) continue; /* ours */
     if (column > 0) {
       const bool full = column + 1 + n > 100;
       luaL_addchar(&b, full ? '\n' : ' ');
       column = full ? 0 : column + 1;
     }
-    luaL_addlstring(&b, d->name, n);
+    luaL_addlstring(&b, name, n);
     column += n;
   }
+  lua_pop(L, 1);
   luaL_pushresult(&b);
   return 1;
 }
@@ -142,27 +183,21 @@ static int help_names(lua_State *L) {
  * The documentation of a function, method or class as a string; nil and a message where there is none. Without a name, all the names.
  */
 static int help(lua_State *L) {
-  if (lua_isnoneornil(L, 1)) return help_names(L);
-  const char *names[2048], *name = luaL_checkstring(L, 1), *doc = find_doc(name);
-  if (doc == NULL) { /* name_ is name in place */
-    char base[128];
-    const size_t n = strlen(name);
-    if (n > 1 && n < sizeof base && name[n - 1] == '_') {
-      memcpy(base, name, n - 1);
-      base[n - 1] = 0;
-      doc = find_doc(base);
-      if (doc) {
-        lua_pushfstring(L, "%s is %s in place, for methods only.\n\n%s", name, base, doc);
-        return 1;
-      }
+  lua_settop(L, 1);
+  push_docs(L);
+  if (lua_isnil(L, 1)) return help_names(L, 2);
+  const char *names[2048], *name = luaL_checkstring(L, 1);
+  if (push_doc(L, 2, name)) return 1;
+  const size_t len = strlen(name);
+  if (len > 1 && name[len - 1] == '_') { /* name_ is name in place */
+    const char *base = lua_pushlstring(L, name, len - 1);
+    if (push_doc(L, 2, base)) {
+      lua_pushfstring(L, "%s is %s in place, for methods only.\n\n%s", name, base, lua_tostring(L, -1));
+      return 1;
     }
   }
-  if (doc) {
-    lua_pushstring(L, doc);
-    return 1;
-  }
   int n = 0;
-  for (const sn_doc *d = sn_docs; d->name && n < 2047; d++) names[n++] = d->name;
+  for (; n < 2047 && lua_rawgeti(L, 2, n + 1) == LUA_TSTRING; n++, lua_pop(L, 1)) names[n] = lua_tostring(L, -1);
   names[n] = NULL;
   const char *near = snl_nearest(name, names);
   lua_pushnil(L);
@@ -173,12 +208,10 @@ static int help(lua_State *L) {
 
 /* documented(): every name that has documentation */
 static int documented(lua_State *L) {
+  push_docs(L);
   lua_newtable(L);
-  int k = 0;
-  for (const sn_doc *d = sn_docs; d->name; d++) {
-    lua_pushstring(L, d->name);
-    lua_rawseti(L, -2, ++k);
-  }
+  for (int k = 1; lua_rawgeti(L, -2, k) == LUA_TSTRING; k++) lua_rawseti(L, -2, k);
+  lua_pop(L, 1);
   return 1;
 }
 
