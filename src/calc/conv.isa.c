@@ -176,6 +176,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef V_HIGH
 #undef V_EVEN
 
+SNK_SMALL_BEGIN
 #define T double
 #define V VD
 #define L VDL
@@ -195,6 +196,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define V_EVEN EVEN_D
 #include "calc/conv_tile.h"
 #include "calc/conv_grad.h"
+SNK_SMALL_END
 
 const snk_conv SNK_FN(snk_conv) = {
     {MR, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,

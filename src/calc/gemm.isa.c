@@ -87,6 +87,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_zero
 #undef v_relu
 
+SNK_SMALL_BEGIN
 #define T double
 #define V VD
 #define L VDL
@@ -100,6 +101,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_zero vd_zero
 #define v_relu vd_relu
 #include "calc/gemm_tile.h"
+SNK_SMALL_END
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
 
 _Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH, "scratch");
