@@ -120,9 +120,9 @@ function M.summary(all)
   local t = judge(all.workloads)
   local function names(list) return #list > 0 and ": " .. table.concat(list, ", ") or "" end
   local out = {}
-  if t.rows > 0 then out[#out + 1] = ("At least as fast as the fastest rival: %d of %d rows%s.\n"):format(t.faster, t.rows, #t.slow > 0 and "; slower (ratio, threads)" .. names(t.slow) or "") end
-  if t.reaches > 0 then out[#out + 1] = ("Reaches met: %d of %d%s.\n"):format(t.met, t.reaches, #t.missed > 0 and "; not met" .. names(t.missed) or "") end
-  if t.gains > 0 then out[#out + 1] = ("Two threads gain what they should: %d of %d%s.\n"):format(t.gained, t.gains, #t.lost > 0 and "; not" .. names(t.lost) or "") end
+  if t.rows > 0 then out[#out + 1] = ("- At least as fast as the fastest rival: %d of %d rows%s.\n"):format(t.faster, t.rows, #t.slow > 0 and "; slower (ratio, threads)" .. names(t.slow) or "") end
+  if t.reaches > 0 then out[#out + 1] = ("- Reaches met: %d of %d%s.\n"):format(t.met, t.reaches, #t.missed > 0 and "; not met" .. names(t.missed) or "") end
+  if t.gains > 0 then out[#out + 1] = ("- Two threads gain what they should: %d of %d%s.\n"):format(t.gained, t.gains, #t.lost > 0 and "; not" .. names(t.lost) or "") end
   return table.concat(out)
 end
 
@@ -135,7 +135,7 @@ local function workloads_text(all)
     ("%s, %s kernels, %d cores; commit %s; %s; medians of %d rounds by turns, in microseconds."):format(all.cpu, all.isa, all.cores, section.commit,
       table.concat(systems, ", "), section.rounds),
     "Ratios are the other's time over ours: above 1 slugnet is faster. \"Of limit\" is the least time that the machine's measured peaks allow for the step's "
-      .. "products and traffic over the time it took; above 100 % the data stay in nearer caches than the 4 MB the peaks are measured on.", M.summary(all),
+      .. "products and traffic over the time it took; above 100 % the data stay in nearer caches than the 4 MB the peaks are measured on.\n", M.summary(all),
   }
   for _, count in ipairs(counts) do
     local p = section.peaks[tostring(count)]

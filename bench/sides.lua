@@ -119,9 +119,9 @@ function Side:close()
   self.asks, self.answers = nil, nil
 end
 
--- Threads of the system that had its turn go to sleep before the next one's.
+-- Threads of the system that had its turn go to sleep before the next one's: onnxruntime's spin for 30 ms.
 local function pause()
-  local stop = sn.clock() + 0.03
+  local stop = sn.clock() + 0.05
   while sn.clock() < stop do end
 end
 
