@@ -64,7 +64,7 @@ function M.step(line)
   local before, after = rest:match("^(.-)%->(.*)$")
   local a, r = shapes(before or rest), shapes(after or "")
   local s = { op = op, flops = 0, read = 0, written = 0, us = tonumber(rest:match("([%d.]+) us%s*$")) }
-  local f = flops[op] or (op:match("^linear_") and flops.linear) or (op:match("^conv2d_%a+$") and flops.conv2d)
+  local f = flops[op] or (op:match("^linear_") and flops.linear) or (op:match("^conv2d_") and flops.conv2d)
   local ok, count = pcall(f or function() return 0 end, a, r)
   s.flops = ok and count or 0
   for _, shape in ipairs(r) do s.written = s.written + (shape == "0" and 0 or numbers(shape)) end
