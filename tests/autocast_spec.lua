@@ -240,7 +240,7 @@ describe("autocast in programs:", function()
       local other, plain = train(make[1], make[2], y, true, 1, false)
       assert.are_not.equal(want, other)
       assert.is_true(math.abs(losses[6] - plain[6]) < 0.05 * (1 + plain[6]))
-      for _, pass in ipairs { "cse", "dead", "epilogue", "chain", "inplace", "plan", "prepack" } do
+      for _, pass in ipairs { "cse", "round", "dead", "epilogue", "chain", "inplace", "plan", "prepack" } do
         sn.passes(pass, false)
         local got = train(make[1], make[2], y, true, 1)
         sn.passes(pass, true)
@@ -248,6 +248,47 @@ describe("autocast in programs:", function()
       end
     end)
   end
+
+  it("products and convolutions of many shapes round in their last store what casts would", function()
+    local steps = {}
+    for _, s in ipairs { { 2, 3, 9, 9, 5, 3, 1, 1 }, { 3, 4, 8, 7, 13, 3, 2, 1 }, { 2, 16, 14, 14, 24, 1, 1, 0 }, { 1, 3, 40, 33, 2, 5, 3, 2 }, { 4, 2, 7, 7, 30, 3, 1, 1 },
+      { 1, 1, 5, 5, 1, 2, 1, 0 } } do
+      local x, w, b = sn.randn(s[1], s[2], s[3], s[4]):requires_grad_(), sn.randn(s[5], s[2], s[6], s[6]), sn.randn(s[5])
+      steps[#steps + 1] = function()
+        x.grad = nil
+        local y = sn.conv2d(x:tanh(), w, b, { stride = s[7], padding = s[8] })
+        local z = (s[3] % 2 == 0 and y:relu() or y):tanh()
+        z:sum():backward()
+        return z:detach()
+      end
+    end
+    for _, s in ipairs { { 5, 7, 9 }, { 1, 64, 40 }, { 64, 50, 1 }, { 33, 300, 70 }, { 12, 700, 3 }, { 130, 40, 140 } } do
+      local x, w, v = sn.randn(s[1], s[2]):requires_grad_(), sn.randn(s[3], s[2]), sn.randn(s[2], s[3])
+      steps[#steps + 1] = function()
+        x.grad = nil
+        local z = sn.linear(x, w):tanh() + x:matmul(v):relu():tanh() + v:t():matmul(x:t()):t():tanh()
+        z:sum():backward()
+        return z:detach()
+      end
+    end
+    local rounded = 0
+    for k, step in ipairs(steps) do
+      local function results()
+        local f, z = sn.compile(step), nil
+        for _ = 1, 3 do z = auto(f) end
+        return bits(z), f:explain()
+      end
+      local want = bits(auto(step))
+      local got, text = results()
+      assert.equal(want, got, k)
+      for _ in text:gmatch("rounded to bfloat16") do rounded = rounded + 1 end
+      sn.passes("round", false)
+      got = results()
+      sn.passes("round", true)
+      assert.equal(want, got, k)
+    end
+    assert.is_true(rounded > 2 * #steps, rounded)
+  end)
 
   it("the mode is part of the signature", function()
     local w = sn.randn(4, 4)

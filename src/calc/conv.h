@@ -21,7 +21,7 @@
 
 typedef struct snk_conv_axis { int64_t in, out, k, stride, pad, dilation; } snk_conv_axis;
 typedef struct snk_conv_shape {
-  bool f64;
+  bool f64, round;           /* round: forward and input's gradient give bfloat16 numbers (as floats; not for f64) */
   int64_t n, groups, ci, co; /* images; channels of one group, in and out */
   snk_conv_axis y, x;
 } snk_conv_shape;
@@ -71,7 +71,7 @@ typedef struct snk_conv_pass {
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
   const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
   const int64_t *meets;                   /* rows of output that meet the source through a row of taps: first, end */
-  bool more;                              /* a mean or an addition follows the sum */
+  bool round, more;                       /* rounded to bfloat16; a mean, an addition or rounding follows the sum */
   const void *src, *bias, *packed, *mean, *scale, *shift, *add;
   void *dst;
 } snk_conv_pass;

@@ -153,6 +153,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_get vf_get
 #define v_sums vf_sums
 #define v_relu vf_relu
+#define v_round vf_bf16
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F
 #define V_EVEN EVEN_F
@@ -172,6 +173,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_get
 #undef v_sums
 #undef v_relu
+#undef v_round
 #undef V_LOW
 #undef V_HIGH
 #undef V_EVEN
@@ -191,6 +193,7 @@ SNK_SMALL_BEGIN
 #define v_get vd_get
 #define v_sums vd_sums
 #define v_relu vd_relu
+#define v_round(v) (v)
 #define V_LOW LOW_D
 #define V_HIGH HIGH_D
 #define V_EVEN EVEN_D

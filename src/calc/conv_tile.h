@@ -260,6 +260,14 @@ static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols)
   w->k1 = last * p->c * p->x.taps;
 }
 
+/* One number as a vector of them is rounded. */
+static __attribute__((noinline)) T FN(v_round1)(T x) {
+  T t[L] = {0};
+  t[0] = x;
+  v_store(t, v_round(v_load(t)));
+  return t[0];
+}
+
 /* What lies where vector q of a tile goes. */
 static V FN(get)(const FN(cols) *w, const T *from, const int q) {
   T t[L] = {0};
@@ -280,6 +288,7 @@ SNK_LOOPS static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *
       if (mean) v = (v - v_set1(mean[ch])) * v_set1(scale[ch]) + v_set1(shift[ch]);
       if (add) v = v + (whole ? v_load(add + i * mstep + w->at[j][0]) : FN(get)(w, add + i * mstep, j));
       if (p->relu) v = v_relu(v);
+      if (p->round) v = v_round(v);
       v_store(whole ? out + i * mstep + w->at[j][0] : sums, v);
     }
 }
@@ -432,6 +441,7 @@ SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, in
         if (p->mean) s = (s - ((const T *)p->mean)[c]) * ((const T *)p->scale)[c] + ((const T *)p->shift)[c];
         if (p->add) s = s + ((const T *)p->add)[out + i * mstep - (const T *)p->dst];
         if (p->relu) s = ((T)0 > s ? (T)0 : s) + (T)0;
+        if (p->round) s = FN(v_round1)(s);
         out[i * mstep] = s;
       }
     }

@@ -75,6 +75,7 @@ typedef struct dots_job { const snk_gemm_args *g; const snk_gemm_type *type; int
       if (g->bias_kind) v = v + bias[(g->bias_kind == SNK_BIAS_COL) == (g->m == 1) ? r + i : 0];         \
       if (g->accumulate) v = *to + v;                                                                    \
       if (g->act == SNK_ACT_RELU) v = ((T)0 > v ? (T)0 : v) + (T)0;                                               \
+      if (g->round) v = (T)sn_bf16_to_f32(sn_f32_to_bf16((float)v));                                     \
       *to = v;                                                                                           \
     }                                                                                                    \
   } while (0)
@@ -185,6 +186,7 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
         T *to = c + i * g->crs + j * g->ccs;                                                                                      \
         if (g->accumulate) sum = *to + sum;                                                                                       \
         if (g->act == SNK_ACT_RELU) sum = ((T)0 > sum ? (T)0 : sum) + (T)0;                                                                \
+        if (g->round) sum = (T)sn_bf16_to_f32(sn_f32_to_bf16((float)sum));                                                        \
         *to = sum;                                                                                                                \
       }                                                                                                                           \
   }

@@ -34,6 +34,7 @@ typedef struct snk_gemm_args {
   int64_t batch[SNK_GEMM_BATCH], abatch[SNK_GEMM_BATCH], bbatch[SNK_GEMM_BATCH], cbatch[SNK_GEMM_BATCH];
   int bias_kind, act;
   const void *bias;
+  bool round;                                 /* finished numbers of C are rounded to bfloat16 (and stay floats; not for f64) */
   bool accumulate;                            /* C = C + (A B + bias), the sum over K finished first */
   snk_gemm_hook *hook;
   void *hook_ctx;

@@ -72,6 +72,7 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define v_fma1 vf_fma1
 #define v_zero vf_zero
 #define v_relu vf_relu
+#define v_round vf_bf16
 #include "calc/gemm_tile.h"
 enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMAX + MC_f32 * NT_f32) };
 #undef T
@@ -86,6 +87,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_fma1
 #undef v_zero
 #undef v_relu
+#undef v_round
 
 SNK_SMALL_BEGIN
 #define T double
@@ -100,6 +102,7 @@ SNK_SMALL_BEGIN
 #define v_fma1 vd_fma1
 #define v_zero vd_zero
 #define v_relu vd_relu
+#define v_round(v) (v)
 #include "calc/gemm_tile.h"
 SNK_SMALL_END
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };

@@ -1,10 +1,18 @@
 /* gemm_tile.h - the register tiles and the packed block loops for one number type; included by gemm.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_set1 v_fma v_zero v_relu.
+ * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_set1 v_fma v_zero v_relu v_round.
  * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
  */
 
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
+
+/* One number as a vector of them is rounded. */
+static T FN(v_round1)(T x) {
+  T t[L] = {0};
+  t[0] = x;
+  v_store(t, v_round(v_load(t)));
+  return t[0];
+}
 
 /* Where a tile goes: through the partial sums p (C itself where that is possible), and finished to c. */
 typedef struct FN(dest) {
@@ -12,7 +20,7 @@ typedef struct FN(dest) {
   int64_t crs, ccs;
   T *p;
   int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
-  bool first, last, accumulate, relu, simple; /* simple: no bias, addition or activation */
+  bool first, last, accumulate, relu, round, simple; /* simple: no bias, addition, activation or rounding */
   const T *row_bias, *col_bias;
 } FN(dest);
 
@@ -34,6 +42,7 @@ SNK_LOOPS static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld,
       if (d->col_bias) v = v + d->col_bias[j0 + j];
       if (d->accumulate) v = c[j * d->ccs] + v;
       if (d->relu) v = ((T)0 > v ? (T)0 : v) + (T)0;
+      if (d->round) v = FN(v_round1)(v);
       c[j * d->ccs] = v;
     }
   }
@@ -51,6 +60,7 @@ SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int m
       if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
       if (d->accumulate) v = v_load(c + i * d->crs + j * L) + v;
       if (d->relu) v = v_relu(v);
+      if (d->round) v = v_round(v);
       v_store(c + i * d->crs + j * L, v);
     }
 }
@@ -66,6 +76,7 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
       if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
       if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
       if (d->relu && !d->accumulate) v = v_relu(v);
+      if (d->round && !d->accumulate) v = v_round(v);
       v_store(q, v);
     }
   T *c = d->c + i0 * d->crs + j0 * d->ccs;
@@ -75,6 +86,7 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
       if (d->accumulate) {
         v = c[i * d->crs] + v;
         if (d->relu) v = ((T)0 > v ? (T)0 : v) + (T)0;
+        if (d->round) v = FN(v_round1)(v);
       }
       c[i * d->crs] = v;
     }
@@ -444,10 +456,10 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   w.pack_a = m > 3 && n > NR && g->acs != 1; /* rows are read as they lie */
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
-  FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU};
+  FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
   d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
-  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu;
+  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu && !d.round;
   int64_t mouter = parts ? mc : m;
   for (int64_t io = m0; io < m1; io += mouter)
     for (int64_t j0 = n0; j0 < n1; j0 += nc) {

@@ -147,7 +147,9 @@ static snk_conv_shape shape_of(const sno_call *c) {
   int64_t x[4], w[4];
   planes(c->in[0], dims, x);
   planes(c->in[1], dims, w);
-  return shape_for(c->in[1]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
+  snk_conv_shape s = shape_for(c->in[1]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
+  s.round = c->round;
+  return s;
 }
 
 static void forward(sno_call *c) {
@@ -211,7 +213,7 @@ static int back_conv2d(sno_back *b) {
  * @see conv1d, conv_transpose2d, max_pool2d
  */
 const sno_op sno_op_conv2d = {
-    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_LOW | SNO_CONTIG,
+    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG,
     .nout = 1, .save_in = 3,
     .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
@@ -235,7 +237,7 @@ const sno_op sno_op_conv2d = {
  */
 const sno_op sno_op_conv2d_relu = {
     .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
-    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
+    .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
 
 /* ---- what programs make of conv2d, batch_norm_eval, add and relu */
 
@@ -310,7 +312,7 @@ static int back_conv1d(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv1d = {
-    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
+    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
     .infer = infer_conv1d, .forward = forward, .backward = back_conv1d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
              " f(2,1,5), f(1,1,5), {padding=2}",
@@ -345,6 +347,7 @@ static void forward_input(sno_call *c) {
   int64_t x[4];
   planes(c->out[0], 2, x);
   snk_conv_shape s = shape_for(w->dtype == SN_F64, x, w->shape[0], w->shape[2], w->shape[3], &o);
+  s.round = c->round;
   snk_conv_backward_input(&s, snt_data(c->in[0]), snt_data(w), NULL, snt_data(c->out[0]), c->scratch);
 }
 
@@ -364,7 +367,7 @@ static int back_input(sno_back *b) {
  */
 const sno_op sno_op_conv2d_backward_input = {
     .name = "conv2d_backward_input", .args = "gy weight size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
-    .flags = SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
+    .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
     .samples = "f(2,2,3,3), f(2,3,3,2), {5,4}", .wrong = "f(2,2,3,4), f(2,3,3,2), {5,4} => the gradient is"};
 
 /* ---- the gradient of the weight */

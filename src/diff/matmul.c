@@ -93,6 +93,7 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
 static void forward_product(sno_call *c) {
   snk_gemm_args g = {0};
   sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
+  g.round = c->round;
   if (sn_is_float((sn_dtype)c->out[0]->dtype)) snk_gemm_run(&g);
   else run_ints(&g, (sn_dtype)c->out[0]->dtype);
 }
@@ -179,7 +180,7 @@ static int back_matmul(sno_back *b) {
  * @see mm, bmm, linear
  */
 const sno_op sno_op_matmul = {
-    .name = "matmul", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
+    .name = "matmul", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
     .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
@@ -209,7 +210,7 @@ static int infer_dot(sno_call *c) {
  * @grad \bar a = \bar c\, b^T, \quad \bar b = a^T \bar c
  * @see matmul
  */
-const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(2,3), f(3,4); f(1,5), f(5,1)", .wrong = "f(2,3), f(3) => two matrices; f(2,3), f(2,3) => columns"};
 
 /*** bmm(a, b)
@@ -218,7 +219,7 @@ const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_LOW, .nout =
  * @grad \bar a_q = \bar c_q\, b_q^T, \quad \bar b_q = a_q^T \bar c_q
  * @see matmul
  */
-const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
+const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(2,3,4), f(2,4,2)", .wrong = "f(2,3,4), f(3,4,2) => equal first; f(2,3), f(3,4) => 3-d"};
 
 /*** mv(a, x)
@@ -227,7 +228,7 @@ const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_LOW, .nout
  * @grad \bar a = \bar y\, x^T, \quad \bar x = a^T \bar y
  * @see matmul
  */
-const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(3,4), f(4)", .wrong = "f(3,4), f(4,1) => a vector; f(3,4), f(3) => columns"};
 
 /*** dot(a, b)
@@ -404,7 +405,7 @@ static void pack_linear(const sno_call *c, void *to) {
 static void forward_linear(sno_call *c) {
   snk_gemm_args g = {0};
   linear_product(c, &g);
-  g.packed = c->packed;
+  g.packed = c->packed, g.round = c->round;
   if (c->in[2]) g.bias_kind = SNK_BIAS_COL, g.bias = snt_data(c->in[2]);
   if (c->op == &sno_op_linear_relu) g.act = SNK_ACT_RELU;
   snk_gemm_run(&g);
@@ -435,7 +436,7 @@ static int back_linear(sno_back *b) {
  * @see matmul, addmm
  */
 const sno_op sno_op_linear = {
-    .name = "linear", .args = "x weight bias?", .flags = SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
+    .name = "linear", .args = "x weight bias?", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
     .pack_bytes = pack_linear_bytes, .pack = pack_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};
@@ -444,5 +445,5 @@ const sno_op sno_op_linear = {
  * linear and relu in one store: what programs make of the two.
  * @math y = \max(0, x\, W^T + b)
  */
-const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
+const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
                                     .pack_bytes = pack_linear_bytes, .pack = pack_linear};

@@ -81,7 +81,8 @@ enum {
   SNO_DYNAMIC = 4096,    /* the result's shape depends on values (nonzero): cannot be recorded */
   /* Autocast (sno_mode.autocast) goes by these two. An operation with neither takes what comes, by promotion. */
   SNO_LOW = 8192,        /* products: floating inputs are cast to the narrow type, sums are float32, the result is narrow */
-  SNO_HIGH = 16384       /* sums, losses, exponentials: narrow inputs are cast to float32, and so is the result */
+  SNO_HIGH = 16384,      /* sums, losses, exponentials: narrow inputs are cast to float32, and so is the result */
+  SNO_ROUNDS = 32768     /* can round a float32 result to bfloat16 in its last store: c->round */
 };
 
 struct sno_op;
@@ -106,6 +107,7 @@ typedef struct sno_call {
   void *scratch;
   uint64_t rng_blocks;           /* set by infer of a random op: positions it takes */
   sn_rng rng;                    /* given to forward */
+  bool round;                    /* in a program: the float32 result is rounded to bfloat16, what casts there and back would make of it */
   const void *packed;            /* NULL, or what the descriptor's `pack` made of the weight (input 1): forward reads that in its place */
   snt_tensor *before;            /* of a tracked write: input 0 as it was, where the backward reads it (scope-owned); else NULL */
 } sno_call;

@@ -68,7 +68,7 @@ static int join_norm(snp_tape *t, int i) {
   const snp_step *s = &t->step[i];
   const snp_ref *y = &t->ref[s->out];
   const bool bare = s->op == &sno_op_conv2d;
-  if (s->dead || (!bare && (s->op != &sno_op_conv2d_norm || t->attr[s->attr + SNO_CONV_RELU].i))) return 0;
+  if (s->dead || s->round || (!bare && (s->op != &sno_op_conv2d_norm || t->attr[s->attr + SNO_CONV_RELU].i))) return 0;
   if (y->ndim != 4 || t->slot[y->slot].kind != SNP_INTERNAL || t->slot[y->slot].written || !steady(t, s->in, s->nin)) return 0;
   const int at = only_reader(t, i, y->slot);
   if (at < 0 || t->step[at].flush != s->flush || !t->step[at].op) return 0;

@@ -5,12 +5,13 @@
 #include "diff/map.h"
 #include "exec/record.h"
 
-snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"dead", snp_pass_dead, true}, {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {"prepack", NULL, true}, {NULL, NULL, false}};
+snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"round", snp_pass_round, true}, {"dead", snp_pass_dead, true},
+  {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {"prepack", NULL, true}, {NULL, NULL, false}};
 
 int snp_pass_set(const char *name, bool on) {
   for (snp_pass *p = snp_passes; p->name; p++)
     if (strcmp(p->name, name) == 0) { p->on = on; return 0; }
-  return sn_fail("passes: there is none called '%s'; there are cse, dead, epilogue, chain, inplace, plan and prepack", name);
+  return sn_fail("passes: there is none called '%s'; there are cse, round, dead, epilogue, chain, inplace, plan and prepack", name);
 }
 
 bool snp_pass_on(const char *name) {

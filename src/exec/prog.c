@@ -57,6 +57,7 @@ static void build_calls(snp_prog *p, const int64_t *offset) {
     c->in = &p->operand[s->in];
     c->attr = &t->attr[s->attr];
     c->scratch_bytes = s->scratch;
+    c->round = s->round;
     c->rng_blocks = s->rng_blocks;
     for (int k = 0; k < s->nout; k++) {
       const snp_ref *r = &t->ref[s->out + k];

@@ -18,6 +18,7 @@ typedef struct snp_step {
   size_t scratch;
   uint64_t rng_blocks;
   bool flush;
+  bool round;              /* the result is rounded to bfloat16 (SNO_ROUNDS) */
   bool dead;               /* removed by a pass */
   sno_foreign *host;       /* retained */
   void (*run)(sno_foreign *);
@@ -79,6 +80,7 @@ int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 /* ---- passes (passes.c, epilogue.c, chain.c) and plan.c */
 int snp_pass_dead(snp_tape *t);
 int snp_pass_cse(snp_tape *t);
+int snp_pass_round(snp_tape *t);
 int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
 extern const sno_op snp_op_chain;

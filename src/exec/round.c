@@ -1,0 +1,97 @@
+/* round.c - casts to bfloat16 and back, as autocast makes them around every product, without the way through memory: what is a bfloat16 number
+ * already is not rounded again, and a product rounds its result in its last store. The numbers are kept as floats. */
+#include <string.h>
+#include "base/error.h"
+#include "base/mem.h"
+#include "diff/map.h"
+#include "diff/ops.h"
+#include "exec/record.h"
+
+/* Operations whose result takes no bits beyond those of these inputs (a mask). */
+static const struct { const sno_op *op; unsigned inputs; } keeping[] = {
+    {&sno_op_relu, 1}, {&sno_op_relu_backward, 1}, {&sno_op_neg, 1}, {&sno_op_abs, 1}, {&sno_op_maximum, 3}, {&sno_op_minimum, 3},
+    {&sno_op_max_pool2d, 1}, {&sno_op_contiguous, 1}, {&sno_op_clone, 1},
+};
+
+static bool is_cast(const snp_tape *t, const snp_step *s, sn_dtype to, sn_dtype from) {
+  return s->op == &sno_op_to && t->ref[s->out].dtype == to && t->ref[s->in].dtype == from;
+}
+
+/* A slot that one step gives whole and nobody writes. */
+static bool settled(const snp_tape *t, const snp_ref *r) {
+  return t->slot[r->slot].kind == SNP_INTERNAL && !t->slot[r->slot].written && snp_ref_whole(t, r);
+}
+
+static bool keeps(const snp_tape *t, const snp_step *s, const bool *exact) {
+  for (size_t k = 0; k < sizeof keeping / sizeof *keeping; k++) {
+    if (s->op != keeping[k].op) continue;
+    for (int i = 0; i < s->nin; i++)
+      if ((keeping[k].inputs >> i & 1) && (t->ref[s->in + i].slot < 0 || !exact[t->ref[s->in + i].slot])) return false;
+    return true;
+  }
+  return false;
+}
+
+/* exact: by slot, floats that are all bfloat16 numbers; from: by slot of bfloat16, the slot of floats that it was cast from without loss, or -1. */
+static void unround(snp_tape *t, bool *exact, int *from) {
+  for (int i = 0; i < t->nslot; i++) from[i] = -1;
+  for (int i = 0; i < t->nstep; i++) {
+    snp_step *s = &t->step[i];
+    if (s->dead || s->op == NULL || s->nout != 1) continue;
+    const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
+    if (!settled(t, y)) continue;
+    if (is_cast(t, s, SN_BF16, SN_F32)) {
+      if (exact[x->slot] && settled(t, x)) from[y->slot] = x->slot;
+    } else if (is_cast(t, s, SN_F32, SN_BF16)) {
+      exact[y->slot] = true;
+      if (from[x->slot] < 0 || !snp_ref_whole(t, x)) continue;
+      const int slot = y->slot, to = from[x->slot];
+      for (int r = s->out; r < t->nref; r++)
+        if (t->ref[r].slot == slot) t->ref[r].slot = to;
+      s->dead = true;
+    } else if (y->dtype == SN_F32 && keeps(t, s, exact)) exact[y->slot] = true;
+  }
+}
+
+/* Readers of each slot: the only one, -1 for none, -2 for several. */
+static void find_readers(const snp_tape *t, int *reader) {
+  for (int i = 0; i < t->nslot; i++) reader[i] = -1;
+  for (int i = 0; i < t->nstep; i++) {
+    const snp_step *s = &t->step[i];
+    for (int k = 0; !s->dead && k < s->nin; k++) {
+      const int slot = t->ref[s->in + k].slot;
+      if (slot >= 0) reader[slot] = reader[slot] == -1 || reader[slot] == i ? i : -2;
+    }
+  }
+}
+
+static int cast_behind(const snp_tape *t, const int *reader, const snp_step *s, const snp_ref *y, sn_dtype to, sn_dtype from) {
+  if (!settled(t, y)) return -1;
+  const int at = reader[y->slot];
+  if (at < 0 || !is_cast(t, &t->step[at], to, from) || t->step[at].flush != s->flush || !snp_ref_whole(t, &t->ref[t->step[at].in])) return -1;
+  return at;
+}
+
+int snp_pass_round(snp_tape *t) {
+  bool *exact = sn_calloc((size_t)t->nslot + 1, sizeof *exact);
+  int *slots = sn_malloc(((size_t)t->nslot + 1) * sizeof *slots);
+  if (exact == NULL || slots == NULL) {
+    sn_free(exact);
+    sn_free(slots);
+    return -1;
+  }
+  unround(t, exact, slots);
+  find_readers(t, slots);
+  for (int i = 0; i < t->nstep; i++) {
+    snp_step *s = &t->step[i];
+    if (s->dead || s->op == NULL || !(s->op->flags & SNO_ROUNDS) || t->ref[s->out].dtype != SN_F32) continue;
+    const int down = cast_behind(t, slots, s, &t->ref[s->out], SN_BF16, SN_F32);
+    const int up = down < 0 ? -1 : cast_behind(t, slots, s, &t->ref[t->step[down].out], SN_F32, SN_BF16);
+    if (up < 0 || !snp_ref_whole(t, &t->ref[t->step[up].out])) continue;
+    t->ref[s->out].slot = t->ref[t->step[up].out].slot;
+    s->round = t->step[down].dead = t->step[up].dead = true;
+  }
+  sn_free(exact);
+  sn_free(slots);
+  return 0;
+}
