@@ -93,6 +93,7 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   /* what a vector of useful places costs: the rows' multiply-adds, and packing or what is computed for nothing */
   double places = (double)((p->y.n - 1) * p->pitch + p->x.n), useful = (double)(p->y.n * p->x.n), lanes = (double)t->lanes, m = (double)p->m;
   double flat = m * (double)(parts_of((int64_t)places, t->lanes) * t->lanes) / useful;
+  if (snk_conv_whole_rows(p, t->lanes)) flat = m;
   double exact = m * 1.02 + 6 + 4 * lanes / (double)p->x.n;
   if (p->direct && p->k == p->c) exact = m + 3, flat *= 1.04; /* packed from where they lie; read in place their cache lines are far apart */
   if (useful * (double)p->n < 2 * lanes) exact = exact * 2 * lanes / (useful * (double)p->n);

@@ -146,6 +146,11 @@ enum { SNK_CONV_RUN = 1 << 18 };   /* bytes of a block of the weight that are re
 enum { SNK_CONV_TOGETHER = 8 }; /* exact tiles packed together, at most */
 static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64_t tiles) { return tiles * 2 * lanes * (p->kblock + p->m) + lanes; }
 
+/* Places in whole vectors, none of which lies in two rows (one to three rows of the weight take more than two vectors at once). */
+static inline bool snk_conv_whole_rows(const snk_conv_pass *p, int64_t lanes) {
+  return p->unit && p->m > 3 && p->pitch > p->x.n && p->x.n % lanes == 0;
+}
+
 /* Number of k of the first tap of a row of taps. */
 static inline int64_t snk_conv_k(const snk_conv_pass *p, int64_t c, int64_t ty) {
   return (p->tap_rows ? ty * p->c + c : c * p->y.taps + ty) * p->x.taps;

@@ -71,6 +71,10 @@ SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
 #endif
 
 /* The chosen numbers of t from p on. */
+#if defined(__AVX512F__)
+SNK_INLINE void vf_get(float *t, const float *p, uint32_t m) { vf_store(t, _mm512_mask_expandloadu_ps(vf_load(t), (__mmask16)m, p)); }
+SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) { vd_store(t, _mm512_mask_expandloadu_pd(vd_load(t), (__mmask8)m, p)); }
+#else
 SNK_INLINE void vf_get(float *t, const float *p, uint32_t m) {
   for (int l = 0; l < VFL; l++)
     if (m >> l & 1) t[l] = *p++;
@@ -79,6 +83,8 @@ SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
   for (int l = 0; l < VDL; l++)
     if (m >> l & 1) t[l] = *p++;
 }
+
+#endif
 
 typedef float vff __attribute__((vector_size(4 * VFL)));
 typedef double vdd __attribute__((vector_size(8 * VDL)));

@@ -306,9 +306,9 @@ static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t m
   }
 }
 
-/* k0 .. k1-1 of a tile; its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
+/* k0 .. k1-1 of a tile of vectors at b, `bstep` apart (more than two side by side); its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
-                         const FN(cols) *w, T *part, T *out, int64_t ch) {
+                         int64_t bstep, const FN(cols) *w, T *part, T *out, int64_t ch) {
   V acc[32];
   const uint32_t all = (uint32_t)(((uint64_t)1 << L) - 1);
   int64_t mstep = p->dsty * p->dstx;
@@ -318,7 +318,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
     const T *from = b + koff[k - k0];
     V bv[8];
     SNK_UNROLL
-    for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * L);
+    for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * (nv <= 2 ? bstep : L));
     SNK_UNROLL
     for (int i = 0; i < mr; i++) {
       V av = v_set1(a[i]);
@@ -359,10 +359,11 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
 }
 
 #define ARGS                                                                                                                                    \
-  const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b, const FN(cols) *w, T *part, T *out, int64_t ch
+  const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b, int64_t bstep, const FN(cols) *w, T *part, T *out, \
+    int64_t ch
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, w, part, out, ch); }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, bstep, w, part, out, ch); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -501,24 +502,33 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
   const T *src = srcp, *a = ap;
   int64_t tiles = snk_conv_tiles(p->m, MR), mstep = p->dsty * p->dstx;
   int wide = FN(widest)(p->m);
+  const bool rows = snk_conv_whole_rows(p, L);
   for (int64_t at = p0; at < p1;) {
-    int64_t left = p1 - at, start = at;
+    int64_t left = p1 - at, start = at, bstep = L;
     int nv = left > 2 * L ? (left >= wide * L ? wide : 2) : left > L ? 2 : 1;
     while (p->limit >= 0 && nv * L > p->limit) nv = nv > 2 ? 2 : 1; /* there is room for one vector at least */
     if (p->limit >= 0 && start + nv * L > p->limit) start = p->limit - nv * L;
     int64_t end = start + nv * L < p1 ? start + nv * L : p1;
-    FN(columns)(p, start, nv, at, end, &w);
+    if (rows) { /* vectors that end with their row: the second may be of the next one */
+      const int64_t second = at % p->pitch + L < p->x.n ? at + L : (at / p->pitch + 1) * p->pitch;
+      nv = second < p1 ? 2 : 1, start = at, bstep = second - at;
+      end = nv == 2 ? second + L : at + L;
+      for (int q = 0; q < nv; q++) {
+        const int64_t place = at + q * bstep;
+        w.parts[q] = 1, w.mask[q][0] = (uint32_t)(((uint64_t)1 << L) - 1), w.at[q][0] = place / p->pitch * p->dstx + place % p->pitch;
+      }
+    } else FN(columns)(p, start, nv, at, end, &w);
     FN(meets)(p, oy0 + at / p->pitch, oy0 + (end - 1) / p->pitch, &w);
     for (int64_t t = t0; t < t1; t++) {
       int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w.k0, k1;
       do {
         k1 = (k0 / p->kblock + 1) * p->kblock;
         if (k1 > w.k1) k1 = w.k1;
-        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, &w, part, (T *)dst + m0 * mstep, ch + m0);
+        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, bstep, &w, part, (T *)dst + m0 * mstep, ch + m0);
         k0 = k1;
       } while (k0 < w.k1);
     }
-    at = end;
+    at = rows && end % p->pitch == p->x.n ? end + p->pitch - p->x.n : end;
   }
 }
 
@@ -584,7 +594,7 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
           int64_t m0 = snk_conv_tile_at(p->m, mtiles, t + i), mr = snk_conv_tile_at(p->m, mtiles, t + i + 1) - m0;
           group[i] = (FN(tiles)){m0, mr, a + m0 * p->k + k0[q] * mr, part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
           if (nv[q])
-            FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
+            FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, L, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
                                        ch + m0);
         }
         if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, ch);

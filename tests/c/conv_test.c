@@ -89,7 +89,7 @@ static int threads_agree(const snk_conv_shape *s, int what, const void *a, const
 
 /* One small image and many rows: places are packed without what lies between the rows, some are left behind whole vectors, and kernels one wide
  * are packed across rows, of which the first and last may meet nothing but border. */
-enum { RANDOM = 400, FEW_PLACES = 48 };
+enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24 };
 static snk_conv_shape few_places(int i) {
   static const int64_t sizes[4] = {7, 5, 6, 3};
   int64_t size = sizes[i % 4], ky = i / 4 % 3 == 0 ? 1 : 3, kx = i / 12 % 2 ? 3 : 1, pad = i / 4 % 3;
@@ -101,6 +101,16 @@ static snk_conv_shape few_places(int i) {
   return s;
 }
 
+/* Rows of whole vectors, with a border and without; images of one pixel's kernel, read where they lie. */
+static snk_conv_shape whole_rows(int i) {
+  int64_t out = 16 << i % 2, k = i % 6 < 4 ? 3 : 1, pad = i % 4 < 2 ? k / 2 : 0, in = out + k - 1 - 2 * pad;
+  snk_conv_shape s = {.f64 = i % 5 == 4, .n = upto(3), .groups = upto(2), .ci = upto(9), .co = 3 + upto(30)};
+  s.x = (snk_conv_axis){.in = in, .k = k, .stride = 1, .pad = pad, .dilation = 1, .out = out};
+  s.y = s.x;
+  if (i % 3 == 0) s.y.in -= 9, s.y.out -= 9;
+  return s;
+}
+
 static int one(int round) {
   int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
   snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels)};
@@ -108,7 +118,7 @@ static int one(int round) {
   if (draw() % 4 == 0) s.ci = 1;
   if (draw() % 4 == 0) s.co = upto(3);
   s.y = axis(big, 5), s.x = axis(big, 5);
-  if (round >= RANDOM) s = few_places(round - RANDOM);
+  if (round >= RANDOM) s = round < RANDOM + FEW_PLACES ? few_places(round - RANDOM) : whole_rows(round - RANDOM - FEW_PLACES);
   int64_t nx = s.n * s.groups * s.ci * s.y.in * s.x.in, ny = s.n * s.groups * s.co * s.y.out * s.x.out;
   int64_t nw = s.groups * s.co * s.ci * s.y.k * s.x.k;
   void *x = numbers(nx, s.f64), *w = numbers(nw, s.f64), *gy = numbers(ny, s.f64), *bias = numbers(s.groups * s.co, s.f64);
@@ -132,6 +142,6 @@ static int one(int round) {
 }
 
 int main(void) {
-  for (int round = 0; round < RANDOM + FEW_PLACES; round++) CHECK(one(round));
+  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS; round++) CHECK(one(round));
   return CHECK_DONE();
 }
