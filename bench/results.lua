@@ -126,6 +126,19 @@ function M.summary(all)
   return table.concat(out)
 end
 
+-- Workloads that are slower than a rival or below their reach on one thread, in the order they were measured.
+function M.missed(all)
+  local list = {}
+  for _, row in ipairs(all.workloads and all.workloads.rows or {}) do
+    local _, least = reaches.fastest(row)
+    if row.threads == 1 and row.us.slugnet then
+      local slow = least and row.us.slugnet > least
+      if slow or reaches.reached(row, all.workloads.peaks["1"]) == false then list[#list + 1] = row.workload end
+    end
+  end
+  return list
+end
+
 local function workloads_text(all)
   local section = all.workloads
   local counts, lists, by = by_threads(section)
@@ -185,13 +198,26 @@ local function jobs_text(section)
     .. table_of({ "job", "system", "epoch, s", "process, s", "peak memory, MB" }, rows)
 end
 
+local function limit(s) return s.computes and "multiply-add" or "memory" end
+
 local function shares_text(section)
-  local rows = {}
+  local rows, missed = {}, {}
+  for _, m in ipairs(section.missed or {}) do
+    local parts = {}
+    for i = 1, math.min(6, #m.steps) do
+      local s = m.steps[i]
+      if s.share < 0.03 then break end
+      parts[i] = ("`%s` %s (%s of %s)"):format(s.op, percent(s.share, 1), percent(s.least_us, s.us), limit(s))
+    end
+    missed[#missed + 1] = ("- %s: %s"):format(m.workload, table.concat(parts, ", "))
+  end
   for _, s in ipairs(section.rows) do
-    rows[#rows + 1] = { "`" .. s.op .. "`", s.workload, number(s.us), percent(s.share, 1), s.computes and "multiply-add" or "memory", percent(s.least_us, s.us) }
+    rows[#rows + 1] = { "`" .. s.op .. "`", s.workload, number(s.us), percent(s.share, 1), limit(s), percent(s.least_us, s.us) }
   end
   return ("The operations that programs spend their time in, where each takes most of a step, on one thread (commit %s):\n\n"):format(section.commit)
     .. table_of({ "operation", "in", "µs a step", "of the step", "its limit", "reached" }, rows)
+    .. (#missed > 0 and "\nNetworks that are below what they are to reach on one thread, and where their time goes (share of the limit in brackets):\n\n"
+      .. table.concat(missed, "\n") .. "\n" or "")
 end
 
 function M.markdown(all)
@@ -235,12 +261,15 @@ local function put(path, mark, text)
   assert(core.write_file(path, doc:sub(1, from + #mark + 9) .. text .. doc:sub(to)))
 end
 
+-- What the file of results holds so far.
+function M.read(opt)
+  local ok, all = pcall(core.json_decode, text_of(M.base(opt) .. ".json") or "")
+  return ok and type(all) == "table" and all or {}
+end
+
 -- Puts a section into the file of results, writes its Markdown, and with --docs the documentation's.
 function M.update(opt, key, section)
-  local base, info = M.base(opt), sn.info()
-  local old = text_of(base .. ".json")
-  local ok, all = pcall(core.json_decode, old or "")
-  if not ok or type(all) ~= "table" then all = {} end
+  local base, info, all = M.base(opt), sn.info(), M.read(opt)
   section.commit = M.commit()
   all.cpu, all.isa, all.cores, all.version, all[key] = info.cpu, opt.isa or info.isa, info.cores, info.version, section
   local folder = base:match("^(.*)/[^/]*$")
