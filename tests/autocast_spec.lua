@@ -190,7 +190,7 @@ describe("autocast in programs:", function()
   local function net()
     sn.manual_seed(5)
     local n = sn.Sequential { sn.Conv2d { 6, 3, padding = 1, inshape = { 3, 9, 9 }, bias = false }, sn.BatchNorm2d {}, sn.ReLU(), sn.MaxPool2d { 2 },
-      sn.Conv2d { 4, 3 }, sn.GELU(), sn.Flatten(), sn.Dense { 20, activation = "tanh" }, sn.Dropout(0.2), sn.LayerNorm {}, sn.Dense { 5 } }
+      sn.Conv2d { 4, 3 }, sn.GELU(), sn.Flatten(), sn.Dense { 20 }, sn.BatchNorm1d {}, sn.Tanh(), sn.Dropout(0.2), sn.LayerNorm {}, sn.Dense { 5 } }
     n:build(3, 9, 9)
     return n
   end

@@ -15,6 +15,7 @@ typedef struct snk_cast {
   void (*turn)(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col);
   void (*from_bf16)(int64_t n, const uint16_t *from, float *to);
   void (*to_bf16)(int64_t n, const float *from, uint16_t *to);
+  void (*round_bf16)(int64_t n, const float *from, float *to); /* floats that are bfloat16 numbers; to may be from */
 } snk_cast;
 SNK_TABLE(cast)
 #endif

@@ -40,4 +40,10 @@ static void to_bf16(int64_t n, const float *from, uint16_t *to) {
   memcpy(to + i, rest, (size_t)(n - i) * sizeof *rest);
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16};
+static void round_bf16(int64_t n, const float *from, float *to) {
+  int64_t i = 0;
+  for (; i + VF <= n; i += VF) vf_store(to + i, (vf)(vf_bf16_bits(vf_load(from + i)) << 16));
+  if (i < n) vf_store_part(to + i, (vf)(vf_bf16_bits(vf_load_fill(from + i, n - i, 0)) << 16), n - i);
+}
+
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16};

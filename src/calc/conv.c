@@ -281,7 +281,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
   p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
-  p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add || p.round;
+  p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add;
   run(&p, type_of(s), size_of(s), w, scratch);
 }
 
@@ -296,7 +296,7 @@ void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void
   for (int64_t iy = 0; iy < least(s->y.stride, s->y.in); iy++) /* the phases there are, in the order of the input */
     for (int64_t ix = 0; ix < least(s->x.stride, s->x.in); ix++) {
       snk_conv_pass p = pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride);
-      p.src = gy, p.bias = bias, p.dst = gx, p.more = p.round;
+      p.src = gy, p.bias = bias, p.dst = gx;
       run(&p, type_of(s), size_of(s), w, scratch);
     }
 }

@@ -20,7 +20,7 @@ typedef struct FN(dest) {
   int64_t crs, ccs;
   T *p;
   int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
-  bool first, last, accumulate, relu, round, simple; /* simple: no bias, addition, activation or rounding */
+  bool first, last, accumulate, relu, round, simple, round_only; /* simple: no bias, addition, activation or rounding */
   const T *row_bias, *col_bias;
 } FN(dest);
 
@@ -62,6 +62,18 @@ SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int m
       if (d->relu) v = v_relu(v);
       if (d->round) v = v_round(v);
       v_store(c + i * d->crs + j * L, v);
+    }
+}
+
+/* Where only rounding follows the sum. */
+static void FN(finish_round)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+  const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+  T *c = d->c + i0 * d->crs + j0;
+  for (int i = 0; i < mr; i++, p += d->ldp, c += d->crs)
+    for (int j = 0; j < nv; j++, t += L) {
+      V v = v_load(t);
+      if (!d->first) v = v_load(p + j * L) + v;
+      v_store(c + j * L, v_round(v));
     }
 }
 
@@ -127,7 +139,8 @@ SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const 
     FN(finish_edge)(d, t, nv * L, i0, j0, mr, nr < nv * L ? nr : nv * L);
     return;
   }
-  FN(finish_rows)(d, t, mr, nv, i0, j0);
+  if (d->round_only) FN(finish_round)(d, t, mr, nv, i0, j0);
+  else FN(finish_rows)(d, t, mr, nv, i0, j0);
 }
 
 /* What the tiles of one panel share: the length of the block, the strides of both operands, the columns and where they go. Vectors 2q and
@@ -459,7 +472,9 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
   d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
-  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu && !d.round;
+  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu;
+  d.round_only = d.simple && d.round;
+  d.simple = d.simple && !d.round;
   int64_t mouter = parts ? mc : m;
   for (int64_t io = m0; io < m1; io += mouter)
     for (int64_t j0 = n0; j0 < n1; j0 += nc) {

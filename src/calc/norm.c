@@ -1,5 +1,6 @@
 /* norm.c - normalisation spread over the threads. */
 #include "base/thread.h"
+#include "calc/cast.h"
 #include "calc/norm.h"
 
 typedef struct norm_job { const snk_norm_args *a; snk_norm_units *units; } norm_job;
@@ -22,8 +23,24 @@ static void by_channel(const snk_norm_args *a, snk_norm_units *units) {
   spread(a, units, (a->channels + lanes - 1) / lanes, a->n * a->inner * lanes);
 }
 
+/* Plane by plane, while it is near. */
+static void run_rounding(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const norm_job *j = ctx;
+  const int64_t n = j->a->inner == 1 ? j->a->channels : j->a->inner;
+  for (int64_t u = begin; u < end; u++) {
+    float *y = (float *)j->a->y + u * n;
+    j->units(j->a, u, u + 1);
+    snk_cast_now()->round_bf16(n, y, y);
+  }
+}
+
 static void by_plane(const snk_norm_args *a, snk_norm_units *units) {
-  if (a->inner == 1) spread(a, units, a->n, a->channels);
+  if (a->round) {
+    norm_job j = {a, units};
+    const int64_t each = a->inner == 1 ? a->channels : a->inner;
+    sn_parallel(a->inner == 1 ? a->n : a->n * a->channels, 16384 / (each > 0 ? each : 1) + 1, run_rounding, &j);
+  } else if (a->inner == 1) spread(a, units, a->n, a->channels);
   else spread(a, units, a->n * a->channels, a->inner);
 }
 

@@ -28,6 +28,7 @@ static int infer_train(sno_call *c) {
 static void forward_train(sno_call *c) {
   snk_norm_args a = args_of(c->in[0], c->in[1], c->in[2]);
   a.training = true;
+  a.round = c->round;
   a.epsilon = c->attr[0].d;
   a.mean = snt_data(c->out[MEAN]), a.rstd = snt_data(c->out[RSTD]), a.var = snt_data(c->out[VAR]);
   a.y = snt_data(c->out[Y]);
@@ -53,6 +54,7 @@ static void forward_eval(sno_call *c) {
   snk_norm_args a = args_of(c->in[0], c->in[1], c->in[2]);
   given(&a, c->in[3], c->in[4], c->attr[0].d, c->scratch);
   a.y = snt_data(c->out[0]);
+  a.round = c->round;
   snk_batch_apply(&a);
 }
 
@@ -68,6 +70,7 @@ static int infer_back(sno_call *c) {
 
 static void forward_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], NULL);
+  a.round = c->round;
   a.training = c->attr[0].i != 0;
   a.g = snt_data(c->in[0]);
   if (a.training) a.mean = snt_data(c->in[3]), a.rstd = snt_data(c->in[4]);
@@ -82,7 +85,7 @@ static void forward_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args = "gy x weight? mean scale training:bool epsilon:num",
-                                           .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_back, .forward = forward_back};
+                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_back, .forward = forward_back};
 
 static snt_tensor *channels_of(snt_tensor *v, const sno_out *x) {
   int64_t shape[SNT_MAXDIM];
@@ -116,7 +119,7 @@ static int back_eval(sno_back *b) { return back_parts(b, false); }
  * Normalises with the statistics of the batch itself, which it gives as well; they have no gradients.
  * @math y = \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c
  */
-const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x weight? bias? epsilon:num", .flags = SNO_HIDDEN | SNO_CONTIG,
+const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x weight? bias? epsilon:num", .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_CONTIG,
     .nout = 4,
                                         .save_in = 3, .save_out = 1 << MEAN | 1 << RSTD, .infer = infer_train, .forward = forward_train,
                                         .backward = back_train};
@@ -125,7 +128,7 @@ const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x w
  * Normalises with given statistics, which get no gradients.
  * @math y = \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c
  */
-const sno_op sno_op_batch_norm_eval = {.name = "batch_norm_eval", .args = "x weight? bias? mean var epsilon:num", .flags = SNO_HIDDEN | SNO_CONTIG,
+const sno_op sno_op_batch_norm_eval = {.name = "batch_norm_eval", .args = "x weight? bias? mean var epsilon:num", .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_CONTIG,
                                        .nout = 1, .save_in = 1 | 2 | 8 | 16, .infer = infer_eval, .forward = forward_eval, .backward = back_eval};
 
 static int infer_update(sno_call *c) {

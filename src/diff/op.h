@@ -82,7 +82,7 @@ enum {
   /* Autocast (sno_mode.autocast) goes by these two. An operation with neither takes what comes, by promotion. */
   SNO_LOW = 8192,        /* products: floating inputs are cast to the narrow type, sums are float32, the result is narrow */
   SNO_HIGH = 16384,      /* sums, losses, exponentials: narrow inputs are cast to float32, and so is the result */
-  SNO_ROUNDS = 32768     /* can round a float32 result to bfloat16 in its last store: c->round */
+  SNO_ROUNDS = 32768     /* can round its (first) float32 result to bfloat16 in its last store: c->round */
 };
 
 struct sno_op;

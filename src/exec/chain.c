@@ -81,6 +81,14 @@ static void narrow_row(int64_t n, char *const *p, const int64_t *s, const double
   snk_cast_row(n, p[0], s[0], SN_BF16, p[1], s[1], SN_F32);
 }
 
+/* One after the other: what comes back is the float rounded. */
+static void round_row(int64_t n, char *const *p, const int64_t *s, const double *param) {
+  (void)param;
+  if (s[0] == 4 && s[1] == 4) snk_cast_now()->round_bf16(n, (const float *)(const void *)p[1], (float *)(void *)p[0]);
+  else
+    for (int64_t i = 0; i < n; i++) snk_cast_now()->round_bf16(1, (const float *)(const void *)(p[1] + i * s[1]), (float *)(void *)(p[0] + i * s[0]));
+}
+
 static bool is_cast(const snp_tape *t, const snp_step *s) {
   const uint8_t y = t->ref[s->out].dtype, x = t->ref[s->in].dtype;
   return s->op == &sno_op_to && ((x == SN_F32 && y == SN_BF16) || (x == SN_BF16 && y == SN_F32));
@@ -121,6 +129,30 @@ static int same_end(const snp_tape *t, const int *end, int n, const snp_ref *x) 
   for (int i = 0; i < n; i++)
     if (memcmp(&t->ref[end[i]], x, sizeof *x) == 0) return i;
   return -1;
+}
+
+/* A link that makes bfloat16 for the next one alone, which makes floats of it again: both are one. */
+static void join_casts(chain *c) {
+  int n = 0;
+  for (int k = 0; k < c->n; k++) {
+    link *l = &c->l[k], *m = k + 1 < c->n ? &c->l[k + 1] : NULL;
+    bool pair = m && l->row == narrow_row && m->row == widen_row && l->to.temp && m->in[0].temp && m->in[0].at == l->to.at;
+    bool over = false; /* before anyone else reads it, the tile is written again */
+    for (int q = k + 2; pair && !over && q < c->n; q++) {
+      for (int j = 0; j < c->l[q].nin; j++) pair = pair && !(c->l[q].in[j].temp && c->l[q].in[j].at == l->to.at);
+      over = c->l[q].to.temp && c->l[q].to.at == l->to.at;
+    }
+    if (pair && m->to.temp && m->to.at == l->to.at) pair = false;
+    c->l[n] = *l;
+    if (pair) {
+      c->l[n].row = round_row;
+      c->l[n].to = m->to;
+      c->l[n].name = "round";
+      k++;
+    }
+    n++;
+  }
+  c->n = n;
 }
 
 /* The links as one step. 1 if it was done, 0 if it does not fit, -1 after sn_fail. */
@@ -179,6 +211,7 @@ static int fuse(finder *f) {
     }
   }
   if (nout == 0 || nin == 0) goto no;
+  join_casts(c);
   for (int k = 0; k < c->n; k++)
     for (int j = -1; j < c->l[k].nin; j++) {
       place *q = j < 0 ? &c->l[k].to : &c->l[k].in[j];

@@ -73,6 +73,7 @@ static int join_norm(snp_tape *t, int i) {
   const int at = only_reader(t, i, y->slot);
   if (at < 0 || t->step[at].flush != s->flush || !t->step[at].op) return 0;
   const snp_step *r = &t->step[at];
+  if (r->round) return 0;
   const snp_ref *z = &t->ref[r->out];
   if (!steady(t, r->in, r->nin) || !snp_ref_whole(t, z) || t->slot[z->slot].written) return 0;
   if (bare && r->op == &sno_op_batch_norm_eval && same_place(&t->ref[r->in], y)) {

@@ -18,7 +18,7 @@ typedef struct snp_step {
   size_t scratch;
   uint64_t rng_blocks;
   bool flush;
-  bool round;              /* the result is rounded to bfloat16 (SNO_ROUNDS) */
+  bool round;              /* the first result is rounded to bfloat16 (SNO_ROUNDS) */
   bool dead;               /* removed by a pass */
   sno_foreign *host;       /* retained */
   void (*run)(sno_foreign *);
