@@ -25,26 +25,23 @@ local function see(r, side, row)
   peaks[tostring(row.threads)] = r.peaks
 end
 
--- All are there at once: a workload's rows on one thread and on two are measured one after the other.
-local groups = {}
+local rows = {}
 for count in opt.threads:gmatch("%d+") do
+  count = math.tointeger(count)
   local open = {}
   for _, side in ipairs(sides.order) do
     if have[side] then
-      open[#open + 1] = assert(sides.open(side, { program = opt.program, python = opt.python, threads = math.tointeger(count), isa = opt.isa }))
+      open[#open + 1] = assert(sides.open(side, { program = opt.program, python = opt.python, threads = count, isa = opt.isa }))
     end
   end
-  groups[#groups + 1] = open
-end
-local rows = {}
-for _, name in ipairs(names) do
-  for _, open in ipairs(groups) do
-    rows[#rows + 1] = sides.turns(open, name, rounds, seconds, see)
-    print(results.line_of(rows[#rows]))
+  for _, name in ipairs(names) do
+    local row = sides.turns(open, name, rounds, seconds, see)
+    rows[#rows + 1] = row
+    print(results.line_of(row))
     io.stdout:flush()
   end
+  sides.close(open)
 end
-for _, open in ipairs(groups) do sides.close(open) end
 
 local all = results.update(opt, "workloads", { versions = versions, peaks = peaks, rounds = rounds, rows = rows })
 io.stdout:write(results.summary(all), "written to ", results.base(opt), ".md\n")

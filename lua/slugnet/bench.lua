@@ -110,7 +110,6 @@ local function serve(opt, peaks)
       w = workloads.known(name) and made(name, opt) or { step = function() error("unknown workload", 0) end }
     end
     opt.seconds = tonumber(seconds)
-    for k, v in pairs(core.peaks(0.01)) do peaks[k] = math.max(peaks[k], v) end -- the best so far, should something have disturbed the first
     local r = record(name, w, opt, peaks)
     r.peaks = peaks
     print(core.json_encode(r))

@@ -128,7 +128,6 @@ void snk_gemm_run(const snk_gemm_args *args) {
   bool swap = !fixed_b && g->ccs != 1;
   if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->n < w.type->nr / 2 && g->m >= w.type->nr / 2) swap = true;
   if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->m >= w.type->nr / 2 && g->m <= 4 * w.type->nr && g->n >= 2 * g->m) swap = true;
-  if (!fixed_b && g->ccs == 1 && g->bcs == 1 && g->m >= w.type->nr / 2 && g->m <= w.type->nr && g->n >= 4 * g->m && g->k >= 64) swap = true;
   if (swap) {
     swap_operands(g);
     if (g->hook) g->hook = call_swapped, g->hook_ctx = &hook;

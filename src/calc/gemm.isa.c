@@ -63,10 +63,14 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define T float
 #define V VF
 #define L VFL
-#define KCMAX 256
+#define KCMAX 264
 #define FN(name) SNK_CAT(name, f32)
 #define v_load vf_load
 #define v_store vf_store
+#define VM VFM
+#define v_lanes vf_lanes
+#define v_take vf_some
+#define v_keep vf_keep
 #define v_set1 vf_set1
 #define v_fma vf_fma
 #define v_fma1 vf_fma1
@@ -82,6 +86,10 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef FN
 #undef v_load
 #undef v_store
+#undef VM
+#undef v_lanes
+#undef v_take
+#undef v_keep
 #undef v_set1
 #undef v_fma
 #undef v_fma1
@@ -89,14 +97,17 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_relu
 #undef v_round
 
-SNK_SMALL_BEGIN
 #define T double
 #define V VD
 #define L VDL
-#define KCMAX 256
+#define KCMAX 264
 #define FN(name) SNK_CAT(name, f64)
 #define v_load vd_load
 #define v_store vd_store
+#define VM VDM
+#define v_lanes vd_lanes
+#define v_take vd_some
+#define v_keep vd_keep
 #define v_set1 vd_set1
 #define v_fma vd_fma
 #define v_fma1 vd_fma1
@@ -104,7 +115,6 @@ SNK_SMALL_BEGIN
 #define v_relu vd_relu
 #define v_round(v) (v)
 #include "calc/gemm_tile.h"
-SNK_SMALL_END
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
 
 _Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH, "scratch");

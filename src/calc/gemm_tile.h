@@ -1,6 +1,6 @@
 /* gemm_tile.h - the register tiles and the packed block loops for one number type; included by gemm.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_set1 v_fma v_zero v_relu v_round.
+ * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_take v_keep v_set1 v_fma v_zero v_relu v_round.
  * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
  */
 
@@ -24,44 +24,26 @@ typedef struct FN(dest) {
   const T *row_bias, *col_bias;
 } FN(dest);
 
-/* The rows of t (stride ld), m by n, finished or added one by one: edges and transposed C. */
-SNK_LOOPS static void FN(finish_edge)(const FN(dest) *d, const T *t, int64_t ld, int64_t i0, int64_t j0, int64_t m, int64_t n) {
-  for (int64_t i = 0; i < m; i++) {
-    T *p = d->p + (i0 + i - d->pi) * d->ldp + (j0 - d->pj);
-    if (!d->last) {
-      if (d->first) memcpy(p, t + i * ld, (size_t)n * sizeof(T));
-      else
-        for (int64_t j = 0; j < n; j++) p[j] = p[j] + t[i * ld + j];
-      continue;
-    }
-    T *c = d->c + (i0 + i) * d->crs + j0 * d->ccs;
-    for (int64_t j = 0; j < n; j++) {
-      T v = t[i * ld + j];
-      if (!d->first) v = p[j] + v;
-      if (d->row_bias) v = v + d->row_bias[i0 + i];
-      if (d->col_bias) v = v + d->col_bias[j0 + j];
-      if (d->accumulate) v = c[j * d->ccs] + v;
-      if (d->relu) v = ((T)0 > v ? (T)0 : v) + (T)0;
-      if (d->round) v = FN(v_round1)(v);
-      c[j * d->ccs] = v;
-    }
-  }
-}
-
-/* The last block of a whole tile: its rows at t, with bias, addition and activation. */
-SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
-  const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
-  T *c = d->c + i0 * d->crs + j0;
+/* The last block of a tile that is not plain, or a block of one with fewer than its columns: the sums at t (mr rows of nv vectors), nr columns of
+ * them, added to what is there, with bias, addition and activation. */
+SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
+  T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
+  T *c = d->last ? d->c + i0 * d->crs + j0 : p;
+  const int64_t ldc = d->last ? d->crs : d->ldp;
   for (int i = 0; i < mr; i++)
-    for (int j = 0; j < nv; j++, t += L) {
+    for (int64_t j = 0; j < nv * L; j += L, t += L) {
+      const int64_t n = nr - j < L ? nr - j : L;
+      if (n <= 0) continue;
       V v = v_load(t);
-      if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
-      if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
-      if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
-      if (d->accumulate) v = v_load(c + i * d->crs + j * L) + v;
-      if (d->relu) v = v_relu(v);
-      if (d->round) v = v_round(v);
-      v_store(c + i * d->crs + j * L, v);
+      if (!d->first) v = v_take(p + i * d->ldp + j, v_lanes(n)) + v;
+      if (d->last) {
+        if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
+        if (d->col_bias) v = v + v_take(d->col_bias + j0 + j, v_lanes(n));
+        if (d->accumulate) v = v_take(c + i * d->crs + j, v_lanes(n)) + v;
+        if (d->relu) v = v_relu(v);
+        if (d->round) v = v_round(v);
+      }
+      v_keep(c + i * ldc + j, v, n);
     }
 }
 
@@ -78,21 +60,23 @@ static void FN(finish_round)(const FN(dest) *d, const T *t, const int mr, const 
 }
 
 /* The same where columns of C lie together: the rows are finished as vectors, then turned on the way out. */
-SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
   const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
   for (int i = 0; i < mr; i++)
     for (int j = 0; j < nv; j++) {
       T *q = t + (i * nv + j) * L;
+      const int64_t n = nr - j * L < L ? nr - j * L : L;
+      if (n <= 0) continue;
       V v = v_load(q);
-      if (!d->first) v = v_load(p + i * d->ldp + j * L) + v;
+      if (!d->first) v = v_take(p + i * d->ldp + j * L, v_lanes(n)) + v;
       if (d->row_bias) v = v + v_set1(d->row_bias[i0 + i]);
-      if (d->col_bias) v = v + v_load(d->col_bias + j0 + j * L);
+      if (d->col_bias) v = v + v_take(d->col_bias + j0 + j * L, v_lanes(n));
       if (d->relu && !d->accumulate) v = v_relu(v);
       if (d->round && !d->accumulate) v = v_round(v);
       v_store(q, v);
     }
   T *c = d->c + i0 * d->crs + j0 * d->ccs;
-  for (int j = 0; j < nv * L; j++, c += d->ccs)
+  for (int j = 0; j < nv * L && j < nr; j++, c += d->ccs)
     for (int i = 0; i < mr; i++) {
       T v = t[i * nv * L + j];
       if (d->accumulate) {
@@ -104,71 +88,52 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
     }
 }
 
-/* The plain ends of a tile (kept or added to what is there) go straight from registers; all others through memory. */
-SNK_INLINE void FN(finish)(const FN(dest) *d, const V *acc, const int mr, const int nv, int64_t i0, int64_t j0, int64_t nr) {
-  const bool whole = nr >= nv * L && !(d->last && d->ccs != 1);
-  T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
-  if (whole && (!d->last || (d->simple && p == d->c + i0 * d->crs + j0))) {
-    const int64_t ld = d->ldp;
-    if (d->first) {
-      SNK_UNROLL
-      for (int i = 0; i < mr; i++) {
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) v_store(p + i * ld + j * L, acc[i * nv + j]);
-      }
-    } else {
-      SNK_UNROLL
-      for (int i = 0; i < mr; i++) {
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) v_store(p + i * ld + j * L, v_load(p + i * ld + j * L) + acc[i * nv + j]);
-      }
-    }
-    return;
-  }
-  T t[MR * 8 * L] __attribute__((aligned(64)));
-  SNK_UNROLL
-  for (int i = 0; i < mr; i++) {
-    SNK_UNROLL
-    for (int j = 0; j < nv; j++) v_store(t + (i * nv + j) * L, acc[i * nv + j]);
-  }
-  if (!whole && nr >= nv * L) {
-    FN(finish_turned)(d, t, mr, nv, i0, j0);
-    return;
-  }
-  if (!whole) {
-    FN(finish_edge)(d, t, nv * L, i0, j0, mr, nr < nv * L ? nr : nv * L);
-    return;
-  }
-  if (d->round_only) FN(finish_round)(d, t, mr, nv, i0, j0);
-  else FN(finish_rows)(d, t, mr, nv, i0, j0);
-}
-
 /* What the tiles of one panel share: the length of the block, the strides of both operands, the columns and where they go. Vectors 2q and
  * 2q+1 of a row of B lie at b + q * bps. */
 typedef struct FN(sweep) {
-  int64_t kc, ars, acs, ldb, bps, j0, nr;
+  int64_t kc, ars, acs, ldb, bps, j0, nr, i0; /* i0: the tile's first row */
+  int64_t edge;                               /* how many numbers of its last vector a row of B has (where loads can be masked) */
   const FN(dest) *d;
+  bool plain;                                 /* whole rows that are kept, or added to what is there: straight from registers */
+  T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
 } FN(sweep);
 
-/* One tile: mr rows of A times kc rows of B. On the way it fetches: one row of NR numbers per step of K at `next` (what a later tile or panel
- * reads), in its last steps the lines of C that its sums are stored over or added to. Rows of A are reached from every third one, which keeps
- * all addresses in registers. */
-SNK_INLINE void FN(tile)(const int mr, const int nv, const FN(sweep) *w, const T *a, const T *b, int64_t i0, const T *next, int64_t step) {
-  enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
+static bool FN(is_plain)(const FN(dest) *d, int64_t nr, int64_t wide) {
+  return nr >= wide && (!d->last || (d->simple && d->ccs == 1 && d->p == d->c));
+}
+
+__attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
   const FN(dest) *d = w->d;
-  const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps;
+  if (d->last && d->ccs != 1) FN(finish_turned)(d, w->t, mr, nv, w->i0, w->j0, w->nr);
+  else if (d->last && d->round_only && w->nr >= nv * L) FN(finish_round)(d, w->t, mr, nv, w->i0, w->j0);
+  else FN(finish_rows)(d, w->t, mr, nv, w->i0, w->j0, w->nr);
+}
+
+/* One tile: mr rows of A times kc rows of B, sums to p. On the way it fetches: one row of NR numbers per step of K at `next` (what a later
+ * tile or panel reads), in its last steps the lines that the sums are stored over or added to. Rows of A are reached from every third one, which
+ * keeps all addresses in registers. */
+SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
+  enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
+  const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
   V acc[MR * 2 > 8 ? MR * 2 : 8];
   const T *row[GROUPS];
   SNK_UNROLL
   for (int q = 0; q < GROUPS; q++) row[q] = a + 3 * q * ars;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
-  int64_t k = w->kc > mr ? w->kc - mr : 0, rest = w->kc - k;
+  const VM edge = v_lanes(w->edge);
+  (void)edge;
+  /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch at p */
+  int64_t rest = w->kc < mr ? w->kc : mr, some = step ? w->kc - rest : 0, none = w->kc - rest - some;
+  int64_t ahead = step;
 #define STEP                                                                                          \
   do {                                                                                                \
     V bv[8];                                                                                          \
     SNK_UNROLL                                                                                        \
-    for (int j = 0; j < nv; j++) bv[j] = v_load(b + (j >> 1) * bps + (j & 1) * L);                    \
+    for (int j = 0; j < nv; j++) {                                                                    \
+      const T *at = b + (j >> 1) * bps + (j & 1) * L;                                                 \
+      bv[j] = j == nv - 1 && nv <= SNK_MASKED ? v_take(at, edge) : v_load(at);                        \
+    }                                                                                                 \
     SNK_UNROLL                                                                                        \
     for (int i = 0; i < mr; i++) {                                                                    \
       const V av = v_set1(row[i / 3][i % 3 * ars]);                                                   \
@@ -179,29 +144,41 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const FN(sweep) *w, const T
     for (int q = 0; q < (mr + 2) / 3; q++) row[q] += acs;                                             \
     b += ldb;                                                                                         \
   } while (0)
-  for (; k > 0; k--) {
-    SNK_UNROLL
-    for (int j = 0; j < 2 * L; j += LINE) __builtin_prefetch(next + j, 0, 2);
-    next += step;
-    STEP;
-  }
-  const bool turned = d->last && d->ccs != 1; /* then the lines of C are not rows of the tile */
-  const T *c = turned ? b : d->last ? d->c + i0 * d->crs + w->j0 : d->p + (i0 - d->pi) * d->ldp + (w->j0 - d->pj);
-  const int64_t ldc = turned ? 0 : d->last ? d->crs : d->ldp;
-  for (; rest > 0; rest--) {
-    SNK_UNROLL
-    for (int j = 0; j < nv * L; j += LINE) __builtin_prefetch(c + j, 1);
-    c += ldc;
-    STEP;
+  for (;;) {
+    for (; some > 0; some--) {
+      SNK_UNROLL
+      for (int j = 0; j < 2 * L; j += LINE) __builtin_prefetch(next + j, 0, 2);
+      next += ahead;
+      STEP;
+    }
+    for (; none > 0; none--) STEP;
+    if (rest == 0) break;
+    some = rest, next = p, ahead = ldp, rest = 0;
   }
 #undef STEP
-  FN(finish)(d, acc, mr, nv, i0, w->j0, w->nr);
+  if (!w->plain) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) v_store(w->t + i * L, acc[i]);
+    FN(finish)(w, mr, nv);
+  } else if (w->d->first) {
+    SNK_UNROLL
+    for (int i = 0; i < mr; i++, p += ldp) {
+      SNK_UNROLL
+      for (int j = 0; j < nv; j++) v_store(p + j * L, acc[i * nv + j]);
+    }
+  } else {
+    SNK_UNROLL
+    for (int i = 0; i < mr; i++, p += ldp) {
+      SNK_UNROLL
+      for (int j = 0; j < nv; j++) v_store(p + j * L, v_load(p + j * L) + acc[i * nv + j]);
+    }
+  }
 }
 
-#define ARGS const FN(sweep) *w, const T *a, const T *b, int64_t i0, const T *next, int64_t step
+#define ARGS FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, w, a, b, i0, next, step); }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, w, a, b, p, next, step); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -314,8 +291,12 @@ SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int6
 /* kc rows of nc numbers of B (nc <= NR) as rows of NR, the rest zero. */
 SNK_LOOPS static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, int64_t brs, int64_t bcs) {
   enum { NR = FN(NR) };
-  if (bcs == 1 && nc == NR) {
-    for (int64_t k = 0; k < kc; k++, b += brs, dst += NR) memcpy(dst, b, NR * sizeof(T));
+  if (bcs == 1) {
+    const int64_t n0 = nc < L ? nc : L, n1 = nc - n0;
+    for (int64_t k = 0; k < kc; k++, b += brs, dst += NR) {
+      v_store(dst, n0 == L ? v_load(b) : v_take(b, v_lanes(n0)));
+      v_store(dst + L, n1 == L ? v_load(b + L) : v_take(b + n0, v_lanes(n1)));
+    }
     return;
   }
   int64_t k = 0;
@@ -346,20 +327,21 @@ typedef struct FN(job) {
   int64_t batch;
   T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC) */
   bool pack_a, direct_b;
+  bool far_a, far_b;    /* too large to be in the second cache */
   int64_t io, iend;     /* the rows that are gone through for one block of K */
 } FN(job);
 
-/* The columns j0.. (nr of them) of B's block k0, packed or in place; *ldb is set. */
-static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, int64_t nr, T *dst, bool fresh, int64_t *ldb) {
+/* The columns j0.. (nr of them) of B's block k0, packed or in place; s learns how its rows lie. */
+static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, int64_t nr, T *dst, bool fresh, FN(sweep) *s) {
   enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
-  *ldb = NR;
+  s->ldb = NR, s->edge = L;
   if (g->packed) {
     int64_t npad = (g->n + NR - 1) / NR * NR;
     return (const T *)g->packed + k0 * npad + j0 * kc;
   }
-  if (w->direct_b && nr % L == 0) {
-    *ldb = g->brs;
+  if (w->direct_b && (nr % L == 0 || (nr + L - 1) / L <= SNK_MASKED)) {
+    s->ldb = g->brs, s->edge = (nr - 1) % L + 1;
     return w->b + k0 * g->brs + j0;
   }
   if (!fresh) return dst;
@@ -390,17 +372,17 @@ SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc,
 typedef struct FN(ahead) { const T *at[3]; int64_t step[3]; } FN(ahead);
 
 static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i1, int64_t j0, int64_t j, int64_t j1, bool fresh, const T *b) {
-  enum { NR = FN(NR), MC = FN(MC) };
+  enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
   FN(ahead) f = {{b, b, b}, {0, 0, 0}};
   const bool packed = g->packed || !(fresh || w->direct_b);
   if (j + NR < j1) {
     if (packed) f.at[0] = b + NR * kc, f.step[0] = NR;
-    else if (!g->pack && g->bcs == 1) f.at[0] = w->b + k0 * g->brs + j + NR, f.step[0] = g->brs;
+    else if (!g->pack && g->bcs == 1 && (!w->direct_b || w->far_b)) f.at[0] = w->b + k0 * g->brs + j + NR, f.step[0] = g->brs;
     if (fresh && !w->direct_b && !g->packed) f.at[1] = w->pb + (j + NR - j0) * kc, f.step[1] = NR;
   }
   const int64_t part = (j - j0) / NR * NR;
-  if (g->acs == 1 && part < kc) {
+  if (w->far_a && g->acs == 1 && part < kc) {
     if (i1 < w->iend) f.at[2] = w->a + i1 * g->ars + k0 + part, f.step[2] = g->ars;
     else if (k0 + kc < g->k) f.at[2] = w->a + w->io * g->ars + k0 + kc + part, f.step[2] = g->ars;
   }
@@ -424,15 +406,17 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
   FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = NR, .d = d};
   for (int64_t j = j0; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
-    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s.ldb);
+    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s);
     const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
-    s.j0 = j, s.nr = nr;
+    s.j0 = j, s.nr = nr, s.plain = FN(is_plain)(d, nr, nr > L ? NR : L);
+    T *p = d->p + (i0 - d->pi) * d->ldp + (j - d->pj);
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
       const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
       if (w->pack_a) a = w->pa + i * kc, s.ars = 1, s.acs = mr;
-      FN(kernels)[nr > L][mr](&s, a, b, i0 + i, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
-      i += mr;
+      s.i0 = i0 + i;
+      FN(kernels)[nr > L][mr](&s, a, b, p, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
+      i += mr, p += mr * d->ldp;
     }
   }
 }
@@ -444,28 +428,29 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   int64_t m = i1 - i0, wide = m == 1 ? 8 * L : 4 * L, j = j0;
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
-  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = g->packed ? NR * kc : NR, .nr = wide, .d = d};
+  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = g->packed ? NR * kc : NR, .nr = wide, .i0 = i0, .d = d};
+  T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
-    const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s.ldb);
-    s.j0 = j;
-    kern(&s, a, b, i0, b, 0);
+    const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);
+    s.j0 = j, s.plain = FN(is_plain)(d, wide, wide);
+    kern(&s, a, b, p + j, b, 0);
   }
   for (s.bps = NR; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR;
-    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s.ldb);
-    s.j0 = j, s.nr = nr;
-    FN(kernels)[nr > L][m](&s, a, b, i0, b, 0);
+    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s);
+    s.j0 = j, s.nr = nr, s.plain = FN(is_plain)(d, nr, nr > L ? NR : L);
+    FN(kernels)[nr > L][m](&s, a, b, p + j, b, 0);
   }
 }
 
 static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                       void *scratch) {
-  enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT) };
+  enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT), NEAR = (1 << 20) / sizeof(T) };
   int64_t m = m1 - m0, n = n1 - n0, kb = snk_gemm_kblock(g->k, KCMAX);
   bool parts = g->k > kb && (g->accumulate || g->ccs != 1); /* partial sums may not lie in C */
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   bool has_b = !g->packed && !g->pack;
-  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 4 * MR, 0, 0};
+  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 9 * MR, g->m * g->k > NEAR, g->k * g->n > NEAR, 0, 0};
   w.pack_a = m > 3 && n > NR && g->acs != 1; /* rows are read as they lie */
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;

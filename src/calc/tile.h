@@ -1,7 +1,8 @@
 /* tile.h - the few vector words that the register-tile kernels (gemm, conv, rnn, attention) are written in.
  *
  * VF and VD are vectors of VFL floats and VDL doubles. A fused multiply-add is explicit (vf_fma); where the instruction set
- * has none it is a multiply and an add. Included by *.isa.c files only.
+ * has none it is a multiply and an add. lanes(n) is the mask of the first n lanes (0
+ * to all) for some (a load whose other lanes are 0); keep stores n. In a tile a load of the last of up to SNK_MASKED vectors may be masked for nothing. Included by *.isa.c files only.
  */
 #ifndef SNK_TILE_H
 #define SNK_TILE_H
@@ -26,14 +27,23 @@
 #include <immintrin.h>
 typedef __m512 VF;
 typedef __m512d VD;
+typedef __mmask16 VFM;
+typedef __mmask8 VDM;
+#define SNK_MASKED 1
 enum { VFL = 16, VDL = 8 };
 SNK_INLINE VF vf_load(const float *p) { return _mm512_loadu_ps(p); }
 SNK_INLINE void vf_store(float *p, VF v) { _mm512_storeu_ps(p, v); }
+SNK_INLINE VFM vf_lanes(int64_t n) { return (__mmask16)((1u << n) - 1); }
+SNK_INLINE VF vf_some(const float *p, VFM m) { return _mm512_maskz_loadu_ps(m, p); }
+SNK_INLINE void vf_keep(float *p, VF v, int64_t n) { _mm512_mask_storeu_ps(p, vf_lanes(n), v); }
 SNK_INLINE VF vf_set1(float x) { return _mm512_set1_ps(x); }
 SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
 SNK_INLINE float vf_fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 SNK_INLINE VD vd_load(const double *p) { return _mm512_loadu_pd(p); }
 SNK_INLINE void vd_store(double *p, VD v) { _mm512_storeu_pd(p, v); }
+SNK_INLINE VDM vd_lanes(int64_t n) { return (__mmask8)((1u << n) - 1); }
+SNK_INLINE VD vd_some(const double *p, VDM m) { return _mm512_maskz_loadu_pd(m, p); }
+SNK_INLINE void vd_keep(double *p, VD v, int64_t n) { _mm512_mask_storeu_pd(p, vd_lanes(n), v); }
 SNK_INLINE VD vd_set1(double x) { return _mm512_set1_pd(x); }
 SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return _mm512_fmadd_pd(a, b, c); }
 SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
@@ -41,26 +51,43 @@ SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a
 #include <immintrin.h>
 typedef __m256 VF;
 typedef __m256d VD;
+typedef __m256i VFM;
+typedef __m256i VDM;
+#define SNK_MASKED 1
 enum { VFL = 8, VDL = 4 };
 SNK_INLINE VF vf_load(const float *p) { return _mm256_loadu_ps(p); }
 SNK_INLINE void vf_store(float *p, VF v) { _mm256_storeu_ps(p, v); }
+SNK_INLINE VFM vf_lanes(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+SNK_INLINE VF vf_some(const float *p, VFM m) { return _mm256_maskload_ps(p, m); }
+SNK_INLINE void vf_keep(float *p, VF v, int64_t n) { _mm256_maskstore_ps(p, vf_lanes(n), v); }
 SNK_INLINE VF vf_set1(float x) { return _mm256_set1_ps(x); }
 SNK_INLINE VF vf_fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
 SNK_INLINE float vf_fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 SNK_INLINE VD vd_load(const double *p) { return _mm256_loadu_pd(p); }
 SNK_INLINE void vd_store(double *p, VD v) { _mm256_storeu_pd(p, v); }
+SNK_INLINE VDM vd_lanes(int64_t n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+SNK_INLINE VD vd_some(const double *p, VDM m) { return _mm256_maskload_pd(p, m); }
+SNK_INLINE void vd_keep(double *p, VD v, int64_t n) { _mm256_maskstore_pd(p, vd_lanes(n), v); }
 SNK_INLINE VD vd_set1(double x) { return _mm256_set1_pd(x); }
 SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return _mm256_fmadd_pd(a, b, c); }
 SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
 #else
 typedef float VF __attribute__((vector_size(16)));
 typedef double VD __attribute__((vector_size(16)));
+typedef int64_t VFM, VDM;
+#define SNK_MASKED 0
 enum { VFL = 4, VDL = 2 };
 SNK_INLINE VF vf_load(const float *p) { VF v; memcpy(&v, p, sizeof v); return v; }
 SNK_INLINE void vf_store(float *p, VF v) { memcpy(p, &v, sizeof v); }
+SNK_INLINE VFM vf_lanes(int64_t n) { return n; }
+SNK_INLINE VF vf_some(const float *p, VFM n) { VF v = {0}; for (int l = 0; l < n && l < VFL; l++) v[l] = p[l]; return v; }
+SNK_INLINE void vf_keep(float *p, VF v, int64_t n) { for (int l = 0; l < n && l < VFL; l++) p[l] = v[l]; }
 SNK_INLINE VF vf_set1(float x) { return (VF){x, x, x, x}; }
 SNK_INLINE VD vd_load(const double *p) { VD v; memcpy(&v, p, sizeof v); return v; }
 SNK_INLINE void vd_store(double *p, VD v) { memcpy(p, &v, sizeof v); }
+SNK_INLINE VDM vd_lanes(int64_t n) { return n; }
+SNK_INLINE VD vd_some(const double *p, VDM n) { VD v = {0}; for (int l = 0; l < n && l < VDL; l++) v[l] = p[l]; return v; }
+SNK_INLINE void vd_keep(double *p, VD v, int64_t n) { for (int l = 0; l < n && l < VDL; l++) p[l] = v[l]; }
 SNK_INLINE VD vd_set1(double x) { return (VD){x, x}; }
 #if defined(__aarch64__)
 #include <arm_neon.h>

@@ -49,7 +49,7 @@ static void set(lua_State *L, const char *key, double v) {
 /* peaks(seconds=0.1): a table of what the threads in use reach together, at best: fma and fma64 in GFLOP/s, read and copy in GB/s (a number
  * copied is moved twice). Each takes a quarter of the time. */
 int snl_peaks(lua_State *L) {
-  const double asked = luaL_optnumber(L, 1, 0.1), seconds = (asked < 10 ? asked : 10) / 4;
+  const double seconds = luaL_optnumber(L, 1, 0.1) / 4;
   const snk_peak *k = snk_peak_now();
   job j = {.t = &k->f32};
   char *room = lua_newuserdatauv(L, (size_t)NUMBERS * 8 + 64, 0);
