@@ -187,6 +187,59 @@ describe("groups", function()
   end)
 end)
 
+describe("the update of many parameters", function()
+  -- One pass over all elements, shared out without regard to where a tensor ends, gives what one tensor after the other gives.
+  it("gives each what it would get by itself, for every number of threads", function()
+    local shapes = { { 70, 301 }, { 5 }, { 1 }, { 16384 }, { 3, 3 }, { 33000 }, { 0 }, { 41, 41 }, { 17 } }
+    local function parameters()
+      local list = {}
+      for i, s in ipairs(shapes) do
+        sn.manual_seed(i)
+        local p = i == 8 and sn.randn(41, 41):t() or sn.randn(s)
+        if i % 4 == 2 then p = p:to("float64") end
+        list[i] = p:requires_grad_()
+      end
+      return list
+    end
+    local function train(list, class, options)
+      local opt = sn[class](list, options)
+      for step = 1, 3 do
+        for _, p in ipairs(list) do
+          sn.manual_seed(step * 100 + (#p > 0 and p:size(1) or 0))
+          p.grad = sn.randn(p.shape):to(p.dtype)
+        end
+        opt:step()
+      end
+    end
+    local before = sn.threads()
+    for class, options in pairs { SGD = { lr = 0.1, momentum = 0.9 }, RMSProp = { lr = 0.1 }, AdamW = { lr = 0.1, weight_decay = 0.1 } } do
+      sn.threads(1)
+      local want = parameters()
+      for _, p in ipairs(want) do train({ p }, class, options) end
+      for _, n in ipairs { 1, 2, 3, 8 } do
+        sn.threads(n)
+        local got = parameters()
+        train(got, class, options)
+        for i = 1, #want do assert.equal(want[i]:detach():bytes(), got[i]:detach():bytes(), ("%s, %d threads, tensor %d"):format(class, n, i)) end
+      end
+    end
+    sn.threads(before)
+  end)
+  it("goes one after the other where two are views of the same memory", function()
+    local before, want = sn.threads(), nil
+    for _, n in ipairs { 1, 4, 4, 4 } do
+      sn.threads(n)
+      local base = sn.ones(60000)
+      local list = { base:narrow(1, 1, 50000):detach():requires_grad_(), base:narrow(1, 10001, 50000):detach():requires_grad_() }
+      for i, p in ipairs(list) do p.grad = sn.full({ 50000 }, i) end
+      sn.SGD(list, { lr = 0.25, weight_decay = 0.5 }):step()
+      want = want or base:bytes()
+      assert.equal(want, base:bytes())
+    end
+    sn.threads(before)
+  end)
+end)
+
 describe("an optimizer refuses", function()
   it("wrong options", function()
     fails(function() sn.SGD { lr = -1 } end, "lr is -1")

@@ -13,6 +13,7 @@
 #include "diff/ops.h"
 
 #define GRAIN 16384
+#define LINE 16 /* elements */
 
 /* ---- checks */
 
@@ -63,14 +64,73 @@ static void run_row(void *p, int64_t n, char *const *q, const int64_t *s) {
   r->row(n, q, s, r->args);
 }
 
-/* A row kernel over the k-th tensors of the first `lists` lists, for every k. */
+static snk_optim_row *row_for(const snt_tensor *t, size_t kernel) {
+  const snk_optim_type *type = t->dtype == SN_F64 ? &snk_optim_now()->f64 : &snk_optim_now()->f32;
+  snk_optim_row *row;
+  memcpy(&row, (const char *)type + kernel, sizeof row);
+  return row;
+}
+
+/* Elements of the k-th tensors where all of them lie in one piece each, else 0. */
+static int64_t flat_count(const sno_call *c, int lists, int k) {
+  for (int j = 0; j < lists; j++)
+    if (!snt_is_contiguous(c->in[j * c->nlist + k])) return 0;
+  return snt_numel(c->in[k]);
+}
+
+typedef struct flat_ctx { const sno_call *c; int lists; size_t kernel; const snk_optim_args *args; } flat_ctx;
+
+static void run_part(const flat_ctx *f, int k, int64_t from, int64_t to) {
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)f->c->in[k]->dtype);
+  char *q[4];
+  int64_t s[4];
+  for (int j = 0; j < f->lists; j++) q[j] = (char *)snt_data(f->c->in[j * f->c->nlist + k]) + from * size, s[j] = size;
+  row_for(f->c->in[k], f->kernel)(to - from, q, s, f->args);
+}
+
+/* In the row of all elements of all tensors each begins at a whole cache line, so that pieces do too. */
+static int64_t room_of(int64_t n) { return (n + LINE - 1) / LINE * LINE; }
+
+static void run_flat(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const flat_ctx *f = ctx;
+  int64_t first = 0;
+  for (int k = 0; k < f->c->nlist && first < end; k++) {
+    const int64_t n = flat_count(f->c, f->lists, k), from = begin > first ? begin - first : 0, to = end - first < n ? end - first : n;
+    first += room_of(n);
+    if (from < to) run_part(f, k, from, to);
+  }
+}
+
+/* Two parameters that are views of one storage: one after the other, as their elements may be the same. */
+static bool share_storage(const sno_call *c) {
+  for (int k = 1; k < c->nlist; k++)
+    for (int j = 0; j < k; j++)
+      if (c->in[k]->storage == c->in[j]->storage) return true;
+  return false;
+}
+
+/* A row kernel over the k-th tensors of the first `lists` lists, for every k: one pass over all their elements, whatever tensor they belong to.
+ * Tensors that do not lie in one piece come by themselves. */
 static void run_lists(const sno_call *c, int lists, size_t kernel, const snk_optim_args *args) {
+  flat_ctx f = {c, lists, kernel, args};
+  int64_t all = 0;
+  for (int k = 0; k < c->nlist; k++) all += room_of(snt_numel(c->in[k]));
+  const bool flat = all > GRAIN && !share_storage(c);
+  if (flat) {
+    all = 0;
+    for (int k = 0; k < c->nlist; k++) all += room_of(flat_count(c, lists, k));
+    sn_parallel(all, GRAIN, run_flat, &f);
+  }
   for (int k = 0; k < c->nlist; k++) {
+    const int64_t n = flat_count(c, lists, k);
+    if (n > 0) {
+      if (!flat) run_part(&f, k, 0, n);
+      continue;
+    }
     const snt_tensor *ops[4];
     for (int j = 0; j < lists; j++) ops[j] = c->in[j * c->nlist + k];
-    const snk_optim_type *type = ops[0]->dtype == SN_F64 ? &snk_optim_now()->f64 : &snk_optim_now()->f32;
-    row_ctx r = {.args = args};
-    memcpy(&r.row, (const char *)type + kernel, sizeof r.row);
+    row_ctx r = {.args = args, .row = row_for(ops[0], kernel)};
     snt_iter it;
     snt_iter_init(&it, lists, ops);
     snt_iter_run(&it, GRAIN, run_row, &r);
