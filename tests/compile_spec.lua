@@ -1,5 +1,5 @@
--- compile_spec.lua - programs: replay gives the bits that eager calls give, over every descriptor's samples, over random graphs and over what
--- a training step does; signatures; what makes a function stay eager; the passes one by one.
+-- compile_spec.lua - programs: replay gives the bits that eager calls give, over every descriptor's samples and over what a
+-- training step does; signatures; what makes a function stay eager. The passes and random graphs: passes_spec.lua.
 local core = require "slugnet.core"
 local walk = dofile("tests/walk.lua")
 
@@ -107,59 +107,6 @@ describe("a compiled function", function()
     for _, name in ipairs(core.passes()) do core.passes(name, true) end
     assert.same(a, c)
     assert.is_true(walk.same(a1, c1))
-  end)
-
-  it("gives equal bits for random graphs, with every pass and with each one switched off", function()
-    local r = 12345
-    local function rand(n)
-      r = (r * 1103515245 + 12345) & 0x7fffffff
-      return (r >> 8) % n + 1
-    end
-    local unary = { "relu", "tanh", "sigmoid", "exp", "neg", "square", "abs", "gelu" }
-    local binary = { "add", "sub", "mul", "maximum" }
-    local function graph(seed)
-      r = seed * 7919 + 17
-      local plan = {}
-      for i = 1, 6 + rand(10) do
-        local k = rand(10)
-        if k <= 4 then plan[i] = { "u", unary[rand(#unary)], rand(1000) }
-        elseif k <= 8 then plan[i] = { "b", binary[rand(#binary)], rand(1000), rand(1000) }
-        elseif k == 9 then plan[i] = { "m", rand(1000) }
-        else plan[i] = { "s", rand(2), rand(1000) } end
-      end
-      return function(x, w)
-        w.grad = nil
-        local v = { x, w }
-        for _, p in ipairs(plan) do
-          local function pick(n) return v[n % #v + 1] end
-          if p[1] == "u" then v[#v + 1] = pick(p[3])[p[2]](pick(p[3]):tanh())
-          elseif p[1] == "b" then v[#v + 1] = pick(p[3])[p[2]](pick(p[3]), pick(p[4])):tanh()
-          elseif p[1] == "m" then v[#v + 1] = pick(p[2]):matmul(w:t()):mul(0.1)
-          else v[#v + 1] = pick(p[3]) - pick(p[3]):mean(p[2], { keepdim = true }) end
-        end
-        local loss = (v[#v] + v[#v - 1] * 0.5):mean() + (w * w):sum() * 0.01
-        loss:backward()
-        return loss:detach(), v[#v]:detach()
-      end
-    end
-    local n = tonumber(os.getenv("GRAPHS")) or 300
-    local names = core.passes()
-    for seed = 1, n do
-      core.manual_seed(seed)
-      local x, w = core.randn(5, 5), core.randn(5, 5):requires_grad_()
-      local fn = graph(seed)
-      local eager = table.pack(fn(x, w))
-      local ge = w.grad:clone()
-      local off = names[seed % (#names + 1)]
-      if off then core.passes(off, false) end
-      local c = core.compile(fn)
-      local got
-      for _ = 1, 3 do got = table.pack(c(x, w)) end
-      if off then core.passes(off, true) end
-      assert.equal(1, c:count().replayed, c:reason())
-      same(eager, got, "graph " .. seed)
-      assert.is_true(walk.same(ge, w.grad), "graph " .. seed .. ": gradient differs")
-    end
   end)
 
   it("puts an activation into the product before it, and does not where the product is seen", function()

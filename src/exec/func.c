@@ -254,6 +254,7 @@ char *snp_explain(const snp_func *f, bool timed) {
       else say(&out, " %s:%s", kind_word(t->slot[r->slot].kind), snt_shape_str(r->ndim, r->shape, (char[96]){0}, 96));
     }
     if (s->round) say(&out, "  rounded to bfloat16");
+    if (s->kept) say(&out, "  kept until what it reads changes");
     if (p->exec[i].packed) say(&out, "  weight packed");
     if (timed && p->runs) say(&out, "  %.2f us", (double)p->exec[i].ns / 1e3 / (double)p->runs);
     say(&out, "\n");

@@ -1,17 +1,24 @@
-/* passes.c - what is done to a tape before it becomes a program: common subexpressions, then dead code (chains: chain.c). None changes a bit of any result. */
+/* passes.c - what is done to a tape before it becomes a program: common subexpressions, dead code, copies (others: fold.c, epilogue.c, chain.c). None changes a bit of any result. */
+#include <stdio.h>
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
 #include "diff/map.h"
+#include "diff/ops.h"
 #include "exec/record.h"
 
-snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"round", snp_pass_round, true}, {"dead", snp_pass_dead, true},
-  {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"inplace", NULL, true}, {"plan", NULL, true}, {"prepack", NULL, true}, {NULL, NULL, false}};
+snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"round", snp_pass_round, true}, {"dead", snp_pass_dead, true}, {"copy", snp_pass_copy, true}, {"fold", snp_pass_fold, true},
+  {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"hoist", snp_pass_hoist, true}, {"inplace", NULL, true}, {"plan", NULL, true},
+  {"prepack", NULL, true}, {NULL, NULL, false}};
 
 int snp_pass_set(const char *name, bool on) {
-  for (snp_pass *p = snp_passes; p->name; p++)
+  char all[160] = "";
+  for (snp_pass *p = snp_passes; p->name; p++) {
     if (strcmp(p->name, name) == 0) { p->on = on; return 0; }
-  return sn_fail("passes: there is none called '%s'; there are cse, round, dead, epilogue, chain, inplace, plan and prepack", name);
+    const size_t n = strlen(all);
+    snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", p->name);
+  }
+  return sn_fail("passes: there is none called '%s'; there are %s", name, all);
 }
 
 bool snp_pass_on(const char *name) {
@@ -103,6 +110,31 @@ int snp_pass_cse(snp_tape *t) {
       s->dead = true;
       break;
     }
+  }
+  return 0;
+}
+
+/* Does a step from..to-1 touch the slot? */
+static bool touched(const snp_tape *t, int slot, int from, int to) {
+  for (int i = from; i < to; i++)
+    for (int k = 0; !t->step[i].dead && k < t->step[i].nin + t->step[i].nout; k++)
+      if (t->ref[t->step[i].in + k].slot == slot) return true;
+  return false;
+}
+
+/* A copy of all of something that nobody looks at afterwards is that something, made in the copy's place: a gradient that goes to a leaf. */
+int snp_pass_copy(snp_tape *t) {
+  for (int i = 0; i < t->nstep; i++) {
+    snp_step *s = &t->step[i];
+    if (s->dead || s->op != &sno_op_clone) continue;
+    const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
+    const int from = x->slot, to = y->slot;
+    if (t->slot[from].kind != SNP_INTERNAL || t->slot[from].bytes != t->slot[to].bytes || x->dtype != y->dtype) continue;
+    if (!snp_ref_whole(t, x) || !snp_ref_whole(t, y) || touched(t, from, i + 1, t->nstep)) continue;
+    s->dead = true;
+    for (int r = 0; r < s->in; r++)
+      if (t->ref[r].slot == from) t->ref[r].slot = to;
+    t->slot[to].written |= t->slot[from].written;
   }
   return 0;
 }

@@ -121,6 +121,11 @@ int snp_plan(const snp_tape *t, int64_t *offset, size_t *block) {
   for (int i = 0; rc == 0 && i < t->nstep; i++)
     for (int k = 0; !t->step[i].dead && k < t->step[i].nin + t->step[i].nout; k++)
       if (t->ref[t->step[i].in + k].slot >= 0) p.last[t->ref[t->step[i].in + k].slot] = i;
+  for (int i = 0; rc == 0 && i < t->nslot; i++)
+    if (t->slot[i].kind == SNP_INTERNAL && t->slot[i].kept) { /* before all others, and never left */
+      p.last[i] = t->nstep;
+      place(&p, t, i, 0, false);
+    }
   for (int i = 0; rc == 0 && i < t->nstep; i++) {
     const snp_step *s = &t->step[i];
     if (s->dead) continue;

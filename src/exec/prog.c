@@ -10,7 +10,7 @@
 
 /* ---- building */
 
-static void fill_view(snt_tensor *v, const snp_ref *r, snt_storage *shell) {
+void snp_fill_view(snt_tensor *v, const snp_ref *r, snt_storage *shell) {
   memset(v, 0, sizeof *v);
   v->refs = 1 << 30;
   v->dtype = r->dtype;
@@ -38,12 +38,28 @@ static int build_slots(snp_prog *p, const int64_t *offset) {
   return 0;
 }
 
+void snp_fill_call(sno_call *c, const snp_tape *t, const snp_step *s, snt_tensor **operand) {
+  memset(c, 0, sizeof *c);
+  c->op = s->op;
+  c->nin = s->nin, c->nout = s->nout, c->nlist = s->nlist;
+  c->in = operand;
+  c->attr = &t->attr[s->attr];
+  c->scratch_bytes = s->scratch;
+  c->round = s->round;
+  c->rng_blocks = s->rng_blocks;
+  for (int k = 0; k < s->nout; k++) {
+    const snp_ref *r = &t->ref[s->out + k];
+    c->out[k] = operand[s->nin + k];
+    sno_want(c, k, (sn_dtype)r->dtype, r->ndim, r->shape);
+  }
+}
+
 static void build_calls(snp_prog *p, const int64_t *offset) {
   snp_tape *t = p->tape;
   for (int i = 0; i < t->nref; i++) {
     const int slot = t->ref[i].slot;
     p->operand[i] = slot < 0 ? NULL : &p->view[i];
-    if (slot >= 0) fill_view(&p->view[i], &t->ref[i], &p->shell[slot]);
+    if (slot >= 0) snp_fill_view(&p->view[i], &t->ref[i], &p->shell[slot]);
   }
   for (int i = 0; i < t->nstep; i++) {
     const snp_step *s = &t->step[i];
@@ -51,20 +67,8 @@ static void build_calls(snp_prog *p, const int64_t *offset) {
     snp_exec *e = &p->exec[p->nexec++];
     memset(e, 0, sizeof *e);
     e->step = s;
-    sno_call *c = &e->call;
-    c->op = s->op;
-    c->nin = s->nin, c->nout = s->nout, c->nlist = s->nlist;
-    c->in = &p->operand[s->in];
-    c->attr = &t->attr[s->attr];
-    c->scratch_bytes = s->scratch;
-    c->round = s->round;
-    c->rng_blocks = s->rng_blocks;
-    for (int k = 0; k < s->nout; k++) {
-      const snp_ref *r = &t->ref[s->out + k];
-      c->out[k] = &p->view[s->out + k];
-      sno_want(c, k, (sn_dtype)r->dtype, r->ndim, r->shape);
-    }
-    if (s->scratch) c->scratch = p->block + offset[t->nslot + i];
+    snp_fill_call(&e->call, t, s, &p->operand[s->in]);
+    if (s->scratch) e->call.scratch = p->block + offset[t->nslot + i];
   }
 }
 
@@ -89,6 +93,7 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   p->exec = array((size_t)t->nstep, sizeof *p->exec, &bad);
   p->res = array((size_t)t->nres, sizeof *p->res, &bad);
   p->grad = array((size_t)t->nleaf, sizeof *p->grad, &bad);
+  p->bound = array((size_t)t->nslot, sizeof *p->bound, &bad);
   p->fixed = array((size_t)t->nargs, sizeof *p->fixed, &bad);
   int64_t *offset = bad ? NULL : sn_malloc((size_t)(t->nslot + t->nstep + 1) * sizeof *offset);
   bad |= offset == NULL;
@@ -97,7 +102,11 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   if (!bad && build_slots(p, offset) < 0) bad = 1;
   if (!bad) {
     build_calls(p, offset);
-    if (snp_pass_on("prepack") && snp_prepack(p) < 0) bad = 1;
+    if (snp_hoist(p) < 0 || (snp_pass_on("prepack") && snp_prepack(p) < 0)) bad = 1;
+    for (int i = 0; i < t->nslot; i++) {
+      if (t->slot[i].kind == SNP_BOUND) p->bound[p->nbound++] = i;
+      p->alias |= t->slot[i].written && (t->slot[i].kind == SNP_ARG || t->slot[i].kind == SNP_BOUND);
+    }
     for (int i = 0; i < t->nslot; i++)
       if (t->slot[i].kind == SNP_ARG) p->fixed[t->slot[i].arg] = before == NULL || before->slot[i].id == t->slot[i].id;
   }
@@ -117,12 +126,23 @@ void snp_prog_free(snp_prog *p) {
   if (p->block) sn_release(p->block, p->bytes);
   snp_prepack_free(p);
   sn_free(p->shell); sn_free(p->constant); sn_free(p->real); sn_free(p->view); sn_free(p->operand);
-  sn_free(p->exec); sn_free(p->res); sn_free(p->grad); sn_free(p->fixed);
+  sn_free(p->exec); sn_free(p->res); sn_free(p->grad); sn_free(p->fixed); sn_free(p->source); sn_free(p->bound);
   snp_tape_free(p->tape);
   sn_free(p);
 }
 
 /* ---- does it fit this call? */
+
+/* Is an argument a tensor that the program knows as another, and one of the two is written? The passes took them for two. */
+static bool aliased(const snp_prog *p, snt_tensor *const *args) {
+  const snp_tape *t = p->tape;
+  for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++)
+    for (int k = 0; k < p->nbound; k++) {
+      const snp_slot *b = &t->slot[p->bound[k]];
+      if (b->storage == args[t->slot[i].arg]->storage && (t->slot[i].written || b->written)) return true;
+    }
+  return false;
+}
 
 bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
@@ -137,7 +157,7 @@ bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   }
   for (int i = 0; i < t->nslot; i++)
     if (t->slot[i].kind == SNP_ARG && p->fixed[t->slot[i].arg] && args[t->slot[i].arg]->storage->id != t->slot[i].id) return false;
-  return true;
+  return !(p->alias && aliased(p, args));
 }
 
 /* ---- outputs: memory that is seen afterwards. Reused only when nobody but the program holds it. */
@@ -220,11 +240,11 @@ static int check_values(snp_exec *e) {
   return rc;
 }
 
-static int run_steps(snp_prog *p) {
+static int run_steps(snp_prog *p, int from) {
   sno_mode *mode = sno_mode_now();
   sn_fpmode saved = 0;
   int now = -1, rc = 0;
-  for (int i = 0; i < p->nexec && rc == 0; i++) {
+  for (int i = from; i < p->nexec && rc == 0; i++) {
     snp_exec *e = &p->exec[i];
     const snp_step *s = e->step;
     if (s->op == NULL) { s->run(s->host); continue; }
@@ -299,7 +319,7 @@ int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   if (sn_scratch_reserve(sn_scratch_most()) < 0 || bind(p, args) < 0) return -1;
   sno_effect(); /* from here on it cannot be tried once more */
   if (p->npacked) snp_prepack_renew(p);
-  const int rc = run_steps(p);
+  const int rc = run_steps(p, p->nkept && snp_hoist_fresh(p) ? p->nkept : 0);
   mark_written(p, args);
   p->runs++;
   return rc < 0 ? -1 : hand_out(p, args, res);

@@ -14,6 +14,8 @@ typedef struct snp_exec {
   int repacked;              /* replays in a row before which the weight had changed */
 } snp_exec;
 
+typedef struct snp_source { const snt_storage *storage; uint32_t version; } snp_source; /* as it was when the kept steps ran */
+
 typedef struct snp_prog {
   snp_tape *tape;            /* owned, after the passes */
   snp_exec *exec;
@@ -33,12 +35,24 @@ typedef struct snp_prog {
   int npacked;               /* steps with a packed weight; they are the first of `packing` */
   int *packing;              /* numbers of steps in exec */
   int packed_isa;
+  int nkept, nsource;        /* the first nkept of exec are kept steps (fold.c) */
+  snp_source *source;
+  int kept_isa;              /* 1 + it; 0: they never ran */
+  bool alias;                /* an argument or a bound tensor is written: they must not be the same */
+  int *bound, nbound;        /* the slots that are bound tensors */
 } snp_prog;
 
 snp_prog *snp_build(snp_tape *t, const snp_tape *before);  /* takes over t also on failure; NULL after sn_fail */
 void snp_prog_free(snp_prog *p);
 bool snp_fits(const snp_prog *p, snt_tensor *const *args); /* flags, gradients and fixed arguments are as recorded */
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res);
+void snp_fill_view(snt_tensor *v, const snp_ref *r, snt_storage *shell);
+/* A call of the step's forward. operand: nin + nout of them. Scratch is the caller's to set. */
+void snp_fill_call(sno_call *c, const snp_tape *t, const snp_step *s, snt_tensor **operand);
+
+/* ---- fold.c */
+int snp_hoist(snp_prog *p);          /* when built; -1 after sn_fail */
+bool snp_hoist_fresh(snp_prog *p);   /* before a replay: is what the kept steps read as it was before the last one? */
 
 /* ---- prepack.c */
 int snp_prepack(snp_prog *p);        /* when built; -1 after sn_fail */

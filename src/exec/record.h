@@ -20,6 +20,7 @@ typedef struct snp_step {
   bool flush;
   bool round;              /* the first result is rounded to bfloat16 (SNO_ROUNDS) */
   bool dead;               /* removed by a pass */
+  bool kept;               /* fold.c: its results stay from replay to replay */
   sno_foreign *host;       /* retained */
   void (*run)(sno_foreign *);
 } snp_step;
@@ -32,6 +33,7 @@ typedef struct snp_slot {
   snt_storage *storage;    /* BOUND: retained */
   char *data;              /* CONST: a copy (sn_malloc'd) */
   bool written;            /* by an operation in place */
+  bool kept;               /* INTERNAL: result of a kept step, has its place for itself */
 } snp_slot;
 
 /* A tensor that had or got a gradient. */
@@ -81,6 +83,9 @@ int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 int snp_pass_dead(snp_tape *t);
 int snp_pass_cse(snp_tape *t);
 int snp_pass_round(snp_tape *t);
+int snp_pass_copy(snp_tape *t);
+int snp_pass_fold(snp_tape *t);
+int snp_pass_hoist(snp_tape *t);
 int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
 extern const sno_op snp_op_chain;

@@ -1,0 +1,231 @@
+-- passes_spec.lua - what is done to a recording before it becomes a program changes no bit: a few thousand random graphs (GRAPHS=n, fewer with
+-- WALK_QUICK), with every pass, with each one switched off, and with none; then what single passes do and do not.
+local core = require "slugnet.core"
+local walk = dofile("tests/walk.lua")
+
+local names = core.passes()
+local function switch(on, only)
+  for _, name in ipairs(names) do
+    if not only or name == only then core.passes(name, on) end
+  end
+end
+
+local function same(a, b, what)
+  assert(a.n == b.n, what .. ": another number of results")
+  for i = 1, a.n do assert(walk.same(a[i], b[i]), what .. ": result " .. i .. " differs") end
+end
+
+-- A small generator of our own: the graph of a seed is the same everywhere.
+local function dice(seed)
+  local r = seed * 7919 + 17
+  return function(n)
+    r = (r * 1103515245 + 12345) & 0x7fffffff
+    return (r >> 8) % n + 1
+  end
+end
+
+local unary = { "relu", "tanh", "sigmoid", "exp", "neg", "square", "abs", "gelu" }
+local binary = { "add", "sub", "mul", "maximum" }
+
+-- What a step may be: each takes the values so far (5 x 5 each), a way to pick one, and dice thrown when the graph was made.
+local kinds = {
+  function(pick, d) return pick(d[1])[unary[d[2] % #unary + 1]](pick(d[1]):tanh()) end,
+  function(pick, d) return pick(d[1])[unary[d[2] % #unary + 1]](pick(d[3]):tanh()) end,
+  function(pick, d) return pick(d[1])[binary[d[2] % #binary + 1]](pick(d[1]), pick(d[3])):tanh() end,
+  function(pick, d) return pick(d[1])[binary[d[2] % #binary + 1]](pick(d[1]), pick(d[3])):tanh() end,
+  function(pick, d, w) return pick(d[1]):matmul(w:t()):mul(0.1) end,
+  function(pick, d) return pick(d[1]) - pick(d[1]):mean(d[2] % 2 + 1, { keepdim = true }) end,
+  function(pick, d, w) return pick(d[1]):linear(w):relu():mul(0.2) end,
+  function(pick, d) return pick(d[1]) * core.arange(1, 6):to("float32"):mul(0.1 * (d[2] % 7)):exp() end,         -- constants: folded
+  function(pick, d) return pick(d[1]) + core.ones(5, 5):mul(d[2] % 5):tanh() end,
+  function(pick, d, _, fixed) return pick(d[1]) * (fixed * (d[2] % 3)):tanh():t():contiguous() end,               -- of a captured tensor: kept
+  function(pick, d, _, fixed) return pick(d[1]):matmul(fixed:square():mul(0.1)) end,
+  function(pick, d) return pick(d[1]):clone():mul_(0.5):add_(pick(d[3]):detach()) end,                           -- in place
+  function(pick, d) return pick(d[1]):t() end,                                                                   -- views
+  function(pick, d) return core.cat({ pick(d[1]):narrow(1, 1, 2), pick(d[3]):narrow(1, 3, 3) }, 1) end,
+  function(pick, d) return pick(d[1]):dropout(0.3) end,                                                          -- random numbers
+  function(pick, d) return pick(d[1]):clone() end,
+}
+
+local function graph(seed, fixed)
+  local throw, plan = dice(seed), {}
+  for i = 1, 5 + throw(11) do plan[i] = { kind = kinds[throw(#kinds)], throw(1000), throw(1000), throw(1000) } end
+  local held, twice = throw(4) == 1, throw(3) == 1
+  return function(x, w)
+    if not held then w.grad = nil end
+    local v = { x, w }
+    local function pick(n) return v[n % #v + 1] end
+    for _, p in ipairs(plan) do v[#v + 1] = p.kind(pick, p, w, fixed) end
+    local loss = (v[#v] + v[#v - 1] * 0.5):mean() + (w * w):sum() * 0.01
+    loss:backward()
+    if twice then (w * 3):sum():backward() end
+    return loss:detach(), v[#v]:detach():clone(), v[#v // 2 + 1]:detach()
+  end
+end
+
+local function try(seed)
+  core.manual_seed(seed)
+  local x, w, fixed = core.randn(5, 5), core.randn(5, 5):requires_grad_(), core.randn(5, 5)
+  local fn = graph(seed, fixed)
+  local off = seed % (#names + 2) -- 0: none is off; then each; last: all are
+  if off > 0 then switch(false, names[off]) end
+  local c, grad = core.compile(fn), core.zeros(5, 5)
+  local function results(f)
+    w.grad = grad:fill_(0)
+    core.manual_seed(seed)
+    local out = table.pack(f(x, w))
+    out.n = out.n + 1
+    out[out.n] = w.grad:clone()
+    out[out.n + 1] = core.rand(1) -- as many random numbers were drawn
+    out.n = out.n + 1
+    return out
+  end
+  for round = 1, 4 do
+    local want = results(fn)
+    same(want, results(c), "graph " .. seed .. ", call " .. round)
+    if round == 3 then fixed:mul_(0.5):add_(0.1) end -- what was kept is made anew
+  end
+  if off > 0 then switch(true) end
+  assert.equal(2, c:count().replayed, c:reason())
+end
+
+describe("passes", function()
+  it("change no bit of random graphs, each switched off in turn", function()
+    local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and 400 or 4000)
+    for seed = 1, n do
+      local ok, msg = pcall(try, seed)
+      switch(true)
+      if not ok then error("graph " .. seed .. ": " .. tostring(msg), 0) end
+    end
+  end)
+
+  it("are switched by name", function()
+    local ok, msg = pcall(core.passes, "folding", true)
+    assert.is_false(ok)
+    for _, name in ipairs(names) do assert.truthy(msg:find(name, 1, true), name) end
+  end)
+end)
+
+-- Replays fn(...) and returns the program, after comparing it with the eager call.
+local function replayed(fn, ...)
+  local c = core.compile(fn)
+  local want = table.pack(fn(...))
+  for _ = 1, 3 do same(want, table.pack(c(...)), "replay") end
+  assert.equal(1, c:count().replayed, c:reason())
+  return c
+end
+
+describe("fold", function()
+  it("computes what depends on constants when the program is built", function()
+    local function fn(x) return x * core.arange(1, 4):to("float32"):square():reshape(1, 3) + core.ones(3):mul(2):exp() end
+    local c = replayed(fn, core.randn(2, 3))
+    for _, gone in ipairs { "arange", "square", "ones", "exp" } do assert.falsy(c:explain():find(gone, 1, true), gone) end
+    core.passes("fold", false)
+    local d = replayed(fn, core.randn(2, 3))
+    core.passes("fold", true)
+    assert.truthy(d:explain():find("arange", 1, true))
+  end)
+  it("leaves random numbers, results and what is written in place", function()
+    local c = core.compile(function() return core.ones(3):mul_(2), core.rand(3) end)
+    local seen
+    for _ = 1, 5 do
+      local a, b = c()
+      assert.same({ 2, 2, 2 }, a:totable())
+      a:fill_(9)
+      assert.are_not.same(seen, b:totable())
+      seen = b:totable()
+    end
+    assert.equal(3, c:count().replayed)
+  end)
+  it("checks indices that are constants once, others each time", function()
+    local rows = core.tensor({ 3, 1 }, { dtype = "int64" })
+    local c = core.compile(function(x) return x:index_select(1, rows) end)
+    local x = core.tensor { 10, 20, 30 }
+    for _ = 1, 4 do assert.same({ 30, 10 }, c(x):totable()) end
+    rows[1] = 7
+    assert.is_false((pcall(c, x)))
+    rows[1] = 2
+    assert.same({ 20, 10 }, c(x):totable())
+  end)
+end)
+
+describe("hoist", function()
+  it("keeps what depends on captured tensors until one changes", function()
+    local w, b = core.randn(4, 3), core.randn(4)
+    local function fn(x) return x:matmul((w * 2):t():contiguous()) + b:exp() end
+    local x = core.randn(2, 3)
+    local c = replayed(fn, x)
+    assert.truthy(c:explain():find("kept until", 1, true))
+    for _, change in ipairs { function() w:mul_(3) end, function() b[2] = 5 end, function() w:t():narrow(1, 2, 1):fill_(0) end, function() end,
+      function() w:copy_(core.randn(4, 3)) end } do
+      change()
+      for _ = 1, 2 do assert.equal(fn(x):bytes(), c(x):bytes()) end
+    end
+    local before
+    for i = 1, 20 do
+      local _ <close> = c(x)
+      if i == 5 then before = core.memory().allocs end
+    end
+    assert.equal(before, core.memory().allocs)
+  end)
+  it("does not where the program or a host step writes them", function()
+    local w = core.ones(3)
+    local c = core.compile(function(x)
+      local y = x * w:exp()
+      w:add_(1)
+      return y
+    end)
+    for i = 1, 6 do assert.near(math.exp(i), c(core.ones(3))[1], 1e-3 * math.exp(i)) end
+    local d = core.compile(function(x)
+      w:add_(1)
+      return w:exp():sum() + x
+    end)
+    for i = 8, 13 do assert.near(3 * math.exp(i), d(core.zeros(3))[1], 1e-3 * math.exp(i)) end
+    assert.falsy((c:explain() .. d:explain()):find("kept", 1, true))
+  end)
+  it("knows that an argument may be the captured tensor", function()
+    local w = core.tensor { 1, 2 }
+    local c = core.compile(function(x)
+      x:add_(1)
+      return (w * 2):sum() + x
+    end)
+    for _ = 1, 5 do assert.same({ 7, 7 }, c(core.zeros(2)):totable()) end
+    assert.truthy(c:explain():find("kept until", 1, true))
+    for i = 1, 5 do assert.same({ 7 + 5 * i, 8 + 5 * i }, c(w):totable()) end
+    assert.same({ 27, 27 }, c(core.zeros(2)):totable())
+  end)
+end)
+
+describe("copy", function()
+  it("lets a gradient be made where its leaf keeps it", function()
+    local w, b = core.randn(3, 2):requires_grad_(), core.randn(3):requires_grad_()
+    local function fn(x)
+      w.grad, b.grad = nil, nil
+      local loss = x:linear(w, b):square():sum()
+      loss:backward()
+      return loss:detach()
+    end
+    local c = core.compile(fn)
+    for _ = 1, 3 do
+      local x = core.randn(4, 2)
+      fn(x)
+      local gw, gb = w.grad:bytes(), b.grad:bytes()
+      c(x)
+      assert.is_true(gw == w.grad:bytes() and gb == b.grad:bytes())
+    end
+    assert.falsy(c:explain():find("clone", 1, true))
+    local kept = b.grad
+    local was = kept:totable()
+    c(core.randn(4, 2)) -- a gradient that someone holds is not written again
+    assert.same(was, kept:totable())
+  end)
+  it("leaves a copy whose original is read later", function()
+    local c = replayed(function(x)
+      local a = x * 2
+      local k = a:clone()
+      a:add_(1)
+      return k * a, k
+    end, core.randn(3))
+    assert.truthy(c:explain():find("clone", 1, true))
+  end)
+end)
