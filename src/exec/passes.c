@@ -126,7 +126,7 @@ static bool touched(const snp_tape *t, int slot, int from, int to) {
 int snp_pass_copy(snp_tape *t) {
   for (int i = 0; i < t->nstep; i++) {
     snp_step *s = &t->step[i];
-    if (s->dead || s->op != &sno_op_clone) continue;
+    if (s->dead || s->op != &sno_op_clone || s->round) continue;
     const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
     const int from = x->slot, to = y->slot;
     if (t->slot[from].kind != SNP_INTERNAL || t->slot[from].bytes != t->slot[to].bytes || x->dtype != y->dtype) continue;
