@@ -3,10 +3,11 @@
 --   slugnet bench/job_conv.lua [FOLDER]     (without one, where Debian's package puts the data)
 local sn = require "slugnet"
 local began = sn.clock()
-local train = assert(sn.data.fashion_mnist(arg[1]))
+local train = assert(sn.data.fashion_mnist(arg[1], { bytes = true }))
 local read = sn.clock()
 local model = sn.Model {
-  lr = 0.001, n_epoch = 1, batch_size = 128, metrics = { "loss", "accuracy" }, seed = 1, progress = false, optimizer = sn.Adam(),
+  lr = 0.001, n_epoch = 1, batch_size = 128, metrics = { "loss", "accuracy" }, seed = 1, progress = false, scale = 1 / 255,
+  optimizer = sn.Adam(),
   layers = {
     sn.Conv2d { 32, 3, inshape = { 1, 28, 28 } }, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Conv2d { 64, 3 }, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Flatten(),
     sn.Dropout(0.5), sn.Dense { 10, activation = sn.Softmax() },

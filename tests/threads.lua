@@ -19,6 +19,15 @@ print("dense", train(dense, sn.randn(256, 300), sn.randint(1, 11, 256), sn.Adam(
 local conv = sn.Sequential(sn.Conv2d { 8, 3, padding = 1, inshape = { 3, 24, 24 } }, sn.BatchNorm2d {}, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Flatten(), sn.Dense { 5 })
 print("conv", train(conv, sn.randn(16, 3, 24, 24), sn.randint(1, 6, 16), sn.SGD(conv:parameters(), { lr = 0.01, momentum = 0.9 }), 3))
 
+-- Batches that a thread makes ahead while the pool computes; the data is left alone meanwhile.
+for _, n in ipairs { 1, 3 } do
+  sn.threads(n)
+  local model = sn.Model { n_epoch = 2, batch_size = 64, seed = 1, progress = false, scale = 1 / 255,
+    layers = { sn.Dense { 128, inshape = 300, activation = "relu" }, sn.Dense { 10, activation = "softmax" } } }
+  local history = model:fit(sn.randint(0, 256, { 1000, 300 }):to("uint8"), sn.randint(1, 11, { 1000 }), { prefetch = true, validation_split = 0.1 })
+  print("fit", n, history.last.train.loss)
+end
+
 -- Elementwise work, reductions, sorting, random numbers, indexing, in sizes that are shared out; other numbers of threads in between.
 for _, n in ipairs { 2, 4, 3 } do
   sn.threads(n)

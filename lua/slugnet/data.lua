@@ -180,8 +180,8 @@ function M.iris()
   return t.X, t.y:to("int64"):add(1), { "setosa", "versicolor", "virginica" }
 end
 
--- A pair of IDX files as images scaled to 0..1 and classes from 1.
-local function images(dir, part, flat)
+-- A pair of IDX files as images, scaled to 0..1 or as bytes, and classes from 1.
+local function images(dir, part, o)
   local function read(what, options)
     local base = ("%s/%s-%s"):format(dir, part, what)
     local why
@@ -195,7 +195,7 @@ local function images(dir, part, flat)
     end
     return nil, why
   end
-  local x, msg = read("images-idx3-ubyte", { scale = 1 / 255 })
+  local x, msg = read("images-idx3-ubyte", not o.bytes and { scale = 1 / 255 } or nil)
   if not x then return nil, msg end
   local l
   l, msg = read("labels-idx1-ubyte")
@@ -206,14 +206,14 @@ local function images(dir, part, flat)
   local n, h, w = x:size(1), x:size(2), x:size(3)
   l = l:to("int64"):add_(1)
   if l:numel() > 0 and l:max():item() > 10 then return nil, ("%s: a label is above 9"):format(dir) end
-  return { X = flat and x:reshape(n, h * w) or x:reshape(n, 1, h, w), y = l }
+  return { X = o.flat and x:reshape(n, h * w) or x:reshape(n, 1, h, w), y = l }
 end
 
-local function both(dir, flat, classes)
-  local train, msg = images(dir, "train", flat)
+local function both(dir, o, classes)
+  local train, msg = images(dir, "train", o)
   if not train then return nil, msg end
   local test
-  test, msg = images(dir, "t10k", flat)
+  test, msg = images(dir, "t10k", o)
   if not test then return nil, msg end
   return train, test, classes
 end
@@ -221,28 +221,29 @@ end
 local function folder(where, dir, options)
   if type(dir) == "table" then dir, options = nil, dir end
   if dir ~= nil and type(dir) ~= "string" then check.fail("%s: the folder is %s; it wants to be a string", where, check.show(dir)) end
-  local o = check.options(where, options, { flat = kind.flag })
-  return dir and #dir > 1 and dir:gsub("/+$", "") or dir, o.flat
+  local o = check.options(where, options, { flat = kind.flag, bytes = kind.flag })
+  return dir and #dir > 1 and dir:gsub("/+$", "") or dir, o
 end
 
---- data.mnist(dir, {flat=false})
+--- data.mnist(dir, {flat=false, bytes=false})
 -- train, test, classes from the four files of MNIST: train.X and train.y; images n x 1 x 28 x 28 (or n x 784) in 0..1, labels 1..10.
+-- With bytes = true the images stay uint8, a quarter of the memory; sn.Model{scale = 1/255} makes the same numbers of them, batch by batch.
 -- nil and a message if a file is missing or damaged.
 function M.mnist(dir, options)
-  local path, flat = folder("data.mnist", dir, options)
+  local path, o = folder("data.mnist", dir, options)
   if not path then check.fail("data.mnist: wants the folder that holds train-images-idx3-ubyte.gz and its three companions") end
-  local train, test, classes = both(path, flat, names(0, 9))
+  local train, test, classes = both(path, o, names(0, 9))
   if not train then return nil, test .. " (data.mnist wants a folder with the four files of MNIST)" end
   return train, test, classes
 end
 
 local clothes = { "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot" }
 
---- data.fashion_mnist(dir, {flat=false})
+--- data.fashion_mnist(dir, {flat=false, bytes=false})
 -- The same for Fashion-MNIST; without a folder, where Debian's package puts it.
 function M.fashion_mnist(dir, options)
-  local path, flat = folder("data.fashion_mnist", dir, options)
-  local train, test, classes = both(path or "/usr/share/datasets/fashion-mnist", flat, { table.unpack(clothes) })
+  local path, o = folder("data.fashion_mnist", dir, options)
+  local train, test, classes = both(path or "/usr/share/datasets/fashion-mnist", o, { table.unpack(clothes) })
   if not train then
     return nil, test .. (path and "" or "; Debian has the data: apt-get install dataset-fashion-mnist")
   end

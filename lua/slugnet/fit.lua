@@ -19,7 +19,7 @@ local OPTIONS = {
   end,
   progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
   checkpoint = kind.text, checkpoint_every = kind.count, resume = kind.flag, schedule = kind.any,
-  autocast = kind.autocast,
+  autocast = kind.autocast, prefetch = kind.flag,
 }
 
 local Run = {}
@@ -138,49 +138,75 @@ function Run:order(epoch)
   return self.train_at and self.train_at:index_select(1, p) or p
 end
 
--- One training step as a function of the data and the positions of the batch in it (nil: the data is the batch). It becomes a program: recorded
--- while it runs, then replayed without Lua. Gives the loss, the hits and the output where a metric wants them, and the batch's targets.
+-- Where batches come from. Rows in an order, or to be converted, are gathered by a feed into memory that is used again, ahead on a thread of its
+-- own where that pays; a batch of data as it lies is a part of it. numbers: what bytes are converted to in the feed.
+local numbers = { float32 = true, float64 = true }
+local Parts = {}
+Parts.__index = Parts
+Parts.__close = function() end
+function Parts:begin(_, first) self.at = (first - 1) * self.size + 1 end
+function Parts:next()
+  local at = self.at
+  local k = math.min(self.size, self.n - at + 1)
+  self.at = at + k
+  return self.X:narrow(1, at, k), self.y:narrow(1, at, k)
+end
+
+function Run:source(prefetch)
+  local dtype = numbers[self.dtype] and self.dtype or nil
+  if not self.shuffle and not self.train_at and not dtype then
+    return setmetatable({ X = self.X, y = self.y, n = self.n, size = self.batch_size }, Parts)
+  end
+  local bytes = dtype and self.X.dtype == "uint8"
+  self.X, self.y = self.X:contiguous(), self.y:contiguous()
+  return core.feed(self.X, self.y, { n = self.n, batch = self.batch_size, dtype = dtype, scale = bytes and self.model.scale or nil, ahead = prefetch })
+end
+
+-- One training step as a function of a batch. It becomes a program: recorded while it runs, then replayed without Lua. Gives the loss, the hits
+-- and the output where a metric wants them.
 function Run:stepper()
   local model, opt, dtype = self.model, self.model.optimizer, self.dtype
   local want_hits, want_out = model:_wants()
-  local function step(X, y, at)
-    if at then X, y = X:index_select(1, at), y:index_select(1, at) end
-    if dtype then X = X:to(dtype) end
+  local function step(X, y)
+    X = model:_ready(X, dtype)
     opt:zero_grad()
     local loss, out = model:_loss(X, y)
     loss:backward()
     opt:step()
-    return loss:detach(), want_hits and model:_hits(out:detach(), y) or nil, want_out and out:detach() or nil, y
+    return loss:detach(), want_hits and model:_hits(out:detach(), y) or nil, want_out and out:detach() or nil
   end
-  return model.eager and step or core.compile(step)
+  self.want_out = want_out
+  if model.eager then return step end
+  return core.compile(step)
 end
 
 -- One epoch from the batch after `batch_done` on; true if it was interrupted.
 function Run:pass(epoch)
-  local model, net, X, y = self.model, self.model.network, self.X, self.y
-  local n, size, n_batch, sums = self.n, self.batch_size, self.n_batch, self.sums
-  local order = self:order(epoch)
+  local model, net, feed = self.model, self.model.network, self.feed
+  local n_batch, sums = self.n_batch, self.sums
   local begins, ends = self.on_batch_begin, self.on_batch_end
   local every = self.file and self.checkpoint_every
-  local step = self.step
+  local step, interrupted, want_out = self.step, core.interrupted, self.want_out
+  -- The memory of a batch is used again: who may keep a part of it, a metric or the Lua code of layers while it runs, gets a copy.
+  local function runs_lua() return model.eager or step:count().replayed == 0 or step:reason() ~= nil end
+  local own = runs_lua()
   net:train()
+  feed:begin(self:order(epoch), self.batch_done + 1)
   for b = self.batch_done + 1, n_batch do
-    local from = (b - 1) * size + 1
-    local k = from + size - 1 <= n and size or n - from + 1
     self.batch = b
     if begins then self:call("on_batch_begin") end
-    local loss, hits, out, yb
-    if order then
-      loss, hits, out, yb = step(X, y, order:narrow(1, from, k))
-    else
-      loss, hits, out, yb = step(X:narrow(1, from, k), y:narrow(1, from, k), nil)
-    end
+    local X, y = feed:next()
+    if own then X, y = X:clone(), y:clone() elseif want_out then y = y:clone() end
+    local loss, hits, out = step(X, y)
+    if own then own = runs_lua() end
     local value = loss:item()
     if value ~= value and not self.warned then
       self.warned = true
       check.notice("fit: the loss is nan at epoch %d, batch %d; a smaller lr, clip_norm = 1 or a look at X for nan may help", epoch, b)
     end
-    model:_measure(sums, value, hits, out, yb)
+    model:_measure(sums, value, hits, out, y)
+    loss:close()
+    if hits then hits:close() end
     self.batch_done = b
     if ends then
       self.train = model:_means(sums)
@@ -188,7 +214,7 @@ function Run:pass(epoch)
     end
     if self.bar then self.shown:batch(epoch, b, n_batch, model:_means(sums)) end
     if every and b % every == 0 and b < n_batch then self:save() end
-    if core.interrupted() then return true end
+    if interrupted() then return true end
     if self.stop then break end
   end
   return false
@@ -251,6 +277,8 @@ local function fit(model, X, y, options)
   run.shown = progress.new(mode, run.n_epoch, run.names)
   run.bar = run.shown.mode == "bar"
   run.step = run:stepper()
+  local feed <close> = run:source(o.prefetch)
+  run.feed = feed
   model.network:train()
   local rng <close> = model:_rng() -- luacheck: ignore rng
   local grad <close> = core.enable_grad() -- luacheck: ignore grad

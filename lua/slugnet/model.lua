@@ -14,7 +14,7 @@ local OPTIONS = {
   lr = kind.positive, n_epoch = kind.count, batch_size = kind.count, layers = kind.list, optimizer = kind.any, loss = kind.any,
   validation_split = function(v) if v ~= false then return kind.fraction(v) end end, metrics = kind.list,
   progress = function(v) if type(v) ~= "boolean" and v ~= "bar" and v ~= "line" then return "true, false, 'bar' or 'line'" end end,
-  log_interval = kind.count, seed = kind.integer, eager = kind.flag, autocast = kind.autocast,
+  log_interval = kind.count, seed = kind.integer, eager = kind.flag, autocast = kind.autocast, scale = kind.positive,
 }
 
 -- ---- objects: given as such, or by the name of their class
@@ -64,6 +64,7 @@ local function new(_, options)
   local self = setmetatable({
     layers = {}, lr = o.lr, n_epoch = o.n_epoch or 10, batch_size = o.batch_size or 32, validation_split = o.validation_split or nil,
     progress = o.progress, log_interval = o.log_interval or 1, seed = o.seed, metrics = o.metrics, epochs_done = 0, eager = o.eager or false, programs = {}, autocast = o.autocast,
+    scale = o.scale,
   }, Model)
   if o.progress == nil then self.progress = true end
   for i, layer in ipairs(o.layers or {}) do
@@ -255,6 +256,14 @@ function Model:_convert(X)
   return X.dtype ~= want and want or nil
 end
 
+-- What becomes of a batch on its way in: its number type, then bytes times the model's scale (images: 1/255). dtype: what _convert gave.
+function Model:_ready(x, dtype)
+  if not dtype or x.dtype == dtype then return x end
+  local bytes = x.dtype == "uint8"
+  x = x:to(dtype)
+  return bytes and self.scale and x:mul(self.scale) or x
+end
+
 local function tail(shape)
   local s = {}
   for i = 2, #shape do s[i - 1] = shape[i] end
@@ -411,8 +420,7 @@ function Model:_evaluate(X, y)
   local n, size, dtype = X:size(1), math.max(self.batch_size, 256), self:_convert(X)
   local want_hits, want_out = self:_wants()
   local judge = self:_program("judge", function(xb, yb)
-    if dtype then xb = xb:to(dtype) end
-    local loss, out = self:_loss(xb, yb)
+    local loss, out = self:_loss(self:_ready(xb, dtype), yb)
     return loss, want_hits and self:_hits(out, yb) or nil, want_out and out or nil
   end, n > 3 * size, dtype)
   for from = 1, n, size do
@@ -443,7 +451,7 @@ function Model:transform(X)
   self.transforms = (self.transforms or 0) + 1
   local cast <close> = self:_cast() -- luacheck: ignore cast
   local run = self:_program("transform", function(xb)
-    local out = net(dtype and xb:to(dtype) or xb)
+    local out = net(self:_ready(xb, dtype))
     return out.dtype == "bfloat16" and out:to("float32") or out
   end, n > 3 * size or self.transforms > 3, dtype)
   for from = 1, n, size do
@@ -476,8 +484,7 @@ end
 function Model:feedforward(X, train)
   local x, single = self:_input("feedforward", X)
   if train == false then return self:transform(X) end
-  local dtype = self:_convert(x)
-  if dtype then x = x:to(dtype) end
+  x = self:_ready(x, self:_convert(x))
   local _ <close> = self:_rng()
   local cast <close> = self:_cast() -- luacheck: ignore cast
   self.network:train()

@@ -5,7 +5,7 @@ check.own()
 
 local M = {}
 
-local SAVED = { "n_epoch", "batch_size", "validation_split", "log_interval", "seed", "epochs_done", "autocast" }
+local SAVED = { "n_epoch", "batch_size", "validation_split", "log_interval", "seed", "epochs_done", "autocast", "scale" }
 
 -- Weights and config in one file: true, or nil, message.
 function M.save(self, path)
@@ -45,7 +45,7 @@ function M.load(path, Model)
     for i, c in ipairs(config.layers) do layers[i] = core.from_config(c) end
     local o = config.options or {}
     local m = Model({ layers = layers, loss = core.from_config(config.loss), optimizer = core.from_config(config.optimizer), n_epoch = o.n_epoch,
-      batch_size = o.batch_size, validation_split = o.validation_split, log_interval = o.log_interval, seed = o.seed, autocast = o.autocast,
+      batch_size = o.batch_size, validation_split = o.validation_split, log_interval = o.log_interval, seed = o.seed, autocast = o.autocast, scale = o.scale,
       metrics = config.metrics and #config.metrics > 0 and config.metrics or nil })
     m.epochs_done = o.epochs_done or 0
     m:compile(config.inshape)

@@ -1,4 +1,4 @@
-/* thread.c - the pool, and the little that the rest needs of pthreads.
+/* thread.c - the pool, and workers beside it.
  *
  * A job is published by raising `ticket`; workers spin on it for a few microseconds, then sleep on a futex. Pieces are handed
  * out by an atomic counter; what a piece computes does not depend on who takes it.
@@ -136,16 +136,24 @@ static void *work(void *arg) {
   return NULL;
 }
 
+static _Atomic unsigned family; /* raised in the child of a fork: threads made before are not there */
+
 static void after_fork(void) { /* the child has no workers, whatever the parent had */
   memset(&P, 0, sizeof P);
   atomic_store(&busy, 0);
+  atomic_fetch_add(&family, 1);
   inside = false;
+}
+
+static void install_fork(void) { pthread_atfork(NULL, NULL, after_fork); }
+static void watch_fork(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, install_fork);
 }
 
 /* Called with `busy` held, so between jobs. */
 static void start_workers(int n) {
-  static bool handler;
-  if (!handler) { pthread_atfork(NULL, NULL, after_fork); handler = true; }
+  watch_fork();
   pthread_attr_t a;
   pthread_attr_init(&a);
   pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
@@ -226,52 +234,82 @@ size_t sn_scratch_most(void) { return atomic_load(&scratch_need); }
 
 void *sn_scratch(int worker) { return worker == 0 ? own_scratch : scratch_of[worker]; }
 
-/* ---- threads and locks for the rest */
+/* ---- a worker beside the pool */
 
-struct sn_thread { pthread_t t; void (*fn)(void *); void *ctx; };
-struct sn_lock { pthread_mutex_t m; pthread_cond_t c; };
+enum { NOTHING, GIVEN, DONE, END }; /* what `state` says: the caller raises it to GIVEN or END, the thread to DONE */
 
-static void *run_thread(void *p) {
-  sn_thread *t = p;
-  t->fn(t->ctx);
-  return NULL;
-}
+struct sn_worker {
+  _Atomic uint32_t state;
+  _Atomic uint32_t asleep;     /* the thread sleeps on `state`, or is about to */
+  _Atomic uint32_t awaited;    /* likewise the caller */
+  void (*job)(void *);
+  void *ctx;
+  pthread_t thread;
+  unsigned family;             /* the process in which it was made */
+  bool alive;                  /* there is a thread */
+};
 
-sn_thread *sn_thread_start(void (*fn)(void *), void *ctx) {
-  sn_thread *t = sn_malloc(sizeof *t);
-  if (t == NULL) return NULL;
-  t->fn = fn;
-  t->ctx = ctx;
-  if (pthread_create(&t->t, NULL, run_thread, t) != 0) {
-    sn_free(t);
-    sn_fail("a thread could not be started");
-    return NULL;
+static void *attend(void *p) {
+  sn_worker *w = p;
+  inside = true;
+  for (;;) {
+    uint32_t s = atomic_load(&w->state);
+    if (s == END) return NULL;
+    if (s != GIVEN) {
+      atomic_store(&w->asleep, 1);
+      if ((s = atomic_load(&w->state)) != GIVEN && s != END) futex_wait(&w->state, s);
+      atomic_store(&w->asleep, 0);
+      continue;
+    }
+    w->job(w->ctx);
+    atomic_store(&w->state, DONE);
+    if (atomic_load(&w->awaited)) futex_wake(&w->state);
   }
-  return t;
 }
 
-void sn_thread_join(sn_thread *t) {
-  if (t == NULL) return;
-  pthread_join(t->t, NULL);
-  sn_free(t);
+static bool there(const sn_worker *w) { return w->alive && w->family == atomic_load(&family); }
+
+static void tell(sn_worker *w, uint32_t what) {
+  atomic_store(&w->state, what);
+  if (atomic_load(&w->asleep)) futex_wake(&w->state);
 }
 
-sn_lock *sn_lock_new(void) {
-  sn_lock *l = sn_malloc(sizeof *l);
-  if (l == NULL) return NULL;
-  pthread_mutex_init(&l->m, NULL);
-  pthread_cond_init(&l->c, NULL);
-  return l;
+sn_worker *sn_worker_new(void) { return sn_calloc(1, sizeof(sn_worker)); }
+
+void sn_worker_give(sn_worker *w, void (*job)(void *), void *ctx) {
+  w->job = job;
+  w->ctx = ctx;
+  if (!there(w)) {
+    watch_fork();
+    w->family = atomic_load(&family);
+    atomic_store(&w->asleep, 0);
+    atomic_store(&w->state, NOTHING);
+    w->alive = pthread_create(&w->thread, NULL, attend, w) == 0;
+  }
+  if (w->alive) tell(w, GIVEN);
+  else job(ctx);
 }
 
-void sn_lock_free(sn_lock *l) {
-  if (l == NULL) return;
-  pthread_mutex_destroy(&l->m);
-  pthread_cond_destroy(&l->c);
-  sn_free(l);
+void sn_worker_wait(sn_worker *w) {
+  if (atomic_load(&w->state) != GIVEN) return;
+  if (!there(w)) {
+    w->job(w->ctx);
+    atomic_store(&w->state, DONE);
+  }
+  for (int spins = 0; atomic_load(&w->state) == GIVEN;) {
+    if (++spins < SPINS) { relax(); continue; }
+    atomic_store(&w->awaited, 1);
+    if (atomic_load(&w->state) == GIVEN) futex_wait(&w->state, GIVEN);
+    atomic_store(&w->awaited, 0);
+  }
 }
 
-void sn_lock_enter(sn_lock *l) { pthread_mutex_lock(&l->m); }
-void sn_lock_leave(sn_lock *l) { pthread_mutex_unlock(&l->m); }
-void sn_lock_wait(sn_lock *l) { pthread_cond_wait(&l->c, &l->m); }
-void sn_lock_wake(sn_lock *l) { pthread_cond_broadcast(&l->c); }
+void sn_worker_free(sn_worker *w) {
+  if (w == NULL) return;
+  if (there(w)) {
+    sn_worker_wait(w);
+    tell(w, END);
+    pthread_join(w->thread, NULL);
+  }
+  sn_free(w);
+}

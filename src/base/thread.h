@@ -30,16 +30,14 @@ int sn_scratch_reserve(size_t bytes);
 size_t sn_scratch_most(void);    /* the most that was ever reserved: what a replay on another thread reserves again */
 void *sn_scratch(int worker);
 
-/* Simple things built on pthreads for the rest (feed, slugnet.c). */
-typedef struct sn_thread sn_thread;
-typedef struct sn_lock sn_lock;      /* a mutex with one condition variable */
-sn_thread *sn_thread_start(void (*fn)(void *), void *ctx); /* NULL after sn_fail */
-void sn_thread_join(sn_thread *t);
-sn_lock *sn_lock_new(void);
-void sn_lock_free(sn_lock *l);
-void sn_lock_enter(sn_lock *l);
-void sn_lock_leave(sn_lock *l);
-void sn_lock_wait(sn_lock *l);       /* inside enter/leave */
-void sn_lock_wake(sn_lock *l);       /* wakes all */
+/* A thread beside the pool that does one job at a time, for what will be wanted soon (feed). It sleeps between jobs and takes no part in the
+ * pool; sn_parallel inside a job runs on it alone. Without such a thread (none could be started) a job runs in sn_worker_give; the child of
+ * a fork() has none either: a job that was under way is run again by sn_worker_wait, so a job must bear that, and the next one starts a thread.
+ * A worker belongs to one thread at a time. */
+typedef struct sn_worker sn_worker;
+sn_worker *sn_worker_new(void);                                      /* NULL after sn_fail */
+void sn_worker_give(sn_worker *w, void (*job)(void *), void *ctx);   /* the job before must have been waited for. No sn_fail, no allocation, no Lua in it */
+void sn_worker_wait(sn_worker *w);                                   /* until the job is done; at once if there is none */
+void sn_worker_free(sn_worker *w);                                   /* waits; NULL is fine */
 
 #endif

@@ -40,7 +40,9 @@ void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char 
   switch (PAIR((int)tt, (int)ft)) {
     case PAIR(SN_F32, SN_F64): LOOP(float, double, (float)v);
     case PAIR(SN_F64, SN_F32): LOOP(double, float, (double)v);
-    case PAIR(SN_F32, SN_U8): LOOP(float, uint8_t, (float)v);
+    case PAIR(SN_F32, SN_U8):
+      if (to_step == 4 && from_step == 1) { snk_cast_now()->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return; }
+      LOOP(float, uint8_t, (float)v);
     case PAIR(SN_F32, SN_BOOL): LOOP(float, uint8_t, (float)v);
     case PAIR(SN_F64, SN_BOOL): LOOP(double, uint8_t, (double)v);
     case PAIR(SN_F32, SN_I64): LOOP(float, int64_t, (float)v);

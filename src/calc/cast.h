@@ -9,13 +9,14 @@ void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype to_type, const 
 /* A rows x cols matrix of elements of `size` bytes, in tiles, so that both sides stay in cache. */
 void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size);
 
-/* to[i][j] = from[j][i] of 32-bit elements in whole squares of SNK_TURN: what is left over of rows and cols is not touched. */
+/* turn: to[i][j] = from[j][i] of 32-bit elements in whole squares of SNK_TURN: what is left over of rows and cols is not touched. */
 #define SNK_TURN 16
 typedef struct snk_cast {
   void (*turn)(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col);
   void (*from_bf16)(int64_t n, const uint16_t *from, float *to);
   void (*to_bf16)(int64_t n, const float *from, uint16_t *to);
   void (*round_bf16)(int64_t n, const float *from, float *to); /* floats that are bfloat16 numbers; to may be from */
+  void (*bytes)(int64_t n, float *to, const uint8_t *from, float scale); /* to[i] = from[i] * scale, rounded twice: as a number, then the product */
 } snk_cast;
 SNK_TABLE(cast)
 #endif

@@ -1,4 +1,4 @@
-/* cast.isa.c - the transposed copy of 32-bit elements, a square of vectors at a time; rows of bfloat16 from and to float. */
+/* cast.isa.c - the transposed copy of 32-bit elements, a square of vectors at a time; rows of bfloat16 from and to float; bytes to numbers. */
 #include "calc/cast.h"
 #include "calc/bf16.h"
 #include "calc/quad.h"
@@ -46,4 +46,30 @@ static void round_bf16(int64_t n, const float *from, float *to) {
   if (i < n) vf_store_part(to + i, (vf)(vf_bf16_bits(vf_load_fill(from + i, n - i, 0)) << 16), n - i);
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16};
+/* VF bytes as numbers. */
+INL vf widen(const uint8_t *p) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+#elif defined(__SSE2__)
+  int32_t four;
+  memcpy(&four, p, 4);
+  const __m128i zero = _mm_setzero_si128();
+  return (vf)_mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero));
+#else
+  vf v;
+  for (int l = 0; l < VF; l++) v[l] = (float)p[l];
+  return v;
+#endif
+}
+
+static void bytes(int64_t n, float *to, const uint8_t *from, float scale) {
+  const vf s = vf_splat(scale);
+  for (; n >= VF; n -= VF, to += VF, from += VF) vf_store(to, widen(from) * s);
+  uint8_t rest[VF] = {0};
+  memcpy(rest, from, (size_t)n);
+  if (n > 0) vf_store_part(to, widen(rest) * s, n);
+}
+
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16, bytes};

@@ -2,6 +2,7 @@
 #include "calc/index.h"
 #include <string.h>
 #include "base/thread.h"
+#include "calc/cast.h"
 #include "calc/map.h"
 
 #define GRAIN 32768 /* elements below which the work stays on the caller */
@@ -33,6 +34,35 @@ void snk_rows_get(const snk_rows *r) {
 }
 
 typedef struct into { const snk_rows *r; snk_row *add; } into;
+
+#define AHEAD 4      /* rows that are asked for before their turn: rows of a large table lie in no cache (measured) */
+#define LINES 64     /* of the cache, of such a row; the processor asks for the rest by itself */
+
+static inline const char *pick_row(const snk_pick *p, int64_t i) { return p->from + (p->at ? p->at[i] - p->base : p->first + i) * p->step; }
+
+static void pick_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const snk_pick *p = ctx;
+  const int64_t ts = (int64_t)sn_size_of(p->to_type), fs = (int64_t)sn_size_of(p->from_type), row = p->inner * fs, near = row < LINES * 64 ? row : LINES * 64;
+  for (int64_t i = begin; i < end; i++) {
+    if (p->at && i + AHEAD < p->known) {
+      const char *later = pick_row(p, i + AHEAD);
+      for (int64_t k = 0; k < near; k += 64) __builtin_prefetch(later + k, 0, 2);
+    }
+    char *to = p->to + i * p->inner * ts;
+    const char *from = pick_row(p, i);
+    if (p->from_type == p->to_type) copy_row(to, from, row);
+    else if (p->from_type == SN_U8 && p->to_type == SN_F32) snk_cast_now()->bytes(p->inner, (float *)(void *)to, (const uint8_t *)from, (float)p->scale);
+    else if (p->from_type == SN_U8 && p->to_type == SN_F64)
+      for (int64_t k = 0; k < p->inner; k++) ((double *)(void *)to)[k] = (double)((const uint8_t *)from)[k] * p->scale;
+    else snk_cast_row(p->inner, to, ts, p->to_type, from, fs, p->from_type);
+  }
+}
+
+void snk_pick_rows(const snk_pick *p) {
+  if (p->inner == 0) return;
+  sn_parallel(p->n, 1 + GRAIN / p->inner, pick_task, (void *)(uintptr_t)p);
+}
 
 /* Rows begin..end-1 of the table: every piece reads all indices and takes those that are its own, in their order. */
 static void into_task(void *ctx, int64_t begin, int64_t end, int worker) {

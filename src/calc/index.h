@@ -20,6 +20,19 @@ void snk_rows_get(const snk_rows *r);  /* rows <- table */
 void snk_rows_put(const snk_rows *r);  /* table <- rows; of several the last wins */
 void snk_rows_add(const snk_rows *r);  /* table += rows, in the order of the indices; parallel over the table's rows. No bool */
 
+/* Rows of a table for a batch, converted on the way: row i of `to` is row at[i] - base of the table (without `at`: row first + i). Bytes that become
+ * float32 or float64 are multiplied by `scale` in that type. `at` is known for `known` rows, of which the n first are wanted. */
+typedef struct snk_pick {
+  const char *from;
+  char *to;
+  int64_t step;                  /* bytes from one row of the table to the next; elements of a row are consecutive */
+  const int64_t *at;
+  int64_t base, first, n, known, inner;
+  sn_dtype from_type, to_type;
+  double scale;
+} snk_pick;
+void snk_pick_rows(const snk_pick *p);
+
 /* Elements along one dimension: `index` (contiguous) has shape; table and value are strided (in elements) and have as many dimensions. */
 typedef enum { SNK_GET, SNK_PUT, SNK_ADD, SNK_LAST } snk_way; /* value <- table; table <- value; table += value; see below */
 typedef struct snk_lines {

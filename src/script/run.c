@@ -279,6 +279,7 @@ int luaopen_slugnet_core(lua_State *L) {
   if (snl_open_object) snl_open_object(L);
   if (snl_open_file) snl_open_file(L);
   if (snl_open_program) snl_open_program(L);
+  if (snl_open_feed) snl_open_feed(L);
   lua_pushcfunction(L, set_home);
   lua_setfield(L, -2, "set_home");
   return 1;

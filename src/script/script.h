@@ -121,6 +121,7 @@ void snl_open_table(lua_State *L);
 __attribute__((weak)) void snl_open_object(lua_State *L);  /* object.c: layers, losses, optimizers */
 __attribute__((weak)) void snl_open_file(lua_State *L);    /* file.c: reading and writing files */
 __attribute__((weak)) void snl_open_program(lua_State *L); /* program.c: sn.compile */
+__attribute__((weak)) void snl_open_feed(lua_State *L);    /* feed.c: batches for fit */
 /* object.c's: an argument of kind foreign (a userdata, a name such as "relu", a config table) as a new reference, NULL after sn_fail;
  * must not raise. And back, for configs; may raise. */
 __attribute__((weak)) sno_foreign *snl_to_foreign(lua_State *L, int i, const sno_arg *arg, const char *who);

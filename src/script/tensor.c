@@ -86,6 +86,8 @@ static int close_tensor(lua_State *L) {
   snt_tensor *t = b->t;
   b->t = NULL;
   snt_release(t);
+  snl_state *st = snl_of(L);
+  if (t && st->boxes > 0) st->boxes--; /* what is closed waits for no collection */
   return 0;
 }
 

@@ -84,6 +84,57 @@ static void test_threads(void) {
   sn_threads_set(0);
 }
 
+typedef struct errand { int64_t sum, runs; int part[64]; } errand;
+
+static void slow_sum(void *ctx, int64_t b, int64_t e, int w) {
+  (void)w;
+  for (int64_t i = b; i < e; i++) ((int *)ctx)[i % 64]++;
+}
+static void run_errand(void *ctx) {
+  errand *d = ctx;
+  memset(d->part, 0, sizeof d->part);
+  sn_parallel(200000, 100, slow_sum, d->part); /* inside a job: here, alone */
+  d->sum = 0;
+  for (int i = 0; i < 64; i++) d->sum += d->part[i];
+  d->runs++;
+}
+
+static void test_worker(void) {
+  errand d = {0};
+  static int seen[100000];
+  sn_worker_free(NULL);
+  sn_worker *w = sn_worker_new();
+  sn_worker_wait(w); /* nothing was given */
+  sn_threads_set(3);
+  for (int i = 0; i < 300; i++) { /* beside jobs of the pool */
+    sn_worker_give(w, run_errand, &d);
+    memset(seen, 0, sizeof seen);
+    sn_parallel(100000, 512, mark, seen);
+    if (i % 3 == 0) usleep(300); /* the worker goes to sleep in between */
+    sn_worker_wait(w);
+    if (d.sum != 200000 || d.runs != i + 1) { CHECK(d.sum == 200000 && d.runs == i + 1); break; }
+  }
+  sn_worker_give(w, run_errand, &d);
+  const pid_t child = fork(); /* perhaps in the midst of the job */
+  if (child == 0) {
+    sn_worker_wait(w);
+    const bool first = d.sum == 200000;
+#if !defined(__SANITIZE_THREAD__) /* which takes the child's new thread for the one that was left behind */
+    d.sum = 0;
+    sn_worker_give(w, run_errand, &d);
+    sn_worker_wait(w);
+#endif
+    const bool second = d.sum == 200000;
+    sn_worker_free(w);
+    _exit(first && second ? 0 : 1);
+  }
+  int status = 1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  sn_worker_free(w); /* waits for the job */
+  CHECK(d.sum == 200000 && d.runs == 301);
+  sn_threads_set(0);
+}
+
 static void test_random(void) {
   uint32_t r[4];
   sn_philox(0, 0, r); /* known answers of Random123 for Philox4x32-10 */
@@ -163,6 +214,7 @@ static void test_tensors(void) {
 int main(void) {
   test_memory();
   test_threads();
+  test_worker();
   test_random();
   test_dtypes();
   test_mode();
