@@ -45,11 +45,31 @@ static void by_plane(const snk_norm_args *a, snk_norm_units *units) {
 }
 
 void snk_batch_roots(const snk_norm_args *a) { type_of(a)->roots(a); }
-void snk_batch_stats(const snk_norm_args *a) { by_channel(a, type_of(a)->stats); }
+/* A channel's statistics or sums and then its planes, which are still near; as by themselves, the channels' order aside. */
+typedef struct both_job { const snk_norm_args *a; snk_norm_units *first, *second; } both_job;
+static void run_both(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const both_job *j = ctx;
+  for (int64_t c = begin; c < end; c++) {
+    j->first(j->a, c, c + 1);
+    for (int64_t i = 0; i < j->a->n; i++) j->second(j->a, i * j->a->channels + c, i * j->a->channels + c + 1);
+  }
+}
+
+static void channel_and_planes(const snk_norm_args *a, snk_norm_units *first, snk_norm_units *second) {
+  both_job j = {a, first, second};
+  if (a->inner >= 256 && a->channels >= 4 * sn_threads()) sn_parallel(a->channels, 16384 / (a->n > 0 ? a->n * a->inner : 1) + 1, run_both, &j);
+  else {
+    by_channel(a, first);
+    by_plane(a, second);
+  }
+}
+
+void snk_batch_train(const snk_norm_args *a) { channel_and_planes(a, type_of(a)->stats, type_of(a)->apply); }
 void snk_batch_apply(const snk_norm_args *a) { by_plane(a, type_of(a)->apply); }
 void snk_batch_backward(const snk_norm_args *a) {
-  by_channel(a, type_of(a)->sums);
-  if (a->y) by_plane(a, type_of(a)->back);
+  if (a->y) channel_and_planes(a, type_of(a)->sums, type_of(a)->back);
+  else by_channel(a, type_of(a)->sums);
 }
 void snk_row_norm(const snk_norm_args *a) { spread(a, type_of(a)->row, a->n, a->channels); }
 void snk_row_norm_backward(const snk_norm_args *a) {

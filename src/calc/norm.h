@@ -32,7 +32,7 @@ typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
 SNK_TABLE(norm)
 
 void snk_batch_roots(const snk_norm_args *a);    /* rstd from var, which is given: 1 / sqrt(var + epsilon) */
-void snk_batch_stats(const snk_norm_args *a);    /* mean, var, rstd from x */
+void snk_batch_train(const snk_norm_args *a);    /* mean, var, rstd from x, and y */
 void snk_batch_apply(const snk_norm_args *a);    /* y from x, mean, rstd */
 void snk_batch_backward(const snk_norm_args *a); /* gw, gb, y from g, x, mean, rstd */
 void snk_row_norm(const snk_norm_args *a);

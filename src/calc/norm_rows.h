@@ -24,9 +24,12 @@ static double N(sum)(const S *x, int64_t n) {
   double all = 0;
   for (int64_t at = 0; at < n; at += CHUNK) {
     const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s = W(splat)(0);
-    for (int64_t i = at; i < end; i += L) s += N(part)(W(get)(x + i, end - i), end - i);
-    all += (double)W(total)(s);
+    V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)}; /* several, because an addition takes longer than a vector's loading */
+    int64_t i = at;
+    for (; i + 4 * L <= end; i += 4 * L)
+      SNK_ALL for (int k = 0; k < 4; k++) s[k] += W(load)(x + i + k * L);
+    for (; i < end; i += L) s[0] += N(part)(W(get)(x + i, end - i), end - i);
+    all += (double)W(total)((s[0] + s[1]) + (s[2] + s[3]));
   }
   return all;
 }
@@ -36,12 +39,18 @@ static double N(deviation)(const S *x, int64_t n, S mean) {
   double all = 0;
   for (int64_t at = 0; at < n; at += CHUNK) {
     const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s = W(splat)(0);
-    for (int64_t i = at; i < end; i += L) {
+    V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)};
+    int64_t i = at;
+    for (; i + 4 * L <= end; i += 4 * L)
+      SNK_ALL for (int k = 0; k < 4; k++) {
+        const V d = W(load)(x + i + k * L) - m;
+        s[k] += d * d;
+      }
+    for (; i < end; i += L) {
       const V d = N(part)(W(get)(x + i, end - i) - m, end - i);
-      s += d * d;
+      s[0] += d * d;
     }
-    all += (double)W(total)(s);
+    all += (double)W(total)((s[0] + s[1]) + (s[2] + s[3]));
   }
   return all;
 }
@@ -51,16 +60,24 @@ static void N(products)(const S *g, const S *w, const S *x, int64_t n, S mean, d
   const V m = W(splat)(mean);
   for (int64_t at = 0; at < n; at += CHUNK) {
     const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s = W(splat)(0), t = s;
-    for (int64_t i = at; i < end; i += L) {
+    V s[2] = {W(splat)(0), W(splat)(0)}, t[2] = {s[0], s[0]};
+    int64_t i = at;
+    for (; i + 2 * L <= end; i += 2 * L)
+      SNK_ALL for (int k = 0; k < 2; k++) {
+        V v = W(load)(g + i + k * L);
+        if (w) v *= W(load)(w + i + k * L);
+        s[k] += v;
+        t[k] += v * (W(load)(x + i + k * L) - m);
+      }
+    for (; i < end; i += L) {
       V v = W(get)(g + i, end - i);
       if (w) v *= W(get)(w + i, end - i);
       v = N(part)(v, end - i);
-      s += v;
-      t += N(part)(v * (W(get)(x + i, end - i) - m), end - i);
+      s[0] += v;
+      t[0] += N(part)(v * (W(get)(x + i, end - i) - m), end - i);
     }
-    *sg += (double)W(total)(s);
-    *sgx += (double)W(total)(t);
+    *sg += (double)W(total)(s[0] + s[1]);
+    *sgx += (double)W(total)(t[0] + t[1]);
   }
 }
 

@@ -32,8 +32,7 @@ static void forward_train(sno_call *c) {
   a.epsilon = c->attr[0].d;
   a.mean = snt_data(c->out[MEAN]), a.rstd = snt_data(c->out[RSTD]), a.var = snt_data(c->out[VAR]);
   a.y = snt_data(c->out[Y]);
-  snk_batch_stats(&a);
-  snk_batch_apply(&a);
+  snk_batch_train(&a);
 }
 
 static int infer_eval(sno_call *c) {
