@@ -143,6 +143,7 @@ SNK_TABLE(conv)
 
 enum { SNK_CONV_BEYOND = 192 };  /* bytes behind a packed weight that may be read (and are not used) */
 enum { SNK_CONV_RUN = 1 << 18 };   /* bytes of a block of the weight that are read for one packed tile after another */
+enum { SNK_CONV_AHEAD = 2048 }; /* bytes of the packed weight that are asked for before they are read: the weights of a net do not stay in any cache */
 enum { SNK_CONV_TOGETHER = 8 }; /* exact tiles packed together, at most */
 static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64_t tiles) { return tiles * 2 * lanes * (p->kblock + p->m) + lanes; }
 

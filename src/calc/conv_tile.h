@@ -317,6 +317,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   for (int64_t k = k0; k < k1; k++) {
     const T *from = b + koff[k - k0];
     V bv[8];
+    __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
     SNK_UNROLL
     for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * (nv <= 2 ? bstep : L));
     SNK_UNROLL
