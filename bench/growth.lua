@@ -1,17 +1,18 @@
 -- growth.lua - how the time of a training step grows with batch, width, depth and threads, ours and PyTorch's by turns, as data and as a plot.
---   slugnet bench/growth.lua [--rounds 3] [--seconds 0.2] [--python PATH] [--out FILE] [--plot FILE] [--docs]
--- The network is 784-W-...-W-10 with D hidden layers and Adam (mlp:BATCH:WIDTH:DEPTH). Adds to the file of results and, with --docs or --plot,
--- draws docs/growth.svg or FILE.
+--   slugnet bench/growth.lua [--rounds 3] [--seconds 0.2] [--most N] [--python PATH] [--out FILE] [--plot FILE] [--docs]
+-- The network is 784-W-...-W-10 with D hidden layers and Adam (mlp:BATCH:WIDTH:DEPTH); --most leaves out batches and widths beyond it.
+-- Adds to the file of results and, with --docs or --plot, draws docs/growth.svg or FILE.
 local sn = require "slugnet"
 local core = require "slugnet.core"
 local sides = dofile "bench/sides.lua"
 local results = dofile "bench/results.lua"
 local svg = dofile "bench/svg.lua"
 
-local opt, words = results.arguments(arg, { rounds = "3", seconds = "0.2", python = "build/venv/bin/python", plot = "" })
+local opt, words = results.arguments(arg, { rounds = "3", seconds = "0.2", python = "build/venv/bin/python", plot = "", most = "1024" })
+local most = tonumber(opt.most)
 if #words > 0 then error("growth.lua takes no names", 0) end
 local have = sides.present(opt.python)
-local batch, width, depth = 64, 256, 2
+local batch, width, depth = math.min(64, most), math.min(256, most), 2
 local axes = { -- name, what is on the axis, its values, the network
   { "batch", "examples in a batch", { 1, 4, 16, 64, 256, 1024 }, function(n) return n, width, depth end },
   { "width", "neurons in a layer", { 16, 64, 256, 1024 }, function(n) return batch, n, depth end },
@@ -37,7 +38,9 @@ end
 
 local open = opened(1)
 for _, axis in ipairs(axes) do
-  for _, n in ipairs(axis[3]) do point(axis[1], n, ("mlp:%d:%d:%d"):format(axis[4](n)), open) end
+  for _, n in ipairs(axis[3]) do
+    if n <= most then point(axis[1], n, ("mlp:%d:%d:%d"):format(axis[4](n)), open) end
+  end
 end
 sides.close(open)
 local counts, n = {}, 1
@@ -48,7 +51,7 @@ end
 counts[#counts + 1] = sn.info().cores
 for _, count in ipairs(counts) do
   open = opened(count)
-  point("threads", count, "mlp:256:1024:2", open)
+  point("threads", count, ("mlp:%d:%d:2"):format(math.min(256, most), math.min(1024, most)), open)
   sides.close(open)
 end
 
