@@ -17,7 +17,7 @@ local peak = [[_PEAK = setmetatable({}, {__gc = function() for l in io.lines("/p
 local function ours(rest) return ("SLUGNET_THREADS=1 exec %s -e '%s' %s"):format(opt.program, peak, rest) end
 local function torch(job) return ("exec %s bench/pytorch_job.py %s --data '%s'"):format(opt.python, job, opt.data) end
 local function jax(job)
-  return ("exec %s %s bench/jax_job.py %s --data '%s'"):format(sides.pin(), opt.python, job, opt.data)
+  return ("exec %s %s bench/jax_job.py %s --data '%s'"):format(sides.pin(1), opt.python, job, opt.data)
 end
 
 local jobs = {

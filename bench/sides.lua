@@ -44,17 +44,20 @@ function M.present(python, isa)
   return have
 end
 
--- One processor that this process may use, for what is to run on one thread.
-local function first_cpu()
+-- The first n processors that this process may use, as taskset wants them.
+local function processors(n)
+  local list = {}
   for line in io.lines("/proc/self/status") do
-    local cpu = line:match("^Cpus_allowed_list:%s*(%d+)")
-    if cpu then return cpu end
+    for range in (line:match("^Cpus_allowed_list:%s*(.*)$") or ""):gmatch("[^,%s]+") do
+      local a, b = range:match("^(%d+)-?(%d*)$")
+      for cpu = tonumber(a), tonumber(b) or tonumber(a) do list[#list + 1] = #list < n and tostring(cpu) or nil end
+    end
   end
-  return "0"
+  return table.concat(list, ",")
 end
 
--- What keeps a command to one processor, where the system has it.
-function M.pin() return #M.lines_of("command -v taskset") > 0 and "taskset -c " .. first_cpu() or "" end
+-- What keeps a command to n processors, where the system has it: JAX cannot be told how many threads to use.
+function M.pin(n) return #M.lines_of("command -v taskset") > 0 and "taskset -c " .. processors(n) or "" end
 
 -- The command of a side. opt: program, python, threads, isa, mode.
 local function command(side, opt)
@@ -63,7 +66,7 @@ local function command(side, opt)
     slugnet = ("%s bench --serve --seconds 0.4"):format(opt.program), pytorch = opt.python .. " bench/pytorch.py --serve",
     jax = opt.python .. " bench/jax_side.py --serve", onnxruntime = opt.python .. " bench/onnxruntime_side.py --serve",
   }
-  local pin = side == "jax" and opt.threads == 1 and M.pin() or ""
+  local pin = side == "jax" and M.pin(opt.threads) or ""
   return ("exec env %s %s %s --threads %d%s"):format(env, pin, words[side], opt.threads, opt.mode and " --mode " .. opt.mode or "")
 end
 
