@@ -68,6 +68,18 @@ int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, in
   return c->n < most ? c->n : most;
 }
 
+/* Within a tile an operand may be gone once nothing reads it any more. */
+bool snp_chain_over(const snp_tape *t, const snp_step *s, int out, int in) {
+  const chain *c = (const chain *)(const void *)t->attr[s->attr].p;
+  int written = -1, read = -1;
+  for (int k = 0; k < c->n; k++) {
+    if (!c->l[k].to.temp && c->l[k].to.at == s->nin + out) written = k;
+    for (int j = 0; j < c->l[k].nin; j++)
+      if (!c->l[k].in[j].temp && c->l[k].in[j].at == in) read = k;
+  }
+  return written >= read;
+}
+
 /* ---- finding them */
 
 static int64_t count_of(const snp_ref *r) { return snt_count(r->ndim, r->shape); }

@@ -65,12 +65,12 @@ static int give(plan *p, int64_t at, int64_t size) {
   return 0;
 }
 
-/* An elementwise step may write over an operand that dies with it, a convolution over what it adds last. */
-static int dying_operand(const snp_tape *t, const plan *p, int i) {
+/* An elementwise step, or a chain of them, may write result `out` over an operand that dies with it, a convolution over what it adds last. */
+static int dying_operand(const snp_tape *t, const plan *p, int i, int out) {
   const snp_step *s = &t->step[i];
-  const bool adds = s->op == &sno_op_conv2d_norm;
-  if (!s->op || (!sno_is_map(s->op) && !adds) || s->nout != 1) return -1;
-  const snp_ref *y = &t->ref[s->out];
+  const bool adds = s->op == &sno_op_conv2d_norm, chain = s->op == &snp_op_chain;
+  if (!s->op || (!chain && ((!sno_is_map(s->op) && !adds) || s->nout != 1))) return -1;
+  const snp_ref *y = &t->ref[s->out + out];
   if (t->slot[y->slot].kind != SNP_INTERNAL || !snp_ref_whole(t, y)) return -1;
   for (int k = adds ? SNO_CONV_ADD : 0; k < s->nin; k++) {
     const snp_ref *x = &t->ref[s->in + k];
@@ -78,14 +78,16 @@ static int dying_operand(const snp_tape *t, const plan *p, int i) {
     if (x->dtype != y->dtype || x->ndim != y->ndim || memcmp(x->shape, y->shape, sizeof x->shape) != 0 || !snp_ref_whole(t, x)) continue;
     bool again = false; /* met again as another view */
     for (int j = 0; j < s->nin; j++) again |= j != k && t->ref[s->in + j].slot == x->slot && (adds || memcmp(&t->ref[s->in + j], x, sizeof *x) != 0);
-    if (!again) return x->slot;
+    if (again || p->share[p->owner[x->slot]] > 1 || (chain && !snp_chain_over(t, s, out, k))) continue;
+    return x->slot;
   }
   return -1;
 }
 
-static int place(plan *p, const snp_tape *t, int slot, int step, bool inplace) {
+static int place(plan *p, const snp_tape *t, int out, int step, bool inplace) {
+  const int slot = t->ref[t->step[step].out + out].slot;
   if (p->offset[slot] >= 0) return 0;
-  const int from = inplace ? dying_operand(t, p, step) : -1;
+  const int from = inplace ? dying_operand(t, p, step, out) : -1;
   if (from >= 0 && p->size[p->owner[from]] >= (int64_t)t->slot[slot].bytes) {
     p->owner[slot] = p->owner[from];
     p->offset[slot] = p->offset[from];
@@ -131,7 +133,7 @@ int snp_plan(const snp_tape *t, int64_t *offset, size_t *block) {
     if (s->dead) continue;
     for (int k = 0; k < s->nout; k++) {
       const int slot = t->ref[s->out + k].slot;
-      if (t->slot[slot].kind == SNP_INTERNAL) place(&p, t, slot, i, inplace);
+      if (t->slot[slot].kind == SNP_INTERNAL) place(&p, t, k, i, inplace);
     }
     if (s->scratch) {
       const int64_t size = ((int64_t)s->scratch + ALIGN - 1) / ALIGN * ALIGN;

@@ -89,6 +89,7 @@ int snp_pass_hoist(snp_tape *t);
 int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
 extern const sno_op snp_op_chain;
+bool snp_chain_over(const snp_tape *t, const snp_step *s, int out, int in); /* may that result be written over that operand? */
 int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most);
 int snp_tape_room(snp_tape *t, int refs, int attrs); /* -1 after sn_fail */
 bool snp_val_equal(const sno_val *a, const sno_val *b);
