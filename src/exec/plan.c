@@ -84,10 +84,9 @@ static int dying_operand(const snp_tape *t, const plan *p, int i, int out) {
   return -1;
 }
 
-static int place(plan *p, const snp_tape *t, int out, int step, bool inplace) {
-  const int slot = t->ref[t->step[step].out + out].slot;
+/* from: the slot whose place it takes over, or -1. */
+static int place(plan *p, const snp_tape *t, int slot, int from) {
   if (p->offset[slot] >= 0) return 0;
-  const int from = inplace ? dying_operand(t, p, step, out) : -1;
   if (from >= 0 && p->size[p->owner[from]] >= (int64_t)t->slot[slot].bytes) {
     p->owner[slot] = p->owner[from];
     p->offset[slot] = p->offset[from];
@@ -126,14 +125,14 @@ int snp_plan(const snp_tape *t, int64_t *offset, size_t *block) {
   for (int i = 0; rc == 0 && i < t->nslot; i++)
     if (t->slot[i].kind == SNP_INTERNAL && t->slot[i].kept) { /* before all others, and never left */
       p.last[i] = t->nstep;
-      place(&p, t, i, 0, false);
+      place(&p, t, i, -1);
     }
   for (int i = 0; rc == 0 && i < t->nstep; i++) {
     const snp_step *s = &t->step[i];
     if (s->dead) continue;
     for (int k = 0; k < s->nout; k++) {
       const int slot = t->ref[s->out + k].slot;
-      if (t->slot[slot].kind == SNP_INTERNAL) place(&p, t, k, i, inplace);
+      if (t->slot[slot].kind == SNP_INTERNAL) place(&p, t, slot, inplace ? dying_operand(t, &p, i, k) : -1);
     }
     if (s->scratch) {
       const int64_t size = ((int64_t)s->scratch + ALIGN - 1) / ALIGN * ALIGN;
