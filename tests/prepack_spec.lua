@@ -80,7 +80,7 @@ describe("a packed weight", function()
     core.threads(threads)
   end)
 
-  it("is made for bound weights that the program does not write, and only then", function()
+  it("is made for bound weights that the program does not write, for what is made of such, and only then", function()
     local x, w = core.randn(2, 3, 8, 8), core.randn(4, 3, 3, 3)
     local function program(fn, ...)
       local c = core.compile(fn)
@@ -89,7 +89,8 @@ describe("a packed weight", function()
     end
     assert.equal(1, program(function(a) return a:conv2d(w) end, x))
     assert.equal(0, program(function(a, v) return a:conv2d(v) end, x, w))
-    assert.equal(0, program(function(a) return a:conv2d(w:mul(2)) end, x))
+    assert.equal(1, program(function(a) return a:conv2d(w:mul(2)) end, x)) -- made of one once
+    assert.equal(0, program(function(a, b) return a:conv2d(w:mul(b)) end, x, core.ones(1)))
     assert.equal(0, program(function(a)
       local y = a:conv2d(w)
       w:mul_(0.99)

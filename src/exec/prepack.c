@@ -1,5 +1,6 @@
 /* prepack.c - weights that a program reads and never writes are kept in the layout their kernel wants. Who changed one outside (an optimizer
- * that is not part of the program, load_state) raised its storage's version: it is packed again before the next replay. */
+ * that is not part of the program, load_state) raised its storage's version: it is packed again before the next replay. So is what kept steps
+ * (fold.c) make of a weight, such as its rounding under autocast. */
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "exec/prog.h"
@@ -12,7 +13,12 @@ static const snp_slot *weight_of(const snp_prog *p, const snp_exec *e) {
   const int slot = p->tape->ref[s->in + 1].slot;
   if (slot < 0) return NULL;
   const snp_slot *w = &p->tape->slot[slot];
-  return w->kind == SNP_BOUND && !w->written ? w : NULL;
+  return (w->kind == SNP_BOUND && !w->written) || (w->kept && !s->kept) ? w : NULL;
+}
+
+static const snt_storage *storage_of(const snp_prog *p, const snp_exec *e) {
+  const int slot = p->tape->ref[e->step->in + 1].slot;
+  return p->tape->slot[slot].kept ? &p->shell[slot] : p->tape->slot[slot].storage;
 }
 
 static void pack(snp_exec *e, const snt_storage *from) {
@@ -36,16 +42,17 @@ int snp_prepack(snp_prog *p) {
     if ((e->packed = sn_alloc(bytes)) == NULL) return -1;
     e->packed_bytes = bytes;
     p->packing[p->npacked++] = i;
-    pack(e, w->storage);
+    if (!w->kept) pack(e, w->storage); /* else there is nothing yet */
   }
   return 0;
 }
 
-void snp_prepack_renew(snp_prog *p) {
+void snp_prepack_renew(snp_prog *p, bool kept) {
   const bool usable = sn_isa() == p->packed_isa; /* tests change the instruction set */
   for (int i = 0; i < p->npacked; i++) {
     snp_exec *e = &p->exec[p->packing[i]];
-    const snt_storage *from = p->tape->slot[p->tape->ref[e->step->in + 1].slot].storage;
+    const snt_storage *from = storage_of(p, e);
+    if (p->tape->slot[p->tape->ref[e->step->in + 1].slot].kept != kept) continue;
     if (!usable || e->repacked >= OFTEN) { e->call.packed = NULL; continue; }
     if (from->version == e->packed_version && from->data == e->packed_from) { e->repacked = 0; e->call.packed = e->packed; continue; }
     if (++e->repacked >= OFTEN) e->call.packed = NULL;

@@ -240,11 +240,11 @@ static int check_values(snp_exec *e) {
   return rc;
 }
 
-static int run_steps(snp_prog *p, int from) {
+static int run_steps(snp_prog *p, int from, int to) {
   sno_mode *mode = sno_mode_now();
   sn_fpmode saved = 0;
   int now = -1, rc = 0;
-  for (int i = from; i < p->nexec && rc == 0; i++) {
+  for (int i = from; i < to && rc == 0; i++) {
     snp_exec *e = &p->exec[i];
     const snp_step *s = e->step;
     if (s->op == NULL) { s->run(s->host); continue; }
@@ -318,8 +318,14 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   if (sn_scratch_reserve(sn_scratch_most()) < 0 || bind(p, args) < 0) return -1;
   sno_effect(); /* from here on it cannot be tried once more */
-  if (p->npacked) snp_prepack_renew(p);
-  const int rc = run_steps(p, p->nkept && snp_hoist_fresh(p) ? p->nkept : 0);
+  int rc = 0;
+  if (p->npacked) snp_prepack_renew(p, false);
+  if (p->nkept && !snp_hoist_fresh(p)) {
+    rc = run_steps(p, 0, p->nkept);
+    for (int i = 0; i < p->tape->nslot; i++) p->shell[i].version += p->tape->slot[i].kept;
+  }
+  if (p->npacked && p->nkept) snp_prepack_renew(p, true);
+  if (rc == 0) rc = run_steps(p, p->nkept, p->nexec);
   mark_written(p, args);
   p->runs++;
   return rc < 0 ? -1 : hand_out(p, args, res);

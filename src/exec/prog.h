@@ -56,7 +56,7 @@ bool snp_hoist_fresh(snp_prog *p);   /* before a replay: is what the kept steps 
 
 /* ---- prepack.c */
 int snp_prepack(snp_prog *p);        /* when built; -1 after sn_fail */
-void snp_prepack_renew(snp_prog *p); /* before a replay: weights that changed are packed again */
+void snp_prepack_renew(snp_prog *p, bool kept); /* before a replay: weights that changed are packed again, bound ones or what kept steps made of them */
 void snp_prepack_free(snp_prog *p);
 
 #endif
