@@ -57,6 +57,44 @@ describe("autocast:", function()
     assert.is_true(n > 45, n)
   end)
 
+  it("every operation takes bfloat16: what it computes in float32, rounded", function()
+    local env = setmetatable({ sn = sn, i = function(lo, hi, ...) return sn.randint(lo, hi + 1, ...) end, f = sn.randn, b = function(...) return sn.rand(...):gt(0.5) end,
+      p = function(...) return sn.rand(...) + 0.5 end, u = function(...) return sn.rand(...) * 0.8 end, d = sn.randn,
+      m = function(...) return sn.rand(...):lt(0.9) end }, { __index = _G })
+    local function each(v, dtype) -- float tensors of an argument as another type
+      if sn.is_tensor(v) then return (v.dtype == "float32" or v.dtype == "bfloat16") and v:to(dtype) or v end
+      if type(v) ~= "table" or not sn.is_tensor(v[1]) then return v end
+      local list = {}
+      for k, t in ipairs(v) do list[k] = each(t, dtype) end
+      return list
+    end
+    local n = 0
+    for name, op in pairs(ops) do
+      local random = op.flags.random or name == "dropout" or name == "empty_like"
+      for sample in (random and "" or op.samples or ""):gmatch("[^;]+") do
+        local ok, args = pcall(function() return table.pack(load("return " .. sample, name, "t", env)()) end)
+        local f = sn[name] or function(x, ...) return x[name](x, ...) end
+        if ok and not op.flags.hidden and (sn.is_tensor(args[1]) or type(args[1]) == "table") then
+          local half, wide = {}, {}
+          for k = 1, args.n do
+            half[k] = each(args[k], "bfloat16")
+            wide[k] = each(half[k], "float32")
+          end
+          local got, want = table.pack(f(table.unpack(half, 1, args.n))), table.pack(f(table.unpack(wide, 1, args.n)))
+          for k = 1, got.n do
+            local a, b = each(got[k], "float32"), each(each(want[k], "bfloat16"), "float32")
+            if sn.is_tensor(b) and b.dtype == "float32" and b:numel() > 0 then
+              local most = b:abs():max():item()
+              assert.is_false(far(a, b) > 0.008 * most, name .. ": " .. sample)
+              n = n + 1
+            end
+          end
+        end
+      end
+    end
+    assert.is_true(n > 300, n)
+  end)
+
   it("the others go by promotion", function()
     auto(function()
       local h = sn.ones(2, 3):matmul(sn.ones(3, 4))

@@ -121,6 +121,10 @@ static void test_own_modes(void) {
   char *off = run_in(a, "hold = sn.no_grad() return tostring((sn.zeros(1):requires_grad_() + 1).requires_grad)");
   char *on = run_in(b, "return tostring((sn.zeros(1):requires_grad_() + 1).requires_grad)");
   CHECK(off && on && strcmp(off, "false") == 0 && strcmp(on, "true") == 0);
+  char *narrow = run_in(a, "cast = sn.autocast('bfloat16') return sn.ones(2, 2):matmul(sn.ones(2, 2)).dtype");
+  char *plain = run_in(b, "return sn.ones(2, 2):matmul(sn.ones(2, 2)).dtype");
+  CHECK(narrow && plain && strcmp(narrow, "bfloat16") == 0 && strcmp(plain, "float32") == 0);
+  free(narrow), free(plain);
   free(denormal), free(flushed), free(first), free(second), free(off), free(on);
   lua_close(a);
   lua_close(b);
