@@ -45,6 +45,8 @@ local kinds = {
   function(pick, d) return core.cat({ pick(d[1]):narrow(1, 1, 2), pick(d[3]):narrow(1, 3, 3) }, 1) end,
   function(pick, d) return pick(d[1]):dropout(0.3) end,                                                          -- random numbers
   function(pick, d) return pick(d[1]):clone() end,
+  function(pick, d) return pick(d[1]):to("bfloat16") end,                                                        -- casts
+  function(pick, d) return pick(d[1]):to("bfloat16"):to("float32") end,
 }
 
 local function graph(seed, fixed)
@@ -67,6 +69,7 @@ local function try(seed)
   core.manual_seed(seed)
   local x, w, fixed = core.randn(5, 5), core.randn(5, 5):requires_grad_(), core.randn(5, 5)
   local fn = graph(seed, fixed)
+  local cast <close> = seed % 3 == 0 and core.autocast("bfloat16") or nil -- luacheck: ignore cast
   local off = seed % (#names + 2) -- 0: none is off; then each; last: all are
   if off > 0 then switch(false, names[off]) end
   local c, grad = core.compile(fn), core.zeros(5, 5)
