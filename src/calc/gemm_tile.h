@@ -76,6 +76,10 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
       v_store(q, v);
     }
   T *c = d->c + i0 * d->crs + j0 * d->ccs;
+  if (!d->accumulate && nr >= nv * L) {
+    for (int j = 0; j < nv * L; j += L) FN(transpose)(c + j * d->ccs, d->ccs, t + j, nv * L, mr, (T *)NULL);
+    return;
+  }
   for (int j = 0; j < nv * L && j < nr; j++, c += d->ccs)
     for (int i = 0; i < mr; i++) {
       T v = t[i * nv * L + j];
@@ -300,9 +304,10 @@ SNK_LOOPS static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, 
     return;
   }
   int64_t k = 0;
-  if (brs == 1 && nc == NR)
-    for (; k + L <= kc; k += L)
-      for (int j = 0; j < 2; j++) FN(transpose)(dst + k * NR + j * L, NR, b + k + j * L * bcs, bcs, L, (T *)NULL);
+  for (; brs == 1 && k + L <= kc; k += L) {
+    for (int64_t j = 0; j < nc; j += L) FN(transpose)(dst + k * NR + j, NR, b + k + j * bcs, bcs, nc - j < L ? (int)(nc - j) : L, (T *)NULL);
+    for (int64_t i = k; nc < NR && i < k + L; i++) memset(dst + i * NR + nc, 0, (size_t)(NR - nc) * sizeof(T));
+  }
   for (; k < kc; k++) {
     for (int64_t j = 0; j < nc; j++) dst[k * NR + j] = b[k * brs + j * bcs];
     for (int64_t j = nc; j < NR; j++) dst[k * NR + j] = 0;
@@ -325,7 +330,7 @@ typedef struct FN(job) {
   const snk_gemm_args *g;
   const T *a, *b;
   int64_t batch;
-  T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC) */
+  T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC, or all of it where that is no more) */
   bool pack_a, direct_b;
   bool far_a, far_b;    /* too large to be in the second cache */
   int64_t io, iend;     /* the rows that are gone through for one block of K */
@@ -461,6 +466,8 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   d.round_only = d.simple && d.round;
   d.simple = d.simple && !d.round;
   int64_t mouter = parts ? mc : m;
+  const int64_t npad = (n + NR - 1) / NR * NR;
+  const bool keep = npad * g->k <= NC * KCMAX; /* all of B is packed once */
   for (int64_t io = m0; io < m1; io += mouter)
     for (int64_t j0 = n0; j0 < n1; j0 += nc) {
       int64_t j1 = j0 + nc < n1 ? j0 + nc : n1, iend = io + mouter < m1 ? io + mouter : m1;
@@ -473,10 +480,11 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
         int64_t kc = g->k - k0 < kb ? g->k - k0 : kb;
         d.first = k0 == 0;
         d.last = k0 + kb >= g->k;
+        if (keep) w.pb = pb + k0 * npad + (j0 - n0) * kc;
         for (int64_t i0 = io; i0 < iend; i0 += mc) {
           int64_t i1 = i0 + mc < iend ? i0 + mc : iend;
           if (few) FN(few_rows)(&w, &d, k0, kc, i0, i1, j0, j1);
-          else FN(rows)(&w, &d, k0, kc, i0, i1, j0, j1, i0 == io);
+          else FN(rows)(&w, &d, k0, kc, i0, i1, j0, j1, i0 == (keep ? m0 : io));
           if (d.last && g->hook)
             g->hook(g->hook_ctx, (T *)c + i0 * g->crs + j0 * g->ccs, g->crs, g->ccs, i0, j0, i1 - i0, j1 - j0);
         }
