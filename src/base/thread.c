@@ -1,7 +1,8 @@
 /* thread.c - the pool, and workers beside it.
  *
- * A job is published by raising `ticket`; workers spin on it for a few microseconds, then sleep on a futex. Pieces are handed
- * out by an atomic counter; what a piece computes does not depend on who takes it.
+ * A job is published by raising `ticket`; workers spin on it for a few microseconds, then sleep on a futex. Every worker has a share of
+ * neighbouring pieces, and the same share of every job of that size: what it wrote is still in its core's cache when the next job reads it.
+ * Who has finished his share helps with the others'. What a piece computes does not depend on who takes it.
  */
 #include "base/thread.h"
 #include <linux/futex.h>
@@ -20,11 +21,13 @@
 
 #define SPINS 4000
 
+typedef struct share { _Alignas(64) _Atomic int64_t next; int64_t end; } share; /* pieces; in cache lines apart */
+
 typedef struct pool {
   _Atomic uint32_t ticket;     /* raised once per job */
   _Atomic uint32_t sleepers;
   _Atomic uint32_t done;       /* workers that have left the job */
-  _Atomic int64_t next;        /* next piece */
+  share of[SN_MAX_THREADS];    /* pieces of each worker that takes part */
   _Atomic uint32_t finished;   /* ticket whose workers are all out: the submitter sleeps on it */
   sn_task *fn;
   void *ctx;
@@ -99,11 +102,13 @@ int sn_threads_set(int n) {
 /* ---- workers */
 
 static void take_pieces(int worker) {
-  for (;;) {
-    const int64_t i = atomic_fetch_add_explicit(&P.next, 1, memory_order_relaxed);
-    const int64_t begin = i * P.piece;
-    if (begin >= P.n) return;
-    P.fn(P.ctx, begin, begin + P.piece < P.n ? begin + P.piece : P.n, worker);
+  for (int k = 0; k < P.use; k++) {
+    share *s = &P.of[(worker + k) % P.use];
+    for (;;) {
+      const int64_t i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed), begin = i * P.piece;
+      if (i >= s->end) break;
+      P.fn(P.ctx, begin, begin + P.piece < P.n ? begin + P.piece : P.n, worker);
+    }
   }
 }
 
@@ -186,7 +191,11 @@ void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx) {
   P.use = threads;
   P.mode = sn_fp_enter(0);
   sn_fp_leave(P.mode);
-  atomic_store_explicit(&P.next, 0, memory_order_relaxed);
+  const int64_t pieces = (grains + per - 1) / per;
+  for (int w = 0; w < threads; w++) {
+    atomic_store_explicit(&P.of[w].next, pieces * w / threads, memory_order_relaxed);
+    P.of[w].end = pieces * (w + 1) / threads;
+  }
   atomic_store_explicit(&P.done, 0, memory_order_relaxed);
   const uint32_t t = atomic_load_explicit(&P.ticket, memory_order_relaxed) + 1;
   atomic_store_explicit(&P.ticket, t, memory_order_seq_cst);
