@@ -41,6 +41,7 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   }
   SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
     SNK_ALL for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
+  if (which == SNK_SUM || which == SNK_SUMSQ || which == SNK_SUMABS) return W(total)(a[0]);
   T v[L];
   memcpy(v, &a[0], sizeof v);
   for (int w = L / 2; w > 0; w /= 2)
