@@ -1,6 +1,6 @@
 /* norm.isa.c - normalisation per channel and per row, forward and backward. */
 #include "calc/norm.h"
-#include "calc/tail.h"
+#include "calc/fold.h"
 
 #define CHUNK 1024 /* numbers summed in their own type before they join a sum in float64 */
 #define ROWS 64    /* the same down a column */

@@ -20,64 +20,70 @@ static void N(roots)(const snk_norm_args *a) {
 
 /* ---- along memory */
 
+/* The lanes of sums over numbers at..end-1 of a row: of x, of (x - mean)^2, and of g and g (x - mean); with w, of g w instead of g. Several
+ * at once, because an addition takes longer than a vector's loading. */
+INL V N(sum_lanes)(const S *x, int64_t at, int64_t end) {
+  V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)};
+  int64_t i = at;
+  for (; i + 4 * L <= end; i += 4 * L)
+    SNK_ALL for (int k = 0; k < 4; k++) s[k] += W(load)(x + i + k * L);
+  for (; i < end; i += L) s[0] += N(part)(W(get)(x + i, end - i), end - i);
+  return (s[0] + s[1]) + (s[2] + s[3]);
+}
+INL V N(deviation_lanes)(const S *x, int64_t at, int64_t end, S mean) {
+  const V m = W(splat)(mean);
+  V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)};
+  int64_t i = at;
+  for (; i + 4 * L <= end; i += 4 * L)
+    SNK_ALL for (int k = 0; k < 4; k++) {
+      const V d = W(load)(x + i + k * L) - m;
+      s[k] += d * d;
+    }
+  for (; i < end; i += L) {
+    const V d = N(part)(W(get)(x + i, end - i) - m, end - i);
+    s[0] += d * d;
+  }
+  return (s[0] + s[1]) + (s[2] + s[3]);
+}
+INL V N(product_lanes)(const S *g, const S *w, const S *x, int64_t at, int64_t end, S mean, V *gx) {
+  const V m = W(splat)(mean);
+  V s[2] = {W(splat)(0), W(splat)(0)}, t[2] = {s[0], s[0]};
+  int64_t i = at;
+  for (; i + 2 * L <= end; i += 2 * L)
+    SNK_ALL for (int k = 0; k < 2; k++) {
+      V v = W(load)(g + i + k * L);
+      if (w) v *= W(load)(w + i + k * L);
+      s[k] += v;
+      t[k] += v * (W(load)(x + i + k * L) - m);
+    }
+  for (; i < end; i += L) {
+    V v = W(get)(g + i, end - i);
+    if (w) v *= W(get)(w + i, end - i);
+    v = N(part)(v, end - i);
+    s[0] += v;
+    t[0] += N(part)(v * (W(get)(x + i, end - i) - m), end - i);
+  }
+  *gx = t[0] + t[1];
+  return s[0] + s[1];
+}
+
 static double N(sum)(const S *x, int64_t n) {
   double all = 0;
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)}; /* several, because an addition takes longer than a vector's loading */
-    int64_t i = at;
-    for (; i + 4 * L <= end; i += 4 * L)
-      SNK_ALL for (int k = 0; k < 4; k++) s[k] += W(load)(x + i + k * L);
-    for (; i < end; i += L) s[0] += N(part)(W(get)(x + i, end - i), end - i);
-    all += (double)W(total)((s[0] + s[1]) + (s[2] + s[3]));
-  }
+  for (int64_t at = 0; at < n; at += CHUNK) all += (double)W(total)(N(sum_lanes)(x, at, n - at < CHUNK ? n : at + CHUNK));
   return all;
 }
 
 static double N(deviation)(const S *x, int64_t n, S mean) {
-  const V m = W(splat)(mean);
   double all = 0;
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s[4] = {W(splat)(0), W(splat)(0), W(splat)(0), W(splat)(0)};
-    int64_t i = at;
-    for (; i + 4 * L <= end; i += 4 * L)
-      SNK_ALL for (int k = 0; k < 4; k++) {
-        const V d = W(load)(x + i + k * L) - m;
-        s[k] += d * d;
-      }
-    for (; i < end; i += L) {
-      const V d = N(part)(W(get)(x + i, end - i) - m, end - i);
-      s[0] += d * d;
-    }
-    all += (double)W(total)((s[0] + s[1]) + (s[2] + s[3]));
-  }
+  for (int64_t at = 0; at < n; at += CHUNK) all += (double)W(total)(N(deviation_lanes)(x, at, n - at < CHUNK ? n : at + CHUNK, mean));
   return all;
 }
 
-/* Sums of g and of g (x - mean); with w, of g w instead of g. */
 static void N(products)(const S *g, const S *w, const S *x, int64_t n, S mean, double *sg, double *sgx) {
-  const V m = W(splat)(mean);
+  V t;
   for (int64_t at = 0; at < n; at += CHUNK) {
-    const int64_t end = n - at < CHUNK ? n : at + CHUNK;
-    V s[2] = {W(splat)(0), W(splat)(0)}, t[2] = {s[0], s[0]};
-    int64_t i = at;
-    for (; i + 2 * L <= end; i += 2 * L)
-      SNK_ALL for (int k = 0; k < 2; k++) {
-        V v = W(load)(g + i + k * L);
-        if (w) v *= W(load)(w + i + k * L);
-        s[k] += v;
-        t[k] += v * (W(load)(x + i + k * L) - m);
-      }
-    for (; i < end; i += L) {
-      V v = W(get)(g + i, end - i);
-      if (w) v *= W(get)(w + i, end - i);
-      v = N(part)(v, end - i);
-      s[0] += v;
-      t[0] += N(part)(v * (W(get)(x + i, end - i) - m), end - i);
-    }
-    *sg += (double)W(total)(s[0] + s[1]);
-    *sgx += (double)W(total)(t[0] + t[1]);
+    *sg += (double)W(total)(N(product_lanes)(g, w, x, at, n - at < CHUNK ? n : at + CHUNK, mean, &t));
+    *sgx += (double)W(total)(t);
   }
 }
 
@@ -212,39 +218,74 @@ static void N(back)(const snk_norm_args *a, int64_t begin, int64_t end) {
 
 /* ---- rows */
 
-static void N(row_stats)(const snk_norm_args *a, const S *x, S *mean, S *rstd) {
-  const double n = (double)a->channels;
-  *mean = a->centered ? (S)(N(sum)(x, a->channels) / n) : 0;
-  *rstd = N(rstd)(N(deviation)(x, a->channels, *mean) / n, a->epsilon);
+/* Short rows as many at a time as a vector has lanes: what is found once a row is found for all of them together, and none waits for it. */
+static int64_t N(together)(const snk_norm_args *a) { return a->channels <= 256 ? L : 1; }
+
+static void N(add_totals)(V *lanes, int64_t n, double *all) {
+  S t[L];
+  if (n == 1) {
+    all[0] += (double)W(total)(lanes[0]);
+    return;
+  }
+  for (int64_t l = n; l < L; l++) lanes[l] = W(splat)(0);
+  W(store)(t, W(totals)(lanes));
+  for (int64_t l = 0; l < n; l++) all[l] += (double)t[l];
+}
+
+static void N(row_stats)(const snk_norm_args *a, const S *x, int64_t rows, S *mean, S *rstd) {
+  const int64_t n = a->channels;
+  double sum[L] = {0}, dev[L] = {0};
+  V lanes[L];
+  for (int64_t at = 0; at < n && a->centered; at += CHUNK) {
+    for (int64_t l = 0; l < rows; l++) lanes[l] = N(sum_lanes)(x + l * n, at, n - at < CHUNK ? n : at + CHUNK);
+    N(add_totals)(lanes, rows, sum);
+  }
+  for (int64_t l = 0; l < rows; l++) mean[l] = a->centered ? (S)(sum[l] / (double)n) : 0;
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    for (int64_t l = 0; l < rows; l++) lanes[l] = N(deviation_lanes)(x + l * n, at, n - at < CHUNK ? n : at + CHUNK, mean[l]);
+    N(add_totals)(lanes, rows, dev);
+  }
+  for (int64_t l = 0; l < rows; l++) rstd[l] = N(rstd)(dev[l] / (double)n, a->epsilon);
 }
 
 static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
-  for (int64_t u = begin; u < end; u++) {
-    const S *x = (const S *)a->x + u * a->channels;
-    S *y = (S *)a->y + u * a->channels, mean, rstd;
-    N(row_stats)(a, x, &mean, &rstd);
-    const V m = W(splat)(mean), r = W(splat)(rstd);
-    for (int64_t c = 0; c < a->channels; c += L) {
-      const int64_t k = a->channels - c;
-      W(set)(y + c, (W(get)(x + c, k) - m) * r * N(weight)(a, c, k) + N(bias)(a, c, k), k);
+  const int64_t n = a->channels, most = N(together)(a);
+  for (int64_t u = begin; u < end; u += most) {
+    const int64_t rows = end - u < most ? end - u : most;
+    S mean[L], rstd[L];
+    N(row_stats)(a, (const S *)a->x + u * n, rows, mean, rstd);
+    for (int64_t l = 0; l < rows; l++) {
+      const S *x = (const S *)a->x + (u + l) * n;
+      S *y = (S *)a->y + (u + l) * n;
+      const V m = W(splat)(mean[l]), r = W(splat)(rstd[l]);
+      for (int64_t c = 0; c < n; c += L) W(set)(y + c, (W(get)(x + c, n - c) - m) * r * N(weight)(a, c, n - c) + N(bias)(a, c, n - c), n - c);
     }
   }
 }
 
 static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
-  for (int64_t u = begin; u < end; u++) {
-    const S *x = (const S *)a->x + u * a->channels, *g = (const S *)a->g + u * a->channels;
-    S *y = (S *)a->y + u * a->channels, *mean = (S *)a->mean + u, *rstd = (S *)a->rstd + u;
-    N(row_stats)(a, x, mean, rstd);
-    double sg = 0, sgx = 0;
-    N(products)(g, a->weight, x, a->channels, *mean, &sg, &sgx);
-    const double n = (double)a->channels;
-    const V m = W(splat)(*mean), r = W(splat)(*rstd), k1 = W(splat)(a->centered ? (S)(sg / n) : 0);
-    const V k2 = W(splat)((S)(sgx / n * (double)*rstd * (double)*rstd));
-    for (int64_t c = 0; c < a->channels; c += L) {
-      const int64_t k = a->channels - c;
-      const V v = W(get)(g + c, k) * N(weight)(a, c, k);
-      W(set)(y + c, r * (v - k1 - (W(get)(x + c, k) - m) * k2), k);
+  const int64_t n = a->channels, most = N(together)(a);
+  for (int64_t u = begin; u < end; u += most) {
+    const int64_t rows = end - u < most ? end - u : most;
+    const S *x = (const S *)a->x + u * n, *g = (const S *)a->g + u * n;
+    S *y = (S *)a->y + u * n, *mean = (S *)a->mean + u, *rstd = (S *)a->rstd + u;
+    double sg[L] = {0}, sgx[L] = {0};
+    V s[L], t[L];
+    N(row_stats)(a, x, rows, mean, rstd);
+    for (int64_t at = 0; at < n; at += CHUNK) {
+      for (int64_t l = 0; l < rows; l++)
+        s[l] = N(product_lanes)(g + l * n, a->weight, x + l * n, at, n - at < CHUNK ? n : at + CHUNK, mean[l], &t[l]);
+      N(add_totals)(s, rows, sg);
+      N(add_totals)(t, rows, sgx);
+    }
+    for (int64_t l = 0; l < rows; l++) {
+      const S *xl = x + l * n, *gl = g + l * n;
+      const V m = W(splat)(mean[l]), r = W(splat)(rstd[l]), k1 = W(splat)(a->centered ? (S)(sg[l] / (double)n) : 0);
+      const V k2 = W(splat)((S)(sgx[l] / (double)n * (double)rstd[l] * (double)rstd[l]));
+      for (int64_t c = 0; c < n; c += L) {
+        const V v = W(get)(gl + c, n - c) * N(weight)(a, c, n - c);
+        W(set)(y + l * n + c, r * (v - k1 - (W(get)(xl + c, n - c) - m) * k2), n - c);
+      }
     }
   }
 }
