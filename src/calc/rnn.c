@@ -195,20 +195,32 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
   if (a->gc0) memcpy((char *)a->gc0 + begin_row * h * z, dc, (size_t)(rows * h * z));
 }
 
+/* n numbers of a row of a panel; whole panels are the rule, and their sizes are few. */
+static inline void copy_numbers(char *to, const char *from, int64_t bytes) {
+  switch (bytes) {
+    case 128: memcpy(to, from, 128); break;
+    case 64: memcpy(to, from, 64); break;
+    default: memcpy(to, from, (size_t)bytes);
+  }
+}
+
 /* Columns n0.. of rows [x | h before] as the second factor of a product: row (t, i) has x's (i, t), then y's (i, t-1) or h0's i. */
 static void pack_inputs(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t nc, int64_t nr, void *dst) {
   const rnn_job *w = ctx;
   const snk_rnn_args *a = w->a;
-  const int64_t h = a->h, f = a->f, z = w->size, of_x = n0 + nc <= f ? nc : n0 < f ? f - n0 : 0, from_h = n0 + of_x - f;
+  const int64_t h = a->h, f = a->f, z = w->size, of_x = n0 + nc <= f ? nc : n0 < f ? f - n0 : 0, of_h = nc - of_x, from_h = n0 + of_x - f;
   char *to = dst;
   (void)batch;
-  for (int64_t k = k0; k < k0 + kc; k++, to += nr * z) {
-    const int64_t i = k % a->n, t = k / a->n, line = i * a->t + t;
-    const char *before = t > 0 ? at(a->y, (line - 1) * h + from_h, z) : at(a->h0, i * h + from_h, z);
-    if (of_x) memcpy(to, at(a->x, line * f + n0, z), (size_t)(of_x * z));
-    if (nc > of_x && before) memcpy(to + of_x * z, before, (size_t)((nc - of_x) * z));
-    else if (nc > of_x) memset(to + of_x * z, 0, (size_t)((nc - of_x) * z));
+  for (int64_t k = k0, i = k0 % a->n, t = k0 / a->n; k < k0 + kc; k++, to += nr * z) {
+    const int64_t line = i * a->t + t;
+    if (of_x) copy_numbers(to, at(a->x, line * f + n0, z), of_x * z);
+    if (of_h) {
+      const char *before = t > 0 ? at(a->y, (line - 1) * h + from_h, z) : at(a->h0, i * h + from_h, z);
+      if (before) copy_numbers(to + of_x * z, before, of_h * z);
+      else memset(to + of_x * z, 0, (size_t)(of_h * z));
+    }
     if (nc < nr) memset(to + nc * z, 0, (size_t)((nr - nc) * z));
+    if (++i == a->n) i = 0, t++;
   }
 }
 

@@ -31,7 +31,11 @@ static void N(lstm)(const snk_rnn_step *s) {
       if (cp) v = W(fma)(a[1], W(get)(cp + j, k), v);
       if (g) ROWS_OF(4) W(set)(g + l * h + j, a[l], k);
       W(set)(c + j, v, k);
-      W(set)(y + j, a[3] * W(tanh)(v), k);
+      W(set)(y + j, a[3], k);
+    }
+    for (int64_t j = 0; j < h; j += L) { /* apart: a vector's chain is long, and few of them are under way at once */
+      const int64_t k = h - j;
+      W(set)(y + j, W(get)(y + j, k) * W(tanh)(W(get)(c + j, k)), k);
     }
   }
 }
@@ -47,6 +51,7 @@ static void N(lstm_back)(const snk_rnn_step *s) {
       const int64_t k = h - j;
       const V in = W(get)(g + j, k), forget = W(get)(g + h + j, k), cell = W(get)(g + 2 * h + j, k), out = W(get)(g + 3 * h + j, k);
       const V dh = GET(gy) + GET(rec), tc = W(tanh)(W(get)(c + j, k));
+      ROWS_OF(4) __builtin_prefetch(g + s->gates_step + l * h + j), __builtin_prefetch(d + s->d_step + l * h + j, 1); /* the next row: a step's gates were written long ago */
       V dcell = dh * out * (one - tc * tc) + GET(gc);
       if (!s->last) dcell += W(get)(dc + j, k);
       const V d0 = dcell * cell * in * (one - in), d1 = dcell * GET(cp) * forget * (one - forget);
