@@ -33,6 +33,11 @@ void snk_rows_get(const snk_rows *r) {
   sn_parallel(r->outer * r->n, 1 + GRAIN / r->inner, get_task, (void *)(uintptr_t)r);
 }
 
+/* Lines of a row that another core may have written: asked for some rows ahead. */
+static inline void fetch_row(const char *row, int64_t bytes) {
+  for (int64_t b = 0; b < bytes && b < 1024; b += 64) __builtin_prefetch(row + b);
+}
+
 typedef struct into { const snk_rows *r; snk_row *add; } into;
 
 #define AHEAD 4      /* rows that are asked for before their turn: rows of a large table lie in no cache (measured) */
@@ -71,11 +76,13 @@ static void into_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const snk_rows *r = w->r;
   const int64_t size = (int64_t)sn_size_of(r->dtype), bytes = r->inner * size;
   const int64_t steps[3] = {size, size, size};
+  enum { AHEAD = 16 };
   if (r->zero) memset(r->table + begin * bytes, 0, (size_t)((end - begin) * bytes));
   for (int64_t o = begin / r->size; o * r->size < end; o++) {
     const int64_t lo = begin - o * r->size > 0 ? begin - o * r->size : 0, hi = end - o * r->size < r->size ? end - o * r->size : r->size;
     for (int64_t j = 0; j < r->n; j++) {
-      const int64_t at = r->index[j] - r->base;
+      const int64_t at = r->index[j] - r->base, later = j + AHEAD < r->n ? r->index[j + AHEAD] - r->base : -1;
+      if (later >= lo && later < hi) fetch_row(r->rows + (o * r->n + j + AHEAD) * bytes, bytes);
       if (at < lo || at >= hi || (r->skips && r->index[j] == r->skip)) continue;
       char *to = r->table + (o * r->size + at) * bytes, *from = r->rows + (o * r->n + j) * bytes;
       if (w->add) w->add(r->inner, (char *const[]){to, to, from}, steps, NULL);
