@@ -33,27 +33,23 @@ void snk_rows_get(const snk_rows *r) {
   sn_parallel(r->outer * r->n, 1 + GRAIN / r->inner, get_task, (void *)(uintptr_t)r);
 }
 
-/* Lines of a row that another core may have written: asked for some rows ahead. */
-static inline void fetch_row(const char *row, int64_t bytes) {
-  for (int64_t b = 0; b < bytes && b < 1024; b += 64) __builtin_prefetch(row + b);
-}
-
 typedef struct into { const snk_rows *r; snk_row *add; } into;
 
 #define AHEAD 4      /* rows that are asked for before their turn: rows of a large table lie in no cache (measured) */
 #define LINES 64     /* of the cache, of such a row; the processor asks for the rest by itself */
+
+static inline void fetch_row(const char *row, int64_t bytes) {
+  for (int64_t k = 0; k < bytes && k < LINES * 64; k += 64) __builtin_prefetch(row + k, 0, 2);
+}
 
 static inline const char *pick_row(const snk_pick *p, int64_t i) { return p->from + (p->at ? p->at[i] - p->base : p->first + i) * p->step; }
 
 static void pick_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const snk_pick *p = ctx;
-  const int64_t ts = (int64_t)sn_size_of(p->to_type), fs = (int64_t)sn_size_of(p->from_type), row = p->inner * fs, near = row < LINES * 64 ? row : LINES * 64;
+  const int64_t ts = (int64_t)sn_size_of(p->to_type), fs = (int64_t)sn_size_of(p->from_type), row = p->inner * fs;
   for (int64_t i = begin; i < end; i++) {
-    if (p->at && i + AHEAD < p->known) {
-      const char *later = pick_row(p, i + AHEAD);
-      for (int64_t k = 0; k < near; k += 64) __builtin_prefetch(later + k, 0, 2);
-    }
+    if (p->at && i + AHEAD < p->known) fetch_row(pick_row(p, i + AHEAD), row);
     char *to = p->to + i * p->inner * ts;
     const char *from = pick_row(p, i);
     if (p->from_type == p->to_type) copy_row(to, from, row);
@@ -76,13 +72,12 @@ static void into_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const snk_rows *r = w->r;
   const int64_t size = (int64_t)sn_size_of(r->dtype), bytes = r->inner * size;
   const int64_t steps[3] = {size, size, size};
-  enum { AHEAD = 16 };
   if (r->zero) memset(r->table + begin * bytes, 0, (size_t)((end - begin) * bytes));
   for (int64_t o = begin / r->size; o * r->size < end; o++) {
     const int64_t lo = begin - o * r->size > 0 ? begin - o * r->size : 0, hi = end - o * r->size < r->size ? end - o * r->size : r->size;
     for (int64_t j = 0; j < r->n; j++) {
-      const int64_t at = r->index[j] - r->base, later = j + AHEAD < r->n ? r->index[j + AHEAD] - r->base : -1;
-      if (later >= lo && later < hi) fetch_row(r->rows + (o * r->n + j + AHEAD) * bytes, bytes);
+      const int64_t at = r->index[j] - r->base, next = j + 4 * AHEAD, later = next < r->n ? r->index[next] - r->base : -1;
+      if (later >= lo && later < hi) fetch_row(r->rows + (o * r->n + next) * bytes, bytes);
       if (at < lo || at >= hi || (r->skips && r->index[j] == r->skip)) continue;
       char *to = r->table + (o * r->size + at) * bytes, *from = r->rows + (o * r->n + j) * bytes;
       if (w->add) w->add(r->inner, (char *const[]){to, to, from}, steps, NULL);
