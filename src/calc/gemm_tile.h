@@ -450,13 +450,14 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
 
 static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                       void *scratch) {
-  enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT), NEAR = (1 << 20) / sizeof(T) };
+  enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT), NEAR = (1 << 20) / sizeof(T), BRIEF = (1 << 15) / sizeof(T) };
   int64_t m = m1 - m0, n = n1 - n0, kb = snk_gemm_kblock(g->k, KCMAX);
   bool parts = g->k > kb && (g->accumulate || g->ccs != 1); /* partial sums may not lie in C */
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
-  bool has_b = !g->packed && !g->pack;
-  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && m <= 9 * MR, g->m * g->k > NEAR, g->k * g->n > NEAR, 0, 0};
-  w.pack_a = m > 3 && n > NR && g->acs != 1; /* rows are read as they lie */
+  const bool has_b = !g->packed && !g->pack;
+  const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
+  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, 0, 0};
+  w.pack_a = m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief); /* rows are read as they lie */
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
