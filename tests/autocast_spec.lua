@@ -309,6 +309,18 @@ describe("autocast in programs:", function()
         return z:detach()
       end
     end
+    for _, s in ipairs { { 2, 17, 16, 16 }, { 9, 40 }, { 3, 5, 7, 3 }, { 2, 9, 20, 21 } } do
+      local x, gain, shift = sn.randn(table.unpack(s)):requires_grad_(), sn.rand(s[2]), sn.randn(s[2])
+      local row = sn.rand(s[#s])
+      steps[#steps + 1] = function()
+        x.grad = nil
+        local h = x:to("bfloat16")
+        local z = sn.batch_norm(h, gain, shift):tanh() + sn.batch_norm(h, gain, nil, shift, gain, { training = false }):tanh() +
+          sn.layer_norm(h, row):to("bfloat16"):tanh() + sn.rms_norm(h, row):to("bfloat16"):tanh()
+        z:sum():backward()
+        return sn.cat({ z:detach():reshape(-1), x.grad:reshape(-1) }, 1)
+      end
+    end
     local rounded = 0
     for k, step in ipairs(steps) do
       local function results()

@@ -11,9 +11,9 @@ INL vf vf_from_bf16(const uint16_t *p) {
   return (vf)(__builtin_convertvector(h, vu32) << 16);
 }
 INL vu32 vf_bf16_bits(vf v) {
-  const vu32 u = (vu32)v, near = (u + 0x7FFF + (u >> 16 & 1)) >> 16;
+  const vu32 u = (vu32)v, near = (u + 0x7FFFu + (u >> 16 & 1u)) >> 16;
   const vfm nan = vf_nan(v);
-  return (near & ~(vu32)nan) | ((u >> 16 | 0x40) & (vu32)nan);
+  return (near & ~(vu32)nan) | ((u >> 16 | 0x40u) & (vu32)nan);
 }
 INL void vf_to_bf16(uint16_t *p, vf v) {
   const vh h = __builtin_convertvector(vf_bf16_bits(v), vh);

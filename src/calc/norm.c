@@ -23,25 +23,27 @@ static void by_channel(const snk_norm_args *a, snk_norm_units *units) {
   spread(a, units, (a->channels + lanes - 1) / lanes, a->n * a->inner * lanes);
 }
 
-/* Plane by plane, while it is near. */
-static void run_rounding(void *ctx, int64_t begin, int64_t end, int worker) {
-  (void)worker;
-  const norm_job *j = ctx;
-  const int64_t n = j->a->inner == 1 ? j->a->channels : j->a->inner;
-  for (int64_t u = begin; u < end; u++) {
-    float *y = (float *)j->a->y + u * n;
-    j->units(j->a, u, u + 1);
-    snk_cast_now()->round_bf16(n, y, y);
-  }
+/* One plane (or row) of y, rounded while it is near. */
+static void plane(const snk_norm_args *a, snk_norm_units *units, int64_t u) {
+  const int64_t n = a->inner == 1 ? a->channels : a->inner;
+  units(a, u, u + 1);
+  if (!a->round) return;
+  float *y = (float *)a->y + u * n;
+  snk_cast_now()->round_bf16(n, y, y);
 }
 
+static void run_planes(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const norm_job *j = ctx;
+  for (int64_t u = begin; u < end; u++) plane(j->a, j->units, u);
+}
+
+/* The planes or rows of y. */
 static void by_plane(const snk_norm_args *a, snk_norm_units *units) {
-  if (a->round) {
-    norm_job j = {a, units};
-    const int64_t each = a->inner == 1 ? a->channels : a->inner;
-    sn_parallel(a->inner == 1 ? a->n : a->n * a->channels, 16384 / (each > 0 ? each : 1) + 1, run_rounding, &j);
-  } else if (a->inner == 1) spread(a, units, a->n, a->channels);
-  else spread(a, units, a->n * a->channels, a->inner);
+  const int64_t n = a->inner == 1 ? a->n : a->n * a->channels, each = a->inner == 1 ? a->channels : a->inner;
+  norm_job j = {a, units};
+  if (!a->round) spread(a, units, n, each);
+  else sn_parallel(n, 16384 / (each > 0 ? each : 1) + 1, run_planes, &j);
 }
 
 void snk_batch_roots(const snk_norm_args *a) { type_of(a)->roots(a); }
@@ -52,7 +54,7 @@ static void run_both(void *ctx, int64_t begin, int64_t end, int worker) {
   const both_job *j = ctx;
   for (int64_t c = begin; c < end; c++) {
     j->first(j->a, c, c + 1);
-    for (int64_t i = 0; i < j->a->n; i++) j->second(j->a, i * j->a->channels + c, i * j->a->channels + c + 1);
+    for (int64_t i = 0; i < j->a->n; i++) plane(j->a, j->second, i * j->a->channels + c);
   }
 }
 
@@ -71,7 +73,7 @@ void snk_batch_backward(const snk_norm_args *a) {
   if (a->y) channel_and_planes(a, type_of(a)->sums, type_of(a)->back);
   else by_channel(a, type_of(a)->sums);
 }
-void snk_row_norm(const snk_norm_args *a) { spread(a, type_of(a)->row, a->n, a->channels); }
+void snk_row_norm(const snk_norm_args *a) { by_plane(a, type_of(a)->row); }
 void snk_row_norm_backward(const snk_norm_args *a) {
   const int64_t columns = type_of(a)->columns;
   spread(a, type_of(a)->row_back, a->n, a->channels);

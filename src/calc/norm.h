@@ -9,7 +9,7 @@
 typedef struct snk_norm_args {
   bool f64;
   bool centered;           /* rows: false: the mean is not subtracted (rms_norm) */
-  bool round;              /* batch: y is rounded to bfloat16 (and stays float; not for f64) */
+  bool round;              /* y is rounded to bfloat16 (and stays float; not for f64) */
   bool training;           /* batch: the statistics are the batch's own */
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;

@@ -121,7 +121,7 @@ SNK_INLINE VF vf_relu(VF x) {
 SNK_INLINE VF vf_bf16(VF x) {
   typedef uint32_t bits __attribute__((vector_size(4 * VFL)));
   const bits u = (bits)x, nan = (bits)(x != x);
-  return (VF)(((u + 0x7FFF + (u >> 16 & 1)) & ~nan & 0xFFFF0000u) | ((u | 0x400000) & nan & 0xFFFF0000u));
+  return (VF)(((u + 0x7FFFu + (u >> 16 & 1u)) & ~nan & 0xFFFF0000u) | ((u | 0x400000u) & nan & 0xFFFF0000u));
 }
 SNK_INLINE VD vd_relu(VD x) {
   double t[VDL];

@@ -79,6 +79,7 @@ static snk_norm_args row_args(const sno_call *c, const snt_tensor *x, const snt_
 static void forward_rows(sno_call *c) {
   snk_norm_args a = row_args(c, c->in[0], c->in[1], centered(c->op));
   a.bias = c->nin > 2 && c->in[2] ? snt_data(c->in[2]) : NULL;
+  a.round = c->round;
   snk_row_norm(&a);
 }
 
@@ -138,7 +139,7 @@ static int back_rows(sno_back *b) {
  * @see batch_norm, rms_norm
  */
 const sno_op sno_op_layer_norm = {
-    .name = "layer_norm", .args = "x weight? bias? ndim:int=1 epsilon:num=1e-5", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
+    .name = "layer_norm", .args = "x weight? bias? ndim:int=1 epsilon:num=1e-5", .flags = SNO_ROUNDS | SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows,
     .samples = "f(3,5), p(5), f(5); f(2,3,4), p(3,4), f(3,4), {ndim=2}; f(4,6); f(3,19), nil, f(19); f(35), p(35); f(2,3), {epsilon=0.1}",
     .wrong = "f(3,5), p(4) => weight is 4; f(3,5), p(5), f(3) => bias is 3; f(3), {ndim=2} => the last 2 dimensions;"
@@ -155,7 +156,7 @@ static const char not_centered = 1;
  * @see layer_norm
  */
 const sno_op sno_op_rms_norm = {
-    .name = "rms_norm", .args = "x weight? ndim:int=1 epsilon:num=1e-5", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
+    .name = "rms_norm", .args = "x weight? ndim:int=1 epsilon:num=1e-5", .flags = SNO_ROUNDS | SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_rows,
     .forward = forward_rows, .backward = back_rows, .data = &not_centered,
     .samples = "f(3,5), p(5); f(2,3,4), p(3,4), {ndim=2}; f(4,6); f(2,19)", .wrong = "f(3,5), p(4) => weight is 4;"
         " f(3), {ndim=0} => the last 0 dimensions"};
