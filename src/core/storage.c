@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "core/tensor.h"
 
-void (*snt_meta_free)(struct sno_meta *);
+void (*snt_meta_free)(struct sno_meta *); /* atomic */
 static uint64_t last_id; /* atomic */
 
 uint64_t snt_storage_last_id(void) { return __atomic_load_n(&last_id, __ATOMIC_RELAXED); }
@@ -31,6 +31,11 @@ void snt_storage_release(snt_storage *s) {
   if (s->free_data) s->free_data(s);
   else sn_release(s->data, s->bytes);
   sn_free(s);
+}
+
+static void free_meta(struct sno_meta *m) {
+  void (*f)(struct sno_meta *) = __atomic_load_n(&snt_meta_free, __ATOMIC_RELAXED);
+  if (f) f(m);
 }
 
 static snt_tensor *shell(snt_storage *s, sn_dtype t, int ndim, const int64_t *shape) {
@@ -108,13 +113,13 @@ snt_tensor *snt_retain(snt_tensor *t) {
 
 void snt_release(snt_tensor *t) {
   if (t == NULL || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
-  if (t->meta && snt_meta_free) snt_meta_free(t->meta);
+  if (t->meta) free_meta(t->meta);
   snt_storage_release(t->storage);
   sn_free(t);
 }
 
 void snt_close(snt_tensor *t) {
-  if (t->meta && snt_meta_free) snt_meta_free(t->meta);
+  if (t->meta) free_meta(t->meta);
   t->meta = NULL;
   snt_storage_release(t->storage);
   t->storage = NULL;

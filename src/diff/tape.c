@@ -20,7 +20,7 @@ static void free_meta(sno_meta *m) {
 
 static sno_meta *meta_of(snt_tensor *t) {
   if (t->meta == NULL) {
-    snt_meta_free = free_meta;
+    __atomic_store_n(&snt_meta_free, free_meta, __ATOMIC_RELAXED); /* several threads may have their first gradient at once */
     t->meta = sn_calloc(1, sizeof *t->meta);
   }
   return t->meta;
