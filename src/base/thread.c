@@ -2,7 +2,8 @@
  *
  * A job is published by raising `ticket`; workers spin on it for a few microseconds, then sleep on a futex. Every worker has a share of
  * neighbouring pieces, and the same share of every job of that size: what it wrote is still in its core's cache when the next job reads it.
- * Who has finished his share helps with the others'. What a piece computes does not depend on who takes it.
+ * Who has finished his share helps with the others'. What a piece computes does not depend on who takes it. Nobody waits for a worker that has not
+ * come: the submitter closes the job when every piece is taken and waits for those inside, so that a processor busy with other work costs nothing.
  */
 #include "base/thread.h"
 #include <linux/futex.h>
@@ -20,15 +21,17 @@
 #include "base/mem.h"
 
 #define SPINS 4000
+#define OPEN ((uint64_t)1 << 31)
+#define INSIDE (OPEN - 1)
 
 typedef struct share { _Alignas(64) _Atomic int64_t next; int64_t end; } share; /* pieces; in cache lines apart */
 
 typedef struct pool {
   _Atomic uint32_t ticket;     /* raised once per job */
   _Atomic uint32_t sleepers;
-  _Atomic uint32_t done;       /* workers that have left the job */
+  _Atomic uint64_t gate;       /* ticket << 32, OPEN while pieces may be left, and how many workers are in the job */
   share of[SN_MAX_THREADS];    /* pieces of each worker that takes part */
-  _Atomic uint32_t finished;   /* ticket whose workers are all out: the submitter sleeps on it */
+  _Atomic uint32_t finished;   /* ticket whose last worker left after the job was closed: the submitter sleeps on it */
   sn_task *fn;
   void *ctx;
   int64_t n, piece;
@@ -126,14 +129,18 @@ static void *work(void *arg) {
       atomic_fetch_sub(&P.sleepers, 1);
     }
     seen = t;
+    uint64_t g = atomic_load_explicit(&P.gate, memory_order_acquire);
+    while ((g & OPEN) && !atomic_compare_exchange_weak_explicit(&P.gate, &g, g + 1, memory_order_acq_rel, memory_order_acquire)) {}
+    if (!(g & OPEN)) continue; /* came too late */
+    seen = t = (uint32_t)(g >> 32);
     if (me < P.use) {
       const sn_fpmode saved = sn_fp_enter(0);
       sn_fp_leave(P.mode);
       take_pieces(me);
       sn_fp_leave(saved);
     }
-    const uint32_t all = (uint32_t)P.started; /* read before this worker is done: afterwards the next job may add workers */
-    if (atomic_fetch_add_explicit(&P.done, 1, memory_order_acq_rel) + 1 == all) {
+    g = atomic_fetch_sub_explicit(&P.gate, 1, memory_order_acq_rel) - 1;
+    if ((g & (OPEN | INSIDE)) == 0) {
       atomic_store_explicit(&P.finished, t, memory_order_release);
       futex_wake(&P.finished);
     }
@@ -196,14 +203,15 @@ void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx) {
     atomic_store_explicit(&P.of[w].next, pieces * w / threads, memory_order_relaxed);
     P.of[w].end = pieces * (w + 1) / threads;
   }
-  atomic_store_explicit(&P.done, 0, memory_order_relaxed);
   const uint32_t t = atomic_load_explicit(&P.ticket, memory_order_relaxed) + 1;
+  atomic_store_explicit(&P.gate, (uint64_t)t << 32 | OPEN, memory_order_release);
   atomic_store_explicit(&P.ticket, t, memory_order_seq_cst);
   if (atomic_load(&P.sleepers)) futex_wake(&P.ticket);
   inside = true;
   take_pieces(0);
   inside = false;
-  for (int spins = 0; P.started && atomic_load_explicit(&P.finished, memory_order_acquire) != t;) {
+  uint64_t g = atomic_fetch_and_explicit(&P.gate, ~OPEN, memory_order_acq_rel);
+  for (int spins = 0; g & INSIDE; g = atomic_load_explicit(&P.gate, memory_order_acquire)) {
     if (++spins < SPINS) { relax(); continue; }
     const uint32_t f = atomic_load(&P.finished);
     if (f != t) futex_wait(&P.finished, f);
@@ -278,6 +286,14 @@ static void *attend(void *p) {
 
 static bool there(const sn_worker *w) { return w->alive && w->family == atomic_load(&family); }
 
+/* Where there is no thread the caller does the job, alone as the thread would. */
+static void do_here(const sn_worker *w) {
+  const bool was = inside;
+  inside = true;
+  w->job(w->ctx);
+  inside = was;
+}
+
 static void tell(sn_worker *w, uint32_t what) {
   atomic_store(&w->state, what);
   if (atomic_load(&w->asleep)) futex_wake(&w->state);
@@ -296,13 +312,13 @@ void sn_worker_give(sn_worker *w, void (*job)(void *), void *ctx) {
     w->alive = pthread_create(&w->thread, NULL, attend, w) == 0;
   }
   if (w->alive) tell(w, GIVEN);
-  else job(ctx);
+  else do_here(w);
 }
 
 void sn_worker_wait(sn_worker *w) {
   if (atomic_load(&w->state) != GIVEN) return;
   if (!there(w)) {
-    w->job(w->ctx);
+    do_here(w);
     atomic_store(&w->state, DONE);
   }
   for (int spins = 0; atomic_load(&w->state) == GIVEN;) {
