@@ -102,7 +102,7 @@ int snp_pass_hoist(snp_tape *t) {
     t->step[first] = *s;
     t->step[first++].kept = true;
   }
-  memcpy(t->step + first, rest, (size_t)n * sizeof *rest);
+  if (n > 0) memcpy(t->step + first, rest, (size_t)n * sizeof *rest); /* a program may have no step at all */
   sn_free(rest);
   return 0;
 }
