@@ -95,6 +95,16 @@ describe("autocast:", function()
     assert.is_true(n > 300, n)
   end)
 
+  it("what is made of several operations rounds once", function()
+    for seed = 1, 300 do
+      sn.manual_seed(seed)
+      local h = sn.randn(4, 3):bfloat16()
+      for _, name in ipairs { "var", "std", "logsumexp" } do
+        assert.is_true(h[name](h, 1):equal(h:float()[name](h:float(), 1):bfloat16()), name .. ", seed " .. seed)
+      end
+    end
+  end)
+
   it("the others go by promotion", function()
     auto(function()
       local h = sn.ones(2, 3):matmul(sn.ones(3, 4))

@@ -261,7 +261,7 @@ fail:
 static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng) {
   bool half = false;
   for (int i = 0; i < nin; i++) half |= is_half(in[i]);
-  if (half && !(op->flags & (SNO_HALF | SNO_VIEW)))
+  if (half && !(op->flags & SNO_HALF) && (op->flags & (SNO_VIEW | SNO_HIGH)) != SNO_VIEW) /* what is made of operations would round after each */
     return (op->flags & SNO_WRITES) && is_half(in[0]) ? invoke_half_write(op, nin, in, nlist, nattr, attr, out, nout, rng)
                                                       : invoke_half(op, nin, in, nlist, nattr, attr, out, nout, rng);
   sno_val full[SNO_MAXATTR];
