@@ -32,18 +32,25 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
       else ((float *)c)[i * rs + j * cs] *= 2;
 }
 
+/* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
+ * packed at once. */
+static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false}};
+
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
   const int64_t *lim = limits[draw() % 4];
   snk_gemm_args g = {.f64 = draw() % 3 == 0, .m = upto(lim[0]), .n = upto(lim[1]), .k = upto(lim[2])};
   if (draw() % 50 == 0) g.k = 0;
   if (draw() % 10 == 0) { int64_t t = g.m; g.m = g.n, g.n = t; }
+  const int which = round / 4;
+  const bool first = which < (int)(sizeof large / sizeof *large);
+  if (first) g.m = large[which].m, g.n = large[which].n, g.k = large[which].k;
   size_t size = g.f64 ? 8 : 4;
-  int64_t pad = draw() % 3, kpad = g.k + pad, batch = draw() % 4 == 0 ? upto(3) : 1;
+  int64_t pad = draw() % 3, kpad = g.k + pad, batch = !first && draw() % 4 == 0 ? upto(3) : 1;
   if (draw() % 2) g.ars = kpad, g.acs = 1; else g.ars = 1, g.acs = g.m + pad;
   if (draw() % 2) g.brs = g.n + pad, g.bcs = 1; else g.brs = 1, g.bcs = kpad;
   if (draw() % 5 == 0) g.ars *= 2, g.acs *= 2, g.brs *= 2, g.bcs *= 2;
-  if (draw() % 4) g.crs = g.n + pad, g.ccs = 1; else g.crs = 1, g.ccs = g.m + pad;
+  if (first ? !large[which].turned : draw() % 4) g.crs = g.n + pad, g.ccs = 1; else g.crs = 1, g.ccs = g.m + pad;
   int64_t an = 2 * (g.m + 3) * (g.k + 3), bn = 2 * (g.n + 3) * (g.k + 3), cn = (g.m + 3) * (g.n + 3);
   if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
   g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0, g.round = !g.f64 && draw() % 4 == 0;
