@@ -260,3 +260,30 @@ describe("normalisation after a convolution", function()
     assert.falsy(off:find("conv2d_norm", 1, true))
   end)
 end)
+
+describe("a convolution of every channel by itself", function()
+  it("takes rows of any width, with all that follows in its last store", function()
+    core.manual_seed(8)
+    for _, width in ipairs { 3, 8, 15, 16, 17, 28, 33, 64, 70, 131 } do
+      for _, form in ipairs { { 3, 1, 1 }, { 3, 1, 0 }, { 5, 2, 2 } } do
+        local k, stride, pad = form[1], form[2], form[3]
+        if width + 2 * pad >= k then
+          local x, w, bias = core.randn(2, 6, width, width), core.randn(6, 1, k, k), core.randn(6)
+          local o = { groups = 6, stride = stride, padding = pad }
+          local y = x:conv2d(w, bias, o)
+          local want = x:double():conv2d(w:double(), bias:double(), o)
+          assert.is_true(y:allclose(want:float(), { rtol = 1e-5, atol = 1e-5 }), width .. ", kernel " .. k)
+          local mean, var = core.randn(6), core.rand(6)
+          local function both(a, way)
+            local _ <close> = core.no_grad()
+            return (core.batch_norm(a:conv2d(w, bias, o), nil, nil, mean, var, { training = false }) + way * 2):relu() * 0.5 -- written over the way
+          end
+          local way = core.randn(y.shape)
+          local c = core.compile(both)
+          for _ = 1, 4 do assert(walk.same(both(x, way), c(x, way)), width .. ", kernel " .. k) end
+          assert.truthy(c:explain():find("conv2d_norm", 1, true))
+        end
+      end
+    end
+  end)
+end)
