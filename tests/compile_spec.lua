@@ -218,7 +218,11 @@ describe("a compiled function", function()
   end)
 
   it("is profiled", function()
-    local text, list = require("slugnet").profile(function(x) return x:matmul(x):relu():sum() end, core.randn(20, 20))
+    local text, list, all = require("slugnet").profile(function(x) return x:matmul(x):relu():sum() end, core.randn(20, 20))
+    assert.equal(2 * 20 ^ 3, all.flops)
+    assert.is_true(all.bytes >= 4 * 3 * 400 and all.peak >= 4 * 400 and all.us > 0)
+    assert.truthy(text:find("in all: [%d.]+ us, 16 kFLOP, [%d.]+ kB moved, at most [%d.]+ k?M?B in tensors"))
+    assert.truthy(text:find("GFLOP/s", 1, true))
     assert.truthy(text:find("matmul", 1, true) and text:find(" us ", 1, true))
     local share = 0
     for _, s in ipairs(list) do share = share + s.share end
