@@ -138,7 +138,7 @@ describe("slugnet bench", function()
     assert.truthy(out:find("us +[%d.]+ %%  linear"))
     out = run(program .. " bench --seconds 0.01 --shares mlp_seed op_add_16")
     assert.truthy(out:find("\nmm +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%"), out)
-    assert.truthy(out:find("\nrmsprop_ +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%")) -- which limit is nearer is the build's and the machine's
+    assert.truthy(out:find("\nlinear_relu +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%"), out) -- which limit is nearer is the build's and the machine's
   end)
   it("refuses what it does not know", function()
     for args, why in pairs {
