@@ -6,6 +6,7 @@ usage: jax_side.py [--threads N] [--seconds S] [--serve] [WORKLOAD...]    (pin t
 Plain JAX, images with channels last, optimizers written by hand; the learning rate is as small as in pytorch.py and for the same reason.
 """
 import argparse, gc, json, os, sys, time
+from measuring import measure
 ap = argparse.ArgumentParser()
 ap.add_argument("--threads", type=int, default=1)
 ap.add_argument("--seconds", type=float, default=1.5)
@@ -209,23 +210,6 @@ def op_add_16(): return Op(jnp.add, R(16), R(16))
 ALL = {f.__name__: f for f in (mlp_seed, mlp_wide, xor_tiny, conv_mnist, resnet20, char_lstm, char_gpt, infer_mlp_b1, op_matmul_512, op_softmax_1024, op_exp_1m, op_add_16)}
 
 
-def measure(step):
-    for _ in range(3):
-        step()
-    step.done()
-    t0 = time.perf_counter(); step(); step.done(); once = time.perf_counter() - t0
-    inner = max(1, min(1000, int(.02 / max(once, 1e-7))))
-    ts, end = [], time.perf_counter() + a.seconds
-    while time.perf_counter() < end or len(ts) < 5:
-        t0 = time.perf_counter()
-        for _ in range(inner):
-            step()
-        step.done()
-        ts.append((time.perf_counter() - t0) / inner)
-    ts.sort()
-    return {"median_us": round(ts[len(ts) // 2] * 1e6, 2), "min_us": round(ts[0] * 1e6, 2), "n": len(ts) * inner}
-
-
 steps = {}
 
 
@@ -236,7 +220,7 @@ def report(name, seconds):
             steps.clear()
             gc.collect()
             steps[name] = ALL[name]()
-        r = measure(steps[name])
+        r = measure(steps[name], a.seconds, steps[name].done)
     except Exception as e:
         r = {"error": repr(e)[:300]}
     print(json.dumps({"workload": name, "system": "jax-" + jax.__version__, "threads": a.threads, **r}), flush=True)

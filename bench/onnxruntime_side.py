@@ -6,6 +6,7 @@ usage: onnxruntime_side.py [--threads N] [--seconds S] [--nets DIR] [--serve] [W
 The networks are those of pytorch.py, exported by it (pytorch.py --export DIR).
 """
 import argparse, json, os, sys, time
+from measuring import measure
 ap = argparse.ArgumentParser()
 ap.add_argument("--threads", type=int, default=1)
 ap.add_argument("--seconds", type=float, default=1.2)
@@ -27,21 +28,6 @@ def make(name):
     return lambda: session.run(None, feed)
 
 
-def measure(step):
-    for _ in range(3):
-        step()
-    t0 = time.perf_counter(); step(); once = time.perf_counter() - t0
-    inner = max(1, min(1000, int(.02 / max(once, 1e-7))))
-    ts, end = [], time.perf_counter() + a.seconds
-    while time.perf_counter() < end or len(ts) < 5:
-        t0 = time.perf_counter()
-        for _ in range(inner):
-            step()
-        ts.append((time.perf_counter() - t0) / inner)
-    ts.sort()
-    return {"median_us": round(ts[len(ts) // 2] * 1e6, 2), "min_us": round(ts[0] * 1e6, 2), "n": len(ts) * inner}
-
-
 steps = {}
 
 
@@ -51,7 +37,7 @@ def report(name, seconds):
         if name not in steps:
             steps.clear()
             steps[name] = make(name)
-        r = measure(steps[name])
+        r = measure(steps[name], a.seconds)
     except Exception as e:
         r = {"error": repr(e)[:250]}
     print(json.dumps({"workload": name, "system": "onnxruntime-" + ort.__version__, "threads": a.threads, **r}), flush=True)
