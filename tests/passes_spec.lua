@@ -15,14 +15,7 @@ local function same(a, b, what)
   for i = 1, a.n do assert(walk.same(a[i], b[i]), what .. ": result " .. i .. " differs") end
 end
 
--- A small generator of our own: the graph of a seed is the same everywhere.
-local function dice(seed)
-  local r = seed * 7919 + 17
-  return function(n)
-    r = (r * 1103515245 + 12345) & 0x7fffffff
-    return (r >> 8) % n + 1
-  end
-end
+local dice = walk.dice
 
 local unary = { "relu", "tanh", "sigmoid", "exp", "neg", "square", "abs", "gelu" }
 local binary = { "add", "sub", "mul", "maximum" }

@@ -29,6 +29,16 @@ function M.split(s, sep)
   return out
 end
 
+-- ---- dice: whole numbers from 1 to n. What is made of a seed is the same everywhere
+
+function M.dice(seed)
+  local r = seed * 7919 + 17
+  return function(n)
+    r = (r * 1103515245 + 12345) & 0x7fffffff
+    return (r >> 8) % n + 1
+  end
+end
+
 -- ---- numbers: a small generator of our own, so that no sample depends on what is tested
 
 local function generator(name, k)

@@ -140,7 +140,7 @@ snp_way snp_enter(snp_func *f, const void *key, size_t nkey, int nargs, snt_tens
   f->now = i;
   f->e[i].used = ++f->clock;
   if (f->e[i].prog) return SNP_REPLAY;
-  if (snp_listen(&f->listener, nargs, args) < 0) return SNP_EAGER;
+  if (snp_listen(&f->listener, nargs, f->args) < 0) return SNP_EAGER;
   for (int k = 0; k < nargs; k++) snt_retain(f->args[k]);
   f->before = m->recorder;
   m->recorder = &f->listener.base;

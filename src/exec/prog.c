@@ -107,8 +107,17 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
       if (t->slot[i].kind == SNP_BOUND) p->bound[p->nbound++] = i;
       p->alias |= t->slot[i].written && (t->slot[i].kind == SNP_ARG || t->slot[i].kind == SNP_BOUND);
     }
+    for (int i = 0; i < t->nres; i++)
+      if (t->given[i].t != before->given[i].t) { /* a view made anew in each call */
+        snt_release(t->given[i].t);
+        t->given[i].t = NULL;
+      }
     for (int i = 0; i < t->nslot; i++)
-      if (t->slot[i].kind == SNP_ARG) p->fixed[t->slot[i].arg] = before == NULL || before->slot[i].id == t->slot[i].id;
+      if (t->slot[i].kind == SNP_ARG) {
+        const int k = t->slot[i].arg;
+        const bool same = before->slot[i].id == t->slot[i].id, there = before->arg_offset[k] == t->arg_offset[k];
+        p->fixed[k] = !same ? SNP_FREE : there ? SNP_SAME_PLACE : SNP_SAME_STORAGE;
+      }
   }
   sn_free(offset);
   if (!bad) return p;
@@ -144,6 +153,14 @@ static bool aliased(const snp_prog *p, snt_tensor *const *args) {
   return false;
 }
 
+/* Is this gradient the view of an argument's or a bound tensor's memory that it was? */
+static bool lies_at(const snp_tape *t, const snp_ref *r, const snt_tensor *g, snt_tensor *const *args) {
+  const snp_slot *s = &t->slot[r->slot];
+  const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
+  return g->storage == (a ? a->storage : s->storage) && g->offset == r->offset + (a ? a->offset : 0) &&
+         memcmp(g->stride, r->stride, (size_t)g->ndim * sizeof *g->stride) == 0;
+}
+
 bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
   for (int i = 0; i < t->nflag; i++)
@@ -153,10 +170,14 @@ bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
     const snt_tensor *g = sno_grad_of(l->t);
     if (l->t->storage == NULL) return false;
     if (l->entry == SNP_GRAD_NONE && g != NULL) return false;
-    if (l->entry == SNP_GRAD_HAS && (g == NULL || (l->slot >= 0 && t->slot[l->slot].kind == SNP_BOUND && g->storage != t->slot[l->slot].storage))) return false;
+    if (l->arg >= 0 && args[l->arg] != l->t) return false; /* another parameter on the same memory */
+    if (l->entry == SNP_GRAD_HAS && (g == NULL || !lies_at(t, &l->before, g, args))) return false;
   }
-  for (int i = 0; i < t->nslot; i++)
-    if (t->slot[i].kind == SNP_ARG && p->fixed[t->slot[i].arg] && args[t->slot[i].arg]->storage->id != t->slot[i].id) return false;
+  for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++) {
+    const int k = t->slot[i].arg, fixed = p->fixed[k];
+    if (fixed && args[k]->storage->id != t->slot[i].id) return false;
+    if (fixed == SNP_SAME_PLACE && args[k]->offset != t->arg_offset[k]) return false; /* a captured tensor may be another part of it */
+  }
   return !(p->alias && aliased(p, args));
 }
 
@@ -300,7 +321,10 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   }
   for (int i = 0; i < t->nres; i++) {
     const snp_slot *s = &t->slot[t->res[i].slot];
+    const snp_given *given = &t->given[i];
     if (s->kind == SNP_OUTPUT) res[i] = snt_retain(p->res[i]);
+    else if (given->arg >= 0) res[i] = snt_retain(args[given->arg]);
+    else if (given->t) res[i] = snt_retain(given->t);
     else {
       const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
       snp_ref r = t->res[i];

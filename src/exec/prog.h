@@ -29,7 +29,7 @@ typedef struct snp_prog {
   snt_storage **real;        /* by slot: the present memory of an OUTPUT */
   snt_tensor **res;          /* by result: the tensor last given out for an OUTPUT */
   snt_tensor **grad;         /* by leaf: likewise */
-  bool *fixed;               /* by argument: both recordings had the same storage, so only that is known to be right */
+  enum { SNP_FREE, SNP_SAME_STORAGE, SNP_SAME_PLACE } *fixed; /* by argument: what both recordings had in common is all that is known to be right */
   bool timing;
   uint64_t runs;
   int npacked;               /* steps with a packed weight; they are the first of `packing` */

@@ -109,14 +109,25 @@ static snp_leaf *find_leaf(snp_tape *t, const snt_tensor *x) {
   return NULL;
 }
 
+static int arg_of(const snp_tape *t, const snt_tensor *x) {
+  for (int i = 0; i < t->nargs; i++)
+    if (t->args[i] == x) return i;
+  return -1;
+}
+
 static int add_leaf(snp_tape *t, snt_tensor *x, int entry) {
   if (GROW(t, leaf, 1) < 0) return -1;
   snp_leaf *l = &t->leaf[t->nleaf];
   memset(l, 0, sizeof *l);
   l->entry = entry;
-  l->slot = -1;
-  if (entry == SNP_GRAD_HAS && (l->slot = slot_for(t, x->meta->grad->storage)) < 0) return -1;
+  l->arg = arg_of(t, x);
   fill_ref(t, &l->grad, -1, NULL);
+  fill_ref(t, &l->before, -1, NULL);
+  if (entry == SNP_GRAD_HAS) {
+    const int slot = slot_for(t, x->meta->grad->storage);
+    if (slot < 0) return -1;
+    fill_ref(t, &l->before, slot, x->meta->grad);
+  }
   l->t = snt_retain(x);
   t->nleaf++;
   return 0;
@@ -237,6 +248,7 @@ int snp_listen(snp_listener *l, int nargs, snt_tensor *const *args) {
   if (t == NULL) return -1;
   t->start_id = snt_storage_last_id();
   t->nargs = nargs;
+  t->args = args;
   if (nargs && (t->arg_offset = sn_malloc((size_t)nargs * sizeof *t->arg_offset)) == NULL) goto fail;
   for (int i = 0; i < nargs; i++) {
     t->arg_offset[i] = args[i]->offset;
@@ -272,22 +284,31 @@ static int see_result(snp_listener *l, const snt_tensor *x, snp_ref *ref, const 
 int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *reskey, size_t nreskey) {
   snp_tape *t = l->tape;
   if (l->failed || l->why[0]) return 0;
-  t->nres = nres;
   if (nres && (t->res = sn_calloc((size_t)nres, sizeof *t->res)) == NULL) return -1;
+  if (nres && (t->given = sn_calloc((size_t)nres, sizeof *t->given)) == NULL) return -1;
+  t->nres = nres;
   if ((t->reskey = sn_malloc(nreskey + 1)) == NULL) return -1;
   memcpy(t->reskey, reskey, nreskey);
   t->nreskey = nreskey;
-  for (int i = 0; i < nres && !l->why[0]; i++)
+  for (int i = 0; i < nres && !l->why[0]; i++) {
     if (see_result(l, res[i], &t->res[i], "result") < 0) return -1;
+    if (l->why[0]) break;
+    t->given[i].arg = arg_of(t, res[i]);
+    if (t->slot[t->res[i].slot].kind == SNP_BOUND) t->given[i].t = snt_retain(res[i]);
+    else if (t->given[i].arg < 0 && sno_requires_grad(res[i]))
+      snprintf(l->why, sizeof l->why, "a result made inside requires a gradient");
+  }
   for (int i = 0; i < t->nleaf && !l->why[0]; i++) {
     snp_leaf *f = &t->leaf[i];
     snt_tensor *g = f->t->meta ? f->t->meta->grad : NULL;
     f->has = g != NULL;
     if (g == NULL) continue;
-    const int k = snp_slot_of(t, g->storage->id);
-    if (k >= 0 && k == f->slot) continue; /* added to in place, or left alone */
+    snp_ref now;
+    fill_ref(t, &now, snp_slot_of(t, g->storage->id), g);
+    if (now.slot >= 0 && memcmp(&now, &f->before, sizeof now) == 0) continue; /* added to in place, or left alone */
     if (see_result(l, g, &f->grad, "gradient") < 0) return -1;
   }
+  t->args = NULL;
   return 0;
 }
 
@@ -301,9 +322,10 @@ void snp_tape_free(snp_tape *t) {
     sn_free(t->slot[i].data);
   }
   for (int i = 0; i < t->nleaf; i++) snt_release(t->leaf[i].t);
+  for (int i = 0; i < t->nres; i++) snt_release(t->given[i].t);
   for (int i = 0; i < t->nflag; i++) sno_foreign_release(t->flag[i].owner);
   sn_free(t->step); sn_free(t->ref); sn_free(t->attr); sn_free(t->slot); sn_free(t->leaf); sn_free(t->flag);
-  sn_free(t->res); sn_free(t->reskey); sn_free(t->hash); sn_free(t->arg_offset);
+  sn_free(t->res); sn_free(t->given); sn_free(t->reskey); sn_free(t->hash); sn_free(t->arg_offset);
   sn_free(t);
 }
 
@@ -357,11 +379,17 @@ bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n) {
   }
   for (int i = 0; i < a->nleaf; i++) {
     const snp_leaf *s = &a->leaf[i], *o = &b->leaf[i];
-    if (s->t != o->t || s->entry != o->entry || s->slot != o->slot || s->has != o->has || memcmp(&s->grad, &o->grad, sizeof s->grad) != 0) return differ(why, n, "a gradient", NULL);
+    if (s->t != o->t || s->entry != o->entry || s->arg != o->arg || s->has != o->has ||
+        memcmp(&s->before, &o->before, sizeof s->before) != 0 || memcmp(&s->grad, &o->grad, sizeof s->grad) != 0)
+       return differ(why, n, "a gradient", NULL);
   }
   for (int i = 0; i < a->nflag; i++)
     if (a->flag[i].at != b->flag[i].at || a->flag[i].value != b->flag[i].value) return differ(why, n, "train or eval mode", NULL);
   if (a->nres && memcmp(a->res, b->res, (size_t)a->nres * sizeof *a->res) != 0) return differ(why, n, "the results", NULL);
+  for (int i = 0; i < a->nres; i++) {
+    const snp_given *s = &a->given[i], *o = &b->given[i];
+    if (s->arg != o->arg || (s->t && s->t != o->t && (sno_requires_grad(s->t) || sno_requires_grad(o->t)))) return differ(why, n, "a result that requires a gradient", NULL);
+  }
   if (memcmp(a->reskey, b->reskey, a->nreskey) != 0) return differ(why, n, "a plain result", NULL);
   return true;
 }

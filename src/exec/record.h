@@ -41,10 +41,14 @@ enum { SNP_GRAD_NONE, SNP_GRAD_HAS, SNP_GRAD_ANY };
 typedef struct snp_leaf {
   snt_tensor *t;           /* retained */
   int entry;               /* what it had when the call began; ANY: it was set before it was looked at */
-  int slot;                /* of its gradient at entry where that was used, else -1 */
+  int arg;                 /* which argument it is, or -1 */
+  snp_ref before;          /* its gradient at entry: slot -1 where it had none */
   bool has;                /* at the end */
   snp_ref grad;            /* at the end: slot -1 when it had none or was left alone */
 } snp_leaf;
+
+/* A result that is an argument (its number, else -1), or a tensor itself that lies in bound memory (retained): captured, where both recordings gave it. */
+typedef struct snp_given { int arg; snt_tensor *t; } snp_given;
 
 typedef struct snp_flag { sno_foreign *owner; const bool *at; bool value; } snp_flag;
 
@@ -56,10 +60,11 @@ typedef struct snp_tape {
   snp_leaf *leaf; int nleaf, room_leaf;
   snp_flag *flag; int nflag, room_flag;
   snp_ref *res; int nres;
-  snt_storage **seen_res;
+  snp_given *given;        /* by result */
   char *reskey; size_t nreskey;
   int *hash; int nhash;    /* storage id to slot */
   int nargs;
+  snt_tensor *const *args; /* while recording: the caller's */
   int64_t *arg_offset;     /* of each argument when recorded */
   uint64_t start_id;
 } snp_tape;
