@@ -33,29 +33,34 @@ INL void N(put)(char *p, int64_t s, int64_t n, V v) {
     for (; at < n; at += L) { __VA_ARGS__; }                                                    \
   }
 
-ROW(sgd, 2, const V lr = K(a->lr); const V decay = K(a->decay), {
-  const V p = GET(0), g = GET(1) + decay * p;
-  PUT(0, p - lr * g);
+#define FMA(a, b, c) W(fma)(a, b, c)
+/* The gradient with weight decay. */
+#define DECAYED(p) (decays ? FMA(decay, p, GET(1)) : GET(1))
+#define RATE const V less = K(-a->lr); const V decay = K(a->decay); const bool decays = a->decay != 0
+
+ROW(sgd, 2, RATE, {
+  const V p = GET(0), g = DECAYED(p);
+  PUT(0, FMA(less, g, p));
 })
 
-ROW(momentum, 3, const V lr = K(a->lr); const V decay = K(a->decay); const V mu = K(a->momentum); const V keep = K(a->keep), {
-  const V p = GET(0), g = GET(1) + decay * p, b = a->first ? g : mu * GET(2) + keep * g;
+ROW(momentum, 3, RATE; const V mu = K(a->momentum); const V keep = K(a->keep), {
+  const V p = GET(0), g = DECAYED(p), b = a->first ? g : FMA(mu, GET(2), keep * g);
   PUT(2, b);
-  PUT(0, p - lr * (a->nesterov ? g + mu * b : b));
+  PUT(0, FMA(less, a->nesterov ? FMA(mu, b, g) : b, p));
 })
 
-ROW(rmsprop, 3, const V lr = K(a->lr); const V decay = K(a->decay); const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon), {
-  const V p = GET(0), g = GET(1) + decay * p, v = rho * GET(2) + rest * (g * g);
+ROW(rmsprop, 3, RATE; const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon), {
+  const V p = GET(0), g = DECAYED(p), v = FMA(rho, GET(2), rest * (g * g));
   PUT(2, v);
-  PUT(0, p - lr * (g / (W(sqrt)(v) + eps)));
+  PUT(0, FMA(less, g / (N(root)(v) + eps), p));
 })
 
-ROW(adam, 4, const V lr = K(a->lr); const V decay = K(a->decay); const V shrink = K(a->shrink); const V b2 = K(a->beta2); const V r1 = K(1 - a->beta1);
-    const V r2 = K(1 - a->beta2); const V root = K(a->root); const V eps = K(a->epsilon), {
-  const V p = GET(0) * shrink, g = GET(1) + decay * p, m0 = GET(2), m = m0 + (g - m0) * r1, v = b2 * GET(3) + r2 * (g * g);
+ROW(adam, 4, RATE; const V shrink = K(a->shrink); const V b2 = K(a->beta2); const V r1 = K(1 - a->beta1); const V r2 = K(1 - a->beta2);
+    const V root = K(a->root); const V eps = K(a->epsilon), {
+  const V p = GET(0) * shrink, g = DECAYED(p), m0 = GET(2), m = FMA(g - m0, r1, m0), v = FMA(b2, GET(3), r2 * (g * g));
   PUT(2, m);
   PUT(3, v);
-  PUT(0, p - lr * (m / (W(sqrt)(v) * root + eps)));
+  PUT(0, FMA(less, m / FMA(N(root)(v), root, eps), p));
 })
 
 ROW(clip_value, 1, const V high = K(a->limit); const V low = K(-a->limit), PUT(0, W(max)(W(min)(GET(0), high), low)))
@@ -65,3 +70,6 @@ ROW(scale, 1, const V c = K(a->scale), PUT(0, GET(0) * c))
 #undef GET
 #undef PUT
 #undef ROW
+#undef FMA
+#undef DECAYED
+#undef RATE

@@ -76,6 +76,24 @@ static void one_update(which w, sn_dtype t, bool strided) {
   snt_release(rate);
 }
 
+/* Roots of every size, of nothing, infinity and NaN: with rho = 1 and g = -1 the parameter becomes 1 / sqrt(v). */
+static void roots(void) {
+  enum { N = 6003 };
+  snt_tensor *in[4] = {snt_zeros(SN_F32, 1, (int64_t[]){N}), snt_zeros(SN_F32, 1, (int64_t[]){N}), snt_zeros(SN_F32, 1, (int64_t[]){N}), snt_scalar(SN_F64, 1)};
+  float *p = snt_data(in[0]), *g = snt_data(in[1]), *v = snt_data(in[2]);
+  double worst = 0;
+  for (int i = 0; i < N; i++) g[i] = -1, v[i] = exp2f((float)(i - 3000) / 24);
+  v[0] = 0, v[1] = INFINITY, v[2] = NAN;
+  CHECK(sno_invoke(&sno_op_rmsprop_, 4, in, 1, SNO_ATTRS(sno_num(1), sno_num(0), sno_num(0)), NULL, NULL, NULL) == 0);
+  CHECK(isinf(p[0]) && p[1] == 0 && isnan(p[2]));
+  for (int i = 3; i < N; i++) {
+    const double off = fabs((double)p[i] * sqrt((double)v[i]) - 1);
+    if (off > worst) worst = off;
+  }
+  CHECK(worst < 2e-7);
+  for (int i = 0; i < 4; i++) snt_release(in[i]);
+}
+
 static double clip(double limit, sn_dtype t, snt_tensor **g, double *after) {
   for (int k = 0; k < 3; k++) g[k] = filled(t, k == 0 ? 100003 : k == 1 ? 5 : 20000, k, false, k == 2);
   snt_tensor *out[SNO_MAXOUT];
@@ -132,6 +150,7 @@ static void refusals(void) {
 int main(void) {
   for (which w = SGD; w <= ADAMW; w++)
     for (int i = 0; i < 4; i++) one_update(w, i & 1 ? SN_F64 : SN_F32, i & 2);
+  roots();
   clipping();
   refusals();
   return CHECK_DONE();
