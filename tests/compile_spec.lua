@@ -172,6 +172,23 @@ describe("a compiled function", function()
     local c = core.compile(function(t) return t[1] end)
     for i = 1, 3 do assert.equal(i, c({ core.tensor { i } }):item()) end
     assert.truthy(notices[3]:find("it is given a table", 1, true), notices[3])
+    -- the line of the operation, not of the call
+    local function line(t) return ("(%s:%d)"):format(debug.getinfo(1, "S").short_src, t.line + debug.getinfo(t.of, "S").linedefined) end
+    local function changing(x)
+      n = n + 1
+      return (x + 1) *
+        n
+    end
+    local function reading(x)
+      local y = x + 1
+      return y:sum():item() > 0 and y or -y
+    end
+    local function dynamic(x) return (x:nonzero()) end
+    for i, case in ipairs { { of = changing, line = 2, "a constant of mul" }, { of = reading, line = 2, "a number was read out of a tensor" }, { of = dynamic, line = 0, "nonzero" } } do
+      local e = core.compile(case.of)
+      for _ = 1, 20 do e(core.tensor { 1 }) end
+      for _, text in ipairs { e:reason(), notices[3 + i] } do assert.truthy(text:find(case[1] .. ".-" .. line(case):gsub("%p", "%%%0")), text) end
+    end
     local d = core.compile(function() error("a mistake") end)
     for _ = 1, 3 do assert.is_false((pcall(d))) end
   end)

@@ -28,7 +28,7 @@ struct snp_func {
   sno_recorder *before;
   char *key;              /* scratch */
   size_t room_key;
-  char reason[224];
+  char reason[240];
   snp_counts count;
   int newest;
 };
@@ -174,7 +174,7 @@ int snp_leave(snp_func *f, int nres, snt_tensor *const *res, const void *reskey,
     snp_tape_free(t);
     return rc;
   }
-  char why[128] = "";
+  char why[sizeof f->reason] = "";
   if (e->last && snp_tape_equal(e->last, t, why, sizeof why)) {
     snp_tape *before = e->last;
     e->last = NULL;

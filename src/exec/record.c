@@ -142,9 +142,28 @@ static int meet_leaf(snp_tape *t, snt_tensor *x) {
 
 static snp_listener *of(sno_recorder *r) { return (snp_listener *)(void *)r; }
 
+void (*snp_line)(char *to, size_t n);
+
+enum { LINE = 80 };
+
+/* The script's line at work as a text in the tape: one for all steps of a line. -1 after sn_fail. */
+static int line_now(snp_tape *t) {
+  char line[LINE] = "";
+  if (snp_line) snp_line(line, sizeof line);
+  const int last = t->nstep > 0 ? t->step[t->nstep - 1].line : -1, n = (int)strlen(line) + 1;
+  if (last >= 0 && strcmp(t->line + last, line) == 0) return last;
+  if (GROW(t, line, n) < 0) return -1;
+  memcpy(t->line + t->nline, line, (size_t)n);
+  t->nline += n;
+  return t->nline - n;
+}
+
 static void stop(sno_recorder *r, const char *why) {
   snp_listener *l = of(r);
-  if (l->why[0] == 0) snprintf(l->why, sizeof l->why, "%s", why);
+  char line[LINE] = "";
+  if (l->why[0]) return;
+  if (snp_line) snp_line(line, sizeof line);
+  snprintf(l->why, sizeof l->why, line[0] ? "%s (%s)" : "%s", why, line);
 }
 
 static bool made_here(const snp_tape *t, const sno_call *c, int k) {
@@ -154,11 +173,12 @@ static bool made_here(const snp_tape *t, const sno_call *c, int k) {
 }
 
 static int write_down(snp_tape *t, const sno_call *c) {
-  const int nattr = sno_nattr(c->op);
-  if (GROW(t, step, 1) < 0 || GROW(t, ref, c->nin + c->nout) < 0 || GROW(t, attr, nattr) < 0) return -1;
+  const int nattr = sno_nattr(c->op), line = line_now(t);
+  if (line < 0 || GROW(t, step, 1) < 0 || GROW(t, ref, c->nin + c->nout) < 0 || GROW(t, attr, nattr) < 0) return -1;
   snp_step *s = &t->step[t->nstep];
   memset(s, 0, sizeof *s);
   s->op = c->op;
+  s->line = line;
   s->nin = c->nin, s->nout = c->nout, s->nlist = c->nlist, s->nattr = nattr;
   s->in = t->nref, s->out = t->nref + c->nin, s->attr = t->nattr;
   s->scratch = c->scratch_bytes;
@@ -192,8 +212,9 @@ static void called(sno_recorder *r, sno_call *c) {
   snp_tape *t = l->tape;
   if (l->failed || l->why[0]) return;
   if (c->op->flags & SNO_DYNAMIC) {
-    snprintf(l->why, sizeof l->why, "the shape of %s depends on values", c->op->name);
-    return;
+    char why[96];
+    snprintf(why, sizeof why, "the shape of %s depends on values", c->op->name);
+    return stop(r, why);
   }
   for (int i = 0; i < c->nin; i++)
     if (c->in[i] && c->in[i]->meta && c->in[i]->meta->requires_grad && !c->in[i]->meta->node && meet_leaf(t, c->in[i]) < 0) { l->failed = true; return; }
@@ -211,9 +232,11 @@ static void host(sno_recorder *r, sno_foreign *f, void (*run)(sno_foreign *)) {
   snp_listener *l = of(r);
   snp_tape *t = l->tape;
   if (l->failed || l->why[0]) return;
-  if (GROW(t, step, 1) < 0) { l->failed = true; return; }
+  const int line = line_now(t);
+  if (line < 0 || GROW(t, step, 1) < 0) { l->failed = true; return; }
   snp_step *s = &t->step[t->nstep++];
   memset(s, 0, sizeof *s);
+  s->line = line;
   s->in = s->out = t->nref;
   s->attr = t->nattr;
   s->host = sno_foreign_retain(f);
@@ -324,7 +347,7 @@ void snp_tape_free(snp_tape *t) {
   for (int i = 0; i < t->nleaf; i++) snt_release(t->leaf[i].t);
   for (int i = 0; i < t->nres; i++) snt_release(t->given[i].t);
   for (int i = 0; i < t->nflag; i++) sno_foreign_release(t->flag[i].owner);
-  sn_free(t->step); sn_free(t->ref); sn_free(t->attr); sn_free(t->slot); sn_free(t->leaf); sn_free(t->flag);
+  sn_free(t->line); sn_free(t->step); sn_free(t->ref); sn_free(t->attr); sn_free(t->slot); sn_free(t->leaf); sn_free(t->flag);
   sn_free(t->res); sn_free(t->given); sn_free(t->reskey); sn_free(t->hash); sn_free(t->arg_offset);
   sn_free(t);
 }
@@ -346,50 +369,53 @@ bool snp_val_equal(const sno_val *a, const sno_val *b) {
   }
 }
 
-static bool differ(char *why, size_t n, const char *what, const char *op) {
-  snprintf(why, n, "two calls in a row differ in %s%s%s", what, op ? " of " : "", op ? op : "");
+/* what: of which operation, step `at` of the newer tape (-1: of none), and the line it stands at. */
+static bool differ(const snp_tape *t, char *why, size_t n, const char *what, int at) {
+  const snp_step *s = at < 0 ? NULL : &t->step[at];
+  const char *line = s ? t->line + s->line : "";
+  snprintf(why, n, "two calls in a row differ in %s%s%s%s%s%s", what, s ? " of " : "", s ? s->op ? s->op->name : "a host step" : "",
+           *line ? " (" : "", line, *line ? ")" : "");
   return false;
 }
 
-static const char *reader_of(const snp_tape *t, int slot) {
+static int reader_of(const snp_tape *t, int slot) {
   for (int i = 0; i < t->nstep; i++)
     for (int k = 0; k < t->step[i].nin; k++)
-      if (t->ref[t->step[i].in + k].slot == slot) return t->step[i].op->name;
-  return NULL;
+      if (t->ref[t->step[i].in + k].slot == slot) return i;
+  return -1;
 }
 
 bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n) {
   for (int i = 0; i < a->nstep && i < b->nstep; i++) {
     const snp_step *s = &a->step[i], *o = &b->step[i];
-    const char *name = s->op ? s->op->name : "a host step";
-    if (s->op != o->op || s->host != o->host || s->run != o->run) return differ(why, n, "the operations called, first at", name);
+    if (s->op != o->op || s->host != o->host || s->run != o->run) return differ(b, why, n, "the operations called, first at", i);
     if (s->nin != o->nin || s->nout != o->nout || s->nlist != o->nlist || s->nattr != o->nattr || s->rng_blocks != o->rng_blocks || s->flush != o->flush || s->scratch != o->scratch)
-      return differ(why, n, "the arguments", name);
+      return differ(b, why, n, "the arguments", i);
     for (int k = 0; k < s->nattr; k++)
-      if (!snp_val_equal(&a->attr[s->attr + k], &b->attr[o->attr + k])) return differ(why, n, "an option", name);
-    if (memcmp(&a->ref[s->in], &b->ref[o->in], (size_t)(s->nin + s->nout) * sizeof *a->ref) != 0) return differ(why, n, "the tensors", name);
+      if (!snp_val_equal(&a->attr[s->attr + k], &b->attr[o->attr + k])) return differ(b, why, n, "an option", i);
+    if (memcmp(&a->ref[s->in], &b->ref[o->in], (size_t)(s->nin + s->nout) * sizeof *a->ref) != 0) return differ(b, why, n, "the tensors", i);
   }
-  if (a->nstep != b->nstep) return differ(why, n, "the number of operations", NULL);
-  if (a->nslot != b->nslot || a->nleaf != b->nleaf || a->nflag != b->nflag || a->nres != b->nres || a->nreskey != b->nreskey) return differ(why, n, "what they touch or return", NULL);
+  if (a->nstep != b->nstep) return differ(b, why, n, "the number of operations", -1);
+  if (a->nslot != b->nslot || a->nleaf != b->nleaf || a->nflag != b->nflag || a->nres != b->nres || a->nreskey != b->nreskey) return differ(b, why, n, "what they touch or return", -1);
   for (int i = 0; i < a->nslot; i++) {
     const snp_slot *s = &a->slot[i], *o = &b->slot[i];
-    if (s->kind != o->kind || s->bytes != o->bytes || s->arg != o->arg || s->written != o->written) return differ(why, n, "the memory", reader_of(a, i));
-    if (s->kind == SNP_BOUND && s->id != o->id) return differ(why, n, "a captured tensor", reader_of(a, i));
-    if (s->kind == SNP_CONST && memcmp(s->data, o->data, s->bytes) != 0) return differ(why, n, "a constant", reader_of(a, i));
+    if (s->kind != o->kind || s->bytes != o->bytes || s->arg != o->arg || s->written != o->written) return differ(b, why, n, "the memory", reader_of(a, i));
+    if (s->kind == SNP_BOUND && s->id != o->id) return differ(b, why, n, "a captured tensor", reader_of(a, i));
+    if (s->kind == SNP_CONST && memcmp(s->data, o->data, s->bytes) != 0) return differ(b, why, n, "a constant", reader_of(a, i));
   }
   for (int i = 0; i < a->nleaf; i++) {
     const snp_leaf *s = &a->leaf[i], *o = &b->leaf[i];
     if (s->t != o->t || s->entry != o->entry || s->arg != o->arg || s->has != o->has ||
         memcmp(&s->before, &o->before, sizeof s->before) != 0 || memcmp(&s->grad, &o->grad, sizeof s->grad) != 0)
-       return differ(why, n, "a gradient", NULL);
+       return differ(b, why, n, "a gradient", -1);
   }
   for (int i = 0; i < a->nflag; i++)
-    if (a->flag[i].at != b->flag[i].at || a->flag[i].value != b->flag[i].value) return differ(why, n, "train or eval mode", NULL);
-  if (a->nres && memcmp(a->res, b->res, (size_t)a->nres * sizeof *a->res) != 0) return differ(why, n, "the results", NULL);
+    if (a->flag[i].at != b->flag[i].at || a->flag[i].value != b->flag[i].value) return differ(b, why, n, "train or eval mode", -1);
+  if (a->nres && memcmp(a->res, b->res, (size_t)a->nres * sizeof *a->res) != 0) return differ(b, why, n, "the results", -1);
   for (int i = 0; i < a->nres; i++) {
     const snp_given *s = &a->given[i], *o = &b->given[i];
-    if (s->arg != o->arg || (s->t && s->t != o->t && (sno_requires_grad(s->t) || sno_requires_grad(o->t)))) return differ(why, n, "a result that requires a gradient", NULL);
+    if (s->arg != o->arg || (s->t && s->t != o->t && (sno_requires_grad(s->t) || sno_requires_grad(o->t)))) return differ(b, why, n, "a result that requires a gradient", -1);
   }
-  if (memcmp(a->reskey, b->reskey, a->nreskey) != 0) return differ(why, n, "a plain result", NULL);
+  if (memcmp(a->reskey, b->reskey, a->nreskey) != 0) return differ(b, why, n, "a plain result", -1);
   return true;
 }

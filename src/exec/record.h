@@ -17,6 +17,7 @@ typedef struct snp_step {
   int attr;                /* likewise in snp_tape.attr */
   size_t scratch;
   uint64_t rng_blocks;
+  int line;                /* where its script line starts in snp_tape.line */
   bool flush;
   bool round;              /* the first result is rounded to bfloat16 (SNO_ROUNDS) */
   bool dead;               /* removed by a pass */
@@ -57,6 +58,7 @@ typedef struct snp_tape {
   snp_ref *ref; int nref, room_ref;
   sno_val *attr; int nattr, room_attr;
   snp_slot *slot; int nslot, room_slot;
+  char *line; int nline, room_line; /* texts, each with its 0 */
   snp_leaf *leaf; int nleaf, room_leaf;
   snp_flag *flag; int nflag, room_flag;
   snp_ref *res; int nres;
@@ -74,7 +76,7 @@ typedef struct snp_listener {
   sno_recorder base;       /* first */
   snp_tape *tape;
   bool failed;             /* memory ran out: this recording is worth nothing */
-  char why[160];           /* stopped for good: "" if not */
+  char why[240];           /* stopped for good: "" if not */
 } snp_listener;
 int snp_listen(snp_listener *l, int nargs, snt_tensor *const *args); /* -1 after sn_fail */
 int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *reskey, size_t nreskey);

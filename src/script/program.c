@@ -288,6 +288,7 @@ static int passes(lua_State *L) {
 void snl_open_program(lua_State *L) {
   static const luaL_Reg methods[] = {{"explain", explain}, {"count", count}, {"reason", reason}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"compile", compile}, {"passes", passes}, {NULL, NULL}};
+  snp_line = snl_line;
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, TYPE);
   luaL_newlib(L, methods);

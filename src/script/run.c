@@ -22,21 +22,32 @@ static bool own_source(const snl_state *st, const char *source) {
   return n > 0 && source[0] == '@' && strncmp(source + 1, st->home, n) == 0;
 }
 
-/* Pushes "train.lua:17: ": the innermost Lua line that is the user's, or the innermost of all, or "". */
-static void push_where(lua_State *L, const snl_state *st) {
-  lua_Debug ar, first;
+/* The innermost Lua line that is the user's, or the innermost of all; false where there is none. */
+static bool find_where(lua_State *L, const snl_state *st, lua_Debug *where) {
+  lua_Debug ar;
   bool have = false;
   for (int level = 0; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
     if (ar.currentline <= 0) continue;
-    if (!have) first = ar;
+    const bool own = own_source(st, ar.source);
+    if (!have || !own) *where = ar;
     have = true;
-    if (own_source(st, ar.source)) continue;
-    lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
-    return;
+    if (!own) break;
   }
-  if (have) lua_pushfstring(L, "%s:%d: ", first.short_src, first.currentline);
+  return have;
+}
+
+/* Pushes "train.lua:17: ", or "". */
+static void push_where(lua_State *L, const snl_state *st) {
+  lua_Debug ar;
+  if (find_where(L, st, &ar)) lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
   else lua_pushliteral(L, "");
+}
+
+void snl_line(char *to, size_t n) {
+  lua_Debug ar;
+  if (now && find_where(now, snl_of(now), &ar)) snprintf(to, n, "%s:%d", ar.short_src, ar.currentline);
+  else to[0] = 0;
 }
 
 /* The text under which a Lua error travels through C. */
@@ -196,6 +207,16 @@ int snl_run(lua_State *L, int nbox, snl_body *body, void *ctx) {
   }
   st->npending = 0;
   return n;
+}
+
+/* Reading a number ends a recording: a replay could not know what the script did with it. */
+void snl_read_out(lua_State *L) {
+  snl_state *st = snl_of(L);
+  if (st->mode.recorder == NULL) return;
+  lua_State *before = now;
+  now = L;
+  st->mode.recorder->stop(st->mode.recorder, "a number was read out of a tensor");
+  now = before;
 }
 
 /* ---- notices */

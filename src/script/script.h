@@ -49,6 +49,9 @@ int snl_fail_lua(lua_State *L);
 /* lua_pcall; 0, or -1 with the failure pending (the error value popped). */
 int snl_pcall(lua_State *L, int nargs, int nresults);
 void snl_collect(lua_State *L, bool fully); /* the collector's step by bytes allocated; snl_run does it */
+/* "train.lua:17", the script's line at which this thread is inside snl_run, or "". For recordings (snp_line). */
+void snl_line(char *to, size_t n);
+void snl_read_out(lua_State *L);  /* a number leaves a tensor: a recording ends */
 void snl_notice(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* through sn.notice; may raise */
 
 /* ---- tensors. A box is made empty, then gets one reference. */

@@ -219,12 +219,6 @@ void snl_push_element(lua_State *L, const void *p, sn_dtype t) {
   else lua_pushinteger(L, sn_load_int(p, t));
 }
 
-/* Reading a number ends a recording: a replay could not know what the script did with it. */
-void snl_read_out(lua_State *L) {
-  const snl_state *st = snl_of(L);
-  if (st->mode.recorder) st->mode.recorder->stop(st->mode.recorder, "a number was read out of a tensor");
-}
-
 static int item(lua_State *L) {
   const snt_tensor *t = snl_check_tensor(L, 1);
   if (snt_numel(t) != 1) return snl_error(L, "item: the tensor has %lld elements (%s); totable() reads many", (long long)snt_numel(t), SNT_SHAPE(t));
