@@ -12,7 +12,8 @@
 enum { SNK_SUM, SNK_PROD, SNK_MAX, SNK_MIN, SNK_SUMSQ, SNK_SUMABS, SNK_MAXABS, SNK_REDUCTIONS };
 #define SNK_BLOCK 1024
 #define SNK_REDUCE_LANES 32
-#define SNK_TILE_BYTES 1024 /* columns reduced side by side: long pieces of memory, and their lanes fit the first cache */
+#define SNK_TILE_BYTES 1024 /* the widest columns that are reduced side by side: their lanes fit the first cache */
+#define SNK_PIECE_BYTES 256 /* pieces of longer rows: processors read ahead down the rows for these, but not for twice as long ones */
 
 typedef struct snk_reduce {
   /* n <= SNK_BLOCK consecutive numbers */

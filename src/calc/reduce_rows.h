@@ -52,6 +52,15 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
 /* `rows` numbers of each column, `step` apart, into one lane. */
 INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int64_t width) {
   int64_t c = 0;
+  for (; c + 2 * L <= width; c += 2 * L) {
+    V a = W(load)(lane + c), b = W(load)(lane + c + L);
+    SNK_ALL for (int r = 0; r < rows; r++) {
+      a = N(step)(which, a, W(load)(x + r * step + c));
+      b = N(step)(which, b, W(load)(x + r * step + c + L));
+    }
+    W(store)(lane + c, a);
+    W(store)(lane + c + L, b);
+  }
   for (; c + L <= width; c += L) {
     V a = W(load)(lane + c);
     SNK_ALL for (int r = 0; r < rows; r++) a = N(step)(which, a, W(load)(x + r * step + c));

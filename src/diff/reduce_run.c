@@ -5,7 +5,6 @@
 #include "diff/reduce.h"
 
 #define GRAIN 32768
-#define COLS_F32 (SNK_TILE_BYTES / 4)
 
 void sno_axes_take(sno_axes *a, const snt_tensor *x, unsigned mask) {
   a->n = 0;
@@ -61,7 +60,7 @@ typedef struct plan {
   snt_tensor *y;
   int which, f64;
   sno_axes gone, kept;
-  int64_t blocks, tiles, inner, lines; /* tiles of columns along the innermost kept dimension, `lines` of them */
+  int64_t blocks, tiles, per, inner, lines; /* tiles of `per` columns along the innermost kept dimension, `lines` of them */
   double divide, *part;
 } plan;
 
@@ -89,8 +88,7 @@ static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const plan *p = ctx;
   const snk_reduce *k = snk_reduce_now();
-  const int per = p->f64 ? COLS_F32 / 2 : COLS_F32;
-  const int64_t size = p->f64 ? 8 : 4, step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
+  const int64_t size = p->f64 ? 8 : 4, per = p->per, step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
   _Alignas(64) char acc[SNK_REDUCE_LANES * SNK_TILE_BYTES];
   for (int64_t q = begin; q < end; q++) {
     const int64_t b = q % p->blocks, tile = q / p->blocks % p->tiles, line = q / p->blocks / p->tiles;
@@ -170,10 +168,11 @@ void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
   p.blocks = count_blocks(n);
   p.inner = p.kept.shape[p.kept.n - 1];
   if (p.kept.stride[p.kept.n - 1] == 1 && p.gone.stride[p.gone.n - 1] != 1 && p.inner >= 4 && n > 1 && sn_is_float((sn_dtype)p.x->dtype)) {
-    const int per = p.f64 ? COLS_F32 / 2 : COLS_F32;
-    p.tiles = (p.inner + per - 1) / per;
+    const int64_t size = p.f64 ? 8 : 4;
+    p.per = p.inner * size <= SNK_TILE_BYTES ? p.inner : SNK_PIECE_BYTES / size;
+    p.tiles = (p.inner + p.per - 1) / p.per;
     p.lines = p.kept.count / p.inner;
-    sn_parallel(p.lines * p.tiles * p.blocks, 1 + GRAIN / (small * per), columns, &p);
+    sn_parallel(p.lines * p.tiles * p.blocks, 1 + GRAIN / (small * p.per), columns, &p);
   } else {
     sn_parallel(p.kept.count * p.blocks, 1 + GRAIN / small, rows, &p);
   }
