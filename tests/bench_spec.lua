@@ -55,34 +55,73 @@ end)
 
 describe("a program's work", function()
   local peaks = { fma = 100, fma64 = 50, read = 20, copy = 10 }
-  local function step(line)
-    local s = assert(limits.step(line))
-    return s.flops, s.read, s.written
+  -- The step called `op` of what fn does: its work.
+  local function step(op, fn, ...)
+    local c = core.compile(fn)
+    for _ = 1, 4 do c(...) end
+    for _, s in ipairs(c:steps()) do
+      if s.op == op then return { s.flops, s.read, s.written } end
+    end
+    error("no " .. op .. " in " .. c:explain())
   end
-  it("is read from its text", function()
-    assert.same({ 2 * 32 * 784 * 200, 32 * 784 + 200 * 784 + 200, 32 * 200 },
-      { step "   1  linear_relu              argument:32x784 bound:200x784 bound:200 -> block:32x200  weight packed  80.64 us" })
-    assert.same({ 2 * 10 * 32 * 200, 10 * 32 + 32 * 200, 2000 }, { step "  6  mm   block:10x32 block:32x200 -> result:10x200  1.95 us" })
-    assert.same({ 2 * 128 * 64 * 121 * 32 * 9, 128 * 32 * 169 + 64 * 32 * 9 + 64, 128 * 64 * 121 },
-      { step "  3  conv2d_relu  argument:128x32x13x13 bound:64x32x3x3 bound:64 -> block:128x64x11x11" })
-    assert.same({ 2 * 128 * 64 * 121 * 32 * 9, 128 * 32 * 169 + 128 * 64 * 121, 64 * 32 * 9 },
-      { step " 18  conv2d_backward_weight   block:128x32x13x13 block:128x64x11x11 -> result:64x32x3x3  4075.64 us" })
-    assert.same({ 0, 200, 100 }, { step "   2  chain   [mul+add] block:10x10 - block:10x10 -> block:10x10" })
-    assert.same({ 0, 12 * 4 + 12, 12 * 3 }, { step "  9  adam_  bound:3x4 result:3x4 bound:3x4 bound:3x4 bound:12 -> " })
-    assert.same({ 0, 2 + 2 * 8, 2 * 8 }, { step "  1  embedding  argument:2 bound:1000x8 -> block:2x8" })
-    assert.is_nil(limits.step("program: 14 steps of 16 recorded"))
-    assert.equal(80.64, limits.step("   1  mm   block:1x1 block:1x1 -> block:1x1  80.64 us").us)
+  it("is told step by step", function()
+    local N = core.randn
+    local x, w, b, table_of = N(32, 784), N(200, 784), N(200), N(1000, 8)
+    assert.same({ 2 * 32 * 784 * 200, 4 * (32 * 784 + 200 * 784 + 200), 4 * 32 * 200 }, step("linear_relu", function(a) return a:linear(w, b):relu() end, x))
+    assert.same({ 2 * 10 * 32 * 200, 4 * (10 * 32 + 32 * 200), 4 * 2000 }, step("mm", function(a, c) return a:mm(c) end, N(10, 32), N(32, 200)))
+    assert.same({ 2 * 2 * 3 * 4 * 5, 8 * (2 * 3 * 4 + 4 * 5), 8 * 2 * 3 * 5 },
+      step("matmul", function(a, c) return a:matmul(c) end, N(2, 3, 4, { dtype = "float64" }), N(4, 5, { dtype = "float64" })))
+    local image, kernel = N(8, 4, 13, 13), N(6, 4, 3, 3):requires_grad_()
+    local planes = 8 * 6 * 121
+    local function conv(a)
+      kernel.grad = nil
+      a:conv2d(kernel):square():sum():backward()
+    end
+    assert.same({ 2 * planes * 36, 4 * (8 * 4 * 169 + 6 * 36), 4 * planes }, step("conv2d", conv, image))
+    assert.same({ 2 * planes * 36, 4 * (8 * 4 * 169 + planes), 4 * 6 * 36 }, step("conv2d_backward_weight", conv, image))
+    assert.same({ 0, 4 * 200, 4 * 100 }, step("chain", function(a, c) return (a * c):tanh() end, N(10, 10), N(10, 10)))
+    assert.same({ 0, 4 * (100 + 1), 4 * 100 }, step("add", function(a, c) return a + c:expand(10, 10) end, N(10, 10), N(1)))
+    assert.same({ 0, 8 * 2 + 4 * 16, 4 * 16 }, step("embedding", function(i) return core.embedding(i, table_of) end, core.randint(1, 1000, 2)))
+    local opt = core.Adam({ kernel }, { lr = 0.1 })
+    local function update(a)
+      conv(a)
+      opt:step()
+    end
+    local work = step("adam_", update, image)
+    assert.is_true(work[1] == 0 and work[2] >= 4 * 4 * 216 and work[2] < 4 * 4 * 216 + 100 and work[3] == 4 * 3 * 216, table.concat(work, " "))
+    local q = N(2, 3, 8, 4)
+    for causal, per in pairs { [true] = 2, [false] = 4 } do
+      local function attend(a) return (core.scaled_dot_product_attention(a, a, a, { causal = causal })) end
+      assert.equal(per * 2 * 3 * 8 * 8 * 4, step("attention_run", attend, q)[1])
+    end
+    local rnn = core.LSTM { 6, inshape = { 5, 4 } }
+    local flops = 2 * 3 * 5 * (4 * 6 * 4 + 4 * 6 * 6)
+    local _ <close> = core.no_grad()
+    assert.equal(flops, step("rnn_run", function(a) return (rnn(a)) end, N(3, 5, 4))[1])
+  end)
+  it("is in its text and, once it was asked for, the time", function()
+    local c = core.compile(function(a) return a:mm(a):relu():sum() end)
+    for _ = 1, 3 do c(core.ones(20, 20)) end
+    local text = c:explain()
+    assert.truthy(text:find("^program: 3 steps of 3 recorded, 16 kFLOP, [%d.]+ kB moved"), text)
+    assert.truthy(text:find("mm .-  16 kFLOP, 4.8 kB"), text)
+    assert.is_nil(text:find(" us", 1, true))
+    assert.is_nil(c:steps()[1].us)
+    c:explain(true)
+    c(core.ones(20, 20))
+    assert.is_true(c:steps()[1].us > 0)
+    assert.truthy(c:explain(true):find("mm .-  16 kFLOP, 4.8 kB  [%d.]+ us\n"))
   end)
   it("takes no less than the slower of arithmetic and memory", function()
-    assert.same({ 10, true, 8 }, { limits.least({ flops = 1e6, read = 1, written = 1 }, peaks) })
-    assert.same({ 0.8, false, 8000 }, { limits.least({ flops = 0, read = 1000, written = 1000 }, peaks) })
-    assert.equal(1, (limits.least({ flops = 0, read = 5000, written = 1 }, { fma = 1, read = 20.004, copy = 1 })) // 0.999)
-    assert.equal(20, (limits.least({ flops = 1e6, read = 1, written = 1, f64 = true }, peaks)))
+    assert.same({ 10, true, 8 }, { limits.least({ flops = 1e6, read = 4, written = 4 }, peaks) })
+    assert.same({ 0.8, false, 8000 }, { limits.least({ flops = 0, read = 4000, written = 4000 }, peaks) })
+    assert.equal(1, (limits.least({ flops = 0, read = 20000, written = 4 }, { fma = 1, read = 20.004, copy = 1 })) // 0.999)
+    assert.equal(20, (limits.least({ flops = 1e6, read = 8, written = 8, f64 = true }, peaks)))
   end)
   it("is that of a whole step", function()
     local w = workloads.make("mlp_seed")
     for _ = 1, 3 do w.step() end
-    local sum = limits.program(w.program:explain(), peaks)
+    local sum = limits.program(w.program:steps(), peaks)
     local forward = 2 * 32 * (784 * 200 + 200 * 10)
     assert.equal(forward + 2 * 32 * (784 * 200 + 2 * 200 * 10), sum.flops) -- no gradient of the data
     assert.is_true(sum.bytes > 5 * 4 * 784 * 200)

@@ -75,8 +75,8 @@ end
 local function work_of(w, peaks)
   if w.work then return limits.alone(w.work, peaks) end
   if not w.program then return nil end
-  local ok, text = pcall(w.program.explain, w.program)
-  return ok and limits.program(text, peaks) or nil
+  local ok, steps = pcall(w.program.steps, w.program)
+  return ok and limits.program(steps, peaks) or nil
 end
 
 -- The record of one workload.
@@ -141,7 +141,7 @@ function M.profile(name, peaks, seconds)
   measure(w.step, 0)
   w.program:explain(true)
   measure(w.step, seconds)
-  local work = limits.program(w.program:explain(true), peaks)
+  local work = limits.program(w.program:steps(), peaks)
   local by, list, total = {}, {}, 0
   for _, s in ipairs(work.steps) do
     local o = by[s.op]

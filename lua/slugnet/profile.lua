@@ -1,7 +1,6 @@
 -- profile.lua - where the time of a compiled function goes.
 local core = require "slugnet.core"
 local check = require "slugnet.check"
-local limits = require "slugnet.limits"
 check.own()
 
 -- A number with the unit that leaves it between 1 and 1,000.
@@ -31,21 +30,15 @@ local function profile(fn, ...)
     program(...)
     n = n + 1
   end
-  local text = program:explain(true)
+  local steps, text = program:steps(), program:explain(true)
   local sums, list, all = {}, {}, { us = 0, flops = 0, bytes = 0, peak = core.memory().peak }
-  for line in text:gmatch("[^\n]+") do
-    local op, us = line:match("^%s*%d+%s+([%w_()]+).-([%d.]+) us")
-    if op then
-      local sum = sums[op] or { op = op, us = 0, flops = 0, bytes = 0 }
-      if not sums[op] then
-        sums[op] = sum
-        list[#list + 1] = sum
-      end
-      local work = limits.step(line) or { flops = 0, read = 0, written = 0 }
-      for _, s in ipairs { sum, all } do
-        s.us, s.flops, s.bytes = s.us + tonumber(us), s.flops + work.flops, s.bytes + 4 * (work.read + work.written)
-      end
+  for _, step in ipairs(steps) do
+    local sum = sums[step.op] or { op = step.op, us = 0, flops = 0, bytes = 0 }
+    if not sums[step.op] then
+      sums[step.op] = sum
+      list[#list + 1] = sum
     end
+    for _, s in ipairs { sum, all } do s.us, s.flops, s.bytes = s.us + step.us, s.flops + step.flops, s.bytes + step.read + step.written end
   end
   table.sort(list, function(a, b) return a.us > b.us end)
   local lines = { text }

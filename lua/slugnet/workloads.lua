@@ -13,7 +13,7 @@ local function workload(name, fn)
 end
 
 -- A workload made: step() runs it once; program is what sn.compile gave, if it did, and arguments what it is called with. work: what an
--- operation alone has to do, {flops=, read=, written=} with numbers of four bytes (f64: of eight); that of programs is in their text (limits.lua).
+-- operation alone has to do, {flops=, read=, written=} with numbers of four bytes (f64: of eight); that of programs they tell (limits.lua).
 local function made(fn, ...)
   local args, whole = table.pack(...), fn
   if mode == "bfloat16" then

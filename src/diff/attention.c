@@ -104,7 +104,15 @@ static void forward_backward(sno_call *c) {
  * @math \bar s = p \odot (\bar y v^T - \textstyle\sum \bar y \odot y)\, c, \quad \bar q = \bar s\, k, \quad \bar k = \bar s^T q, \quad \bar v = p^T
  *   \bar y
  */
-const sno_op sno_op_attention_backward = {.name = "attention_backward", .args = "gy y lse q k? v? mask? causal:bool scale:num heads:int",
+/* Two products over all scores, or half of them; the gradient has five. */
+static double flops_of(const snt_tensor *y, const snt_tensor *q, const snt_tensor *k, bool causal) {
+  const snt_tensor *keys = k ? k : q;
+  return (causal ? 2.0 : 4.0) * (double)snt_numel(y) * (double)keys->shape[keys->ndim - 2];
+}
+static double flops_run(const sno_call *c) { return flops_of(c->out[0], c->in[Q], c->in[K], c->attr[CAUSAL].i); }
+static double flops_backward(const sno_call *c) { return 2.5 * flops_of(c->in[Y], c->in[FIRST + Q], c->in[FIRST + K], c->attr[CAUSAL].i); }
+
+const sno_op sno_op_attention_backward = {.name = "attention_backward", .args = "gy y lse q k? v? mask? causal:bool scale:num heads:int", .flops = flops_backward,
                                           .flags = SNO_HIDDEN | SNO_NODIFF, .nout = 3, .infer = infer_backward, .forward = forward_backward};
 
 /* ---- the gradient in plain operations: of a mask, and to be differentiated again */
@@ -188,7 +196,7 @@ static int back_run(sno_back *b) {
  * three side by side, and the result is n x t x e.
  * @math y = \mathrm{softmax}(c\, q k^T + m)\, v
  */
-const sno_op sno_op_attention_run = {.name = "attention_run", .args = "q k? v? mask? causal:bool scale:num heads:int", .flags = SNO_LOW | SNO_HIDDEN, .nout = 2,
+const sno_op sno_op_attention_run = {.name = "attention_run", .args = "q k? v? mask? causal:bool scale:num heads:int", .flops = flops_run, .flags = SNO_LOW | SNO_HIDDEN, .nout = 2,
                                      .save_in = 15, .save_out = 3, .infer = infer_run, .forward = forward_run, .backward = back_run};
 
 /* ---- the user's operation */

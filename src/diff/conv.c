@@ -128,6 +128,14 @@ static int want(sno_call *c, int like, int dims, int64_t channels, int64_t h, in
 
 /* ---- forward */
 
+/* planes: as many numbers as the convolution gives, each a sum over a weight's row. */
+static double flops_of(const snt_tensor *planes, const snt_tensor *weight) {
+  return weight->shape[0] == 0 ? 0 : 2.0 * (double)snt_numel(planes) * (double)(snt_numel(weight) / weight->shape[0]);
+}
+static double flops_conv(const sno_call *c) { return flops_of(c->out[0], c->in[1]); }
+static double flops_input(const sno_call *c) { return flops_of(c->in[0], c->in[1]); } /* of the gradient that comes, or what is transposed */
+static double flops_weight(const sno_call *c) { return flops_of(c->in[1], c->out[0]); }
+
 static int infer_dims(sno_call *c, int dims) {
   if (check_tensors(c, dims, 1) < 0) return -1;
   options o = options_at(c->attr, 0, dims == 1);
@@ -213,7 +221,7 @@ static int back_conv2d(sno_back *b) {
  * @see conv1d, conv_transpose2d, max_pool2d
  */
 const sno_op sno_op_conv2d = {
-    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG,
+    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG,
     .nout = 1, .save_in = 3,
     .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
@@ -236,7 +244,7 @@ const sno_op sno_op_conv2d = {
  * @math y = \max(0, \mathrm{conv2d}(x, w, b))
  */
 const sno_op sno_op_conv2d_relu = {
-    .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
+    .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv,
     .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
 
 /* ---- what programs make of conv2d, batch_norm_eval, add and relu */
@@ -274,7 +282,7 @@ static void forward_norm(sno_call *c) {
  */
 const sno_op sno_op_conv2d_norm = {
     .name = "conv2d_norm",
-    .args = "x weight bias? scale? shift? mean var add? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1 epsilon:num relu:bool",
+    .args = "x weight bias? scale? shift? mean var add? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1 epsilon:num relu:bool", .flops = flops_conv,
     .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
 
 /* Another shape with a height of 1. */
@@ -312,7 +320,7 @@ static int back_conv1d(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv1d = {
-    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
+    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
     .infer = infer_conv1d, .forward = forward, .backward = back_conv1d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
              " f(2,1,5), f(1,1,5), {padding=2}",
@@ -366,7 +374,7 @@ static int back_input(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv2d_backward_input = {
-    .name = "conv2d_backward_input", .args = "gy weight size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
+    .name = "conv2d_backward_input", .args = "gy weight size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_input,
     .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
     .samples = "f(2,2,3,3), f(2,3,3,2), {5,4}", .wrong = "f(2,2,3,4), f(2,3,3,2), {5,4} => the gradient is"};
 
@@ -416,7 +424,7 @@ static int back_weight(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv2d_backward_weight = {
-    .name = "conv2d_backward_weight", .args = "x gy size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1",
+    .name = "conv2d_backward_weight", .args = "x gy size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_weight,
     .flags = SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_weight, .forward = forward_weight, .backward = back_weight,
     .samples = "f(2,3,5,4), f(2,2,3,3), {3,2}", .wrong = "f(2,3,5,4), f(2,2,3,2), {3,2} => the gradient is"};
 
@@ -485,7 +493,7 @@ static int back_transpose(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv_transpose2d = {
-    .name = "conv_transpose2d", .args = "x weight bias? stride:int2=1 padding:int2=0 output_padding:int2=0 groups:int=1 dilation:int2=1",
+    .name = "conv_transpose2d", .args = "x weight bias? stride:int2=1 padding:int2=0 output_padding:int2=0 groups:int=1 dilation:int2=1", .flops = flops_input,
     .flags = SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
     .samples = "f(2,3,3,4), f(3,2,3,2), f(2); f(1,2,3,3), f(2,2,3,3), f(2), {stride=2, padding=1, output_padding=1};"
              " f(1,4,2,3), f(4,1,2,2), {stride={3,2}, groups=2, dilation=2};"

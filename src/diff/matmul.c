@@ -100,6 +100,8 @@ static void forward_product(sno_call *c) {
 
 /* ---- matmul */
 
+static double flops_product(const sno_call *c) { return 2.0 * (double)snt_numel(c->out[0]) * (double)c->in[0]->shape[c->in[0]->ndim - 1]; }
+
 static int infer_matmul(sno_call *c) {
   const snt_tensor *a = c->in[0], *b = c->in[1];
   const char *name = c->op->name;
@@ -180,7 +182,7 @@ static int back_matmul(sno_back *b) {
  * @see mm, bmm, linear
  */
 const sno_op sno_op_matmul = {
-    .name = "matmul", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
+    .name = "matmul", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
     .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
@@ -210,7 +212,7 @@ static int infer_dot(sno_call *c) {
  * @grad \bar a = \bar c\, b^T, \quad \bar b = a^T \bar c
  * @see matmul
  */
-const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(2,3), f(3,4); f(1,5), f(5,1)", .wrong = "f(2,3), f(3) => two matrices; f(2,3), f(2,3) => columns"};
 
 /*** bmm(a, b)
@@ -219,7 +221,7 @@ const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flags = SNO_ROUNDS | SNO
  * @grad \bar a_q = \bar c_q\, b_q^T, \quad \bar b_q = a_q^T \bar c_q
  * @see matmul
  */
-const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
+const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(2,3,4), f(2,4,2)", .wrong = "f(2,3,4), f(3,4,2) => equal first; f(2,3), f(3,4) => 3-d"};
 
 /*** mv(a, x)
@@ -228,7 +230,7 @@ const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flags = SNO_ROUNDS | S
  * @grad \bar a = \bar y\, x^T, \quad \bar x = a^T \bar y
  * @see matmul
  */
-const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(3,4), f(4)", .wrong = "f(3,4), f(4,1) => a vector; f(3,4), f(3) => columns"};
 
 /*** dot(a, b)
@@ -237,7 +239,7 @@ const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flags = SNO_ROUNDS | SNO
  * @grad \bar a = \bar y\, b, \quad \bar b = \bar y\, a
  * @see matmul
  */
-const sno_op sno_op_dot = {.name = "dot", .args = "a b", .nout = 1, .save_in = 3, .infer = infer_dot, .forward = forward_product,
+const sno_op sno_op_dot = {.name = "dot", .args = "a b", .flops = flops_product, .nout = 1, .save_in = 3, .infer = infer_dot, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(5), f(5)", .wrong = "f(5), f(4) => one length; f(2,2), f(4) => vectors"};
 
 /* ---- outer */
@@ -349,8 +351,10 @@ static int back_addmm(sno_back *b) {
  * @grad \bar x = \beta\, \bar y, \quad \bar a = \alpha\, \bar y\, b^T, \quad \bar b = \alpha\, a^T \bar y
  * @see mm, linear
  */
+static double flops_addmm(const sno_call *c) { return 2.0 * (double)snt_numel(c->out[0]) * (double)c->in[1]->shape[1]; }
+
 const sno_op sno_op_addmm = {
-    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .flags = SNO_LOW, .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
+    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .flops = flops_addmm, .flags = SNO_LOW, .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
     .backward = back_addmm, .samples = "f(2,4), f(2,3), f(3,4); f(4), f(2,3), f(3,4), {beta=0.5, alpha=2}; f(2,1), f(2,3), f(3,4)",
     .wrong = "f(2,4), f(2,3), f(2,4) => n x k; f(3,4), f(2,3), f(3,4) => broadcast"};
 
@@ -436,7 +440,7 @@ static int back_linear(sno_back *b) {
  * @see matmul, addmm
  */
 const sno_op sno_op_linear = {
-    .name = "linear", .args = "x weight bias?", .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
+    .name = "linear", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
     .pack_bytes = pack_linear_bytes, .pack = pack_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};
@@ -445,5 +449,5 @@ const sno_op sno_op_linear = {
  * linear and relu in one store: what programs make of the two.
  * @math y = \max(0, x\, W^T + b)
  */
-const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
+const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
                                     .pack_bytes = pack_linear_bytes, .pack = pack_linear};

@@ -189,6 +189,25 @@ bool sno_writes_input(const sno_call *c, int i) {
   return false;
 }
 
+/* An element that a stride of 0 repeats is one. */
+static double distinct_bytes(const snt_tensor *x) {
+  double n = (double)sn_size_of((sn_dtype)x->dtype);
+  for (int d = 0; d < x->ndim; d++) n *= x->stride[d] == 0 && x->shape[d] > 0 ? 1 : (double)x->shape[d];
+  return n;
+}
+
+sno_work sno_work_of(const sno_call *c) {
+  sno_work w = {.flops = c->op->flops ? c->op->flops(c) : 0};
+  for (int k = 0; k < c->nout; k++) w.written += distinct_bytes(c->out[k]);
+  for (int i = 0; i < c->nin; i++) {
+    if (c->in[i] == NULL) continue;
+    const bool rows = c->op == &sno_op_embedding ? i == 1 : c->op == &sno_op_index_select && i == 0; /* only those that are asked for are read */
+    w.read += rows ? w.written : distinct_bytes(c->in[i]);
+    if ((c->op->flags & SNO_WRITES) && c->nout == 0 && sno_writes_input(c, i)) w.written += distinct_bytes(c->in[i]);
+  }
+  return w;
+}
+
 static void mark_written(sno_call *c) {
   for (int i = 0; i < c->nin; i++)
     if (c->in[i] && sno_writes_input(c, i)) {

@@ -148,6 +148,8 @@ typedef struct sno_op {
    * depends on the shapes and the instruction set alone, and forward gives the same bits with it. */
   size_t (*pack_bytes)(const sno_call *c);        /* 0: not worth it for these shapes */
   void (*pack)(const sno_call *c, void *to);      /* 64-byte aligned; no allocation, no failure */
+  /* Optional: the floating-point operations of its products, a multiply-add counts as two. Elementwise work is not counted: memory limits that. */
+  double (*flops)(const sno_call *c);
 } sno_op;
 
 /* ---- the table */
@@ -196,6 +198,10 @@ uint64_t sno_effects(void);
 /* Replace input i by itself converted to dtype t, through the `to` operation (taped and recorded like any other). */
 int sno_cast_input(sno_call *c, int i, sn_dtype t);
 void sno_want(sno_call *c, int k, sn_dtype t, int ndim, const int64_t *shape); /* fills want[k] */
+
+/* The least a call has to do: flops, and bytes to read and to write when every operand and result moves once. */
+typedef struct sno_work { double flops, read, written; } sno_work;
+sno_work sno_work_of(const sno_call *c);
 
 bool sno_call_flushes(const sno_call *c);      /* does this call run with denormals flushed? */
 bool sno_writes_input(const sno_call *c, int i); /* does a SNO_WRITES call write in[i]? */

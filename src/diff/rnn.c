@@ -87,8 +87,17 @@ static void forward_backward(sno_call *c) {
  * The gradients of rnn_run: back through the steps, which leaves the gradient of every gate; then one product for each weight.
  * @math \bar W_{ih} = \sum_{nt} \bar g_{nt}\, x_{nt}^T, \quad \bar W_{hh} = \sum_{nt} \bar g_{nt}\, h_{n,t-1}^T, \quad \bar b = \sum_{nt} \bar g_{nt}
  */
+/* of all steps: in[x] the input, in[w] its weight, the states' behind it */
+static double flops_of_steps(const sno_call *c, int x, int w) {
+  const snt_tensor *in = c->in[x];
+  const int64_t rows = in->shape[in->ndim - 1] == 0 ? 0 : snt_numel(in) / in->shape[in->ndim - 1];
+  return 2.0 * (double)rows * (double)(snt_numel(c->in[w]) + snt_numel(c->in[w + 1]));
+}
+static double flops_run(const sno_call *c) { return flops_of_steps(c, X, W_IH); }
+static double flops_backward(const sno_call *c) { return 2 * flops_of_steps(c, B_X, B_X + W_IH); }
+
 const sno_op sno_op_rnn_backward = {
-    .name = "rnn_backward", .args = "gy? gcells? x h0? c0? w_ih w_hh y cells? gates gru:bool want:int",
+    .name = "rnn_backward", .args = "gy? gcells? x h0? c0? w_ih w_hh y cells? gates gru:bool want:int", .flops = flops_backward,
     .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = INPUTS, .infer = infer_backward, .forward = forward_backward};
 
 static int back_run(sno_back *b) {
@@ -112,7 +121,7 @@ static int back_run(sno_back *b) {
  * @math h_t = \mathrm{cell}(x_t, h_{t-1})
  */
 const sno_op sno_op_rnn_run = {
-    .name = "rnn_run", .args = "x h0? c0? w_ih w_hh b_ih? b_hh? gru:bool keep:bool", .flags = SNO_HIDDEN | SNO_CONTIG | SNO_ONCE, .nout = 3,
+    .name = "rnn_run", .args = "x h0? c0? w_ih w_hh b_ih? b_hh? gru:bool keep:bool", .flops = flops_run, .flags = SNO_HIDDEN | SNO_CONTIG | SNO_ONCE, .nout = 3,
     .save_in = 1 << X | 1 << H0 | 1 << C0 | 1 << W_IH | 1 << W_HH, .save_out = 1 << Y | 1 << CELLS | 1 << GATES, .infer = infer_run,
     .forward = forward_run, .backward = back_run};
 

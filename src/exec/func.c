@@ -200,70 +200,17 @@ int snp_replay(snp_func *f, snt_tensor **res) {
   return snp_run(f->e[f->now].prog, f->args, res);
 }
 
-/* ---- telling */
-
-typedef struct text { char *s; size_t n, room; bool bad; } text;
-static void say(text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-#include <stdarg.h>
-static void say(text *t, const char *fmt, ...) {
-  char line[512];
-  va_list ap;
-  va_start(ap, fmt);
-  const int n = vsnprintf(line, sizeof line, fmt, ap);
-  va_end(ap);
-  const size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-  if (t->n + len + 1 > t->room) {
-    char *s = sn_realloc(t->s, (t->n + len + 1) * 2);
-    if (s == NULL) { t->bad = true; return; }
-    t->s = s;
-    t->room = (t->n + len + 1) * 2;
-  }
-  memcpy(t->s + t->n, line, len);
-  t->n += len;
-  t->s[t->n] = 0;
-}
-
-static const char *kind_word(snp_kind k) {
-  static const char *const words[] = {"argument", "bound", "constant", "block", "result"};
-  return words[k];
-}
-
-char *snp_explain(const snp_func *f, bool timed) {
-  if (f->newest < 0 || !f->e[f->newest].prog) {
+const snp_prog *snp_newest(const snp_func *f) {
+  snp_prog *p = f->newest < 0 ? NULL : f->e[f->newest].prog;
+  if (p == NULL)
     sn_fail("explain: there is no program yet%s%s; one is made after two calls that do the same", f->reason[0] ? ": " : "", f->reason);
-    return NULL;
-  }
-  snp_prog *p = f->e[f->newest].prog;
-  const snp_tape *t = p->tape;
-  text out = {0};
-  size_t sum = 0;
-  for (int i = 0; i < t->nslot; i++)
-    if (t->slot[i].kind == SNP_INTERNAL && p->shell[i].data) sum += t->slot[i].bytes;
-  say(&out, "program: %d steps of %d recorded, one block of %zu bytes for %zu bytes of intermediates, %llu runs\n", p->nexec, t->nstep, p->bytes, sum, (unsigned long long)p->runs);
-  for (int i = 0; i < p->nexec; i++) {
-    const snp_step *s = p->exec[i].step;
-    const char *links[64];
-    const int n = s->op == &snp_op_chain ? snp_chain_names(t, s, links, 64) : 0;
-    say(&out, "%4d  %-24s", i + 1, s->op ? s->op->name : "(host)");
-    for (int k = 0; k < n; k++) say(&out, "%s%s", k ? "+" : "[", links[k]);
-    if (n) say(&out, "]");
-    for (int k = 0; k < s->nin + s->nout; k++) {
-      const snp_ref *r = &t->ref[s->in + k];
-      if (k == s->nin) say(&out, " ->");
-      if (r->slot < 0) say(&out, " -");
-      else say(&out, " %s:%s", kind_word(t->slot[r->slot].kind), snt_shape_str(r->ndim, r->shape, (char[96]){0}, 96));
-    }
-    if (s->round) say(&out, "  rounded to bfloat16");
-    if (s->kept) say(&out, "  kept until what it reads changes");
-    if (p->exec[i].packed) say(&out, "  weight packed");
-    if (timed && p->runs) say(&out, "  %.2f us", (double)p->exec[i].ns / 1e3 / (double)p->runs);
-    say(&out, "\n");
-  }
-  if (timed) { /* from now on it is timed */
-    p->timing = true;
-    p->runs = 0;
-    for (int i = 0; i < p->nexec; i++) p->exec[i].ns = 0;
-  }
-  if (out.bad) { sn_free(out.s); return NULL; }
-  return out.s;
+  return p;
+}
+
+void snp_time(snp_func *f) {
+  snp_prog *p = f->newest < 0 ? NULL : f->e[f->newest].prog;
+  if (p == NULL) return;
+  p->timing = true;
+  p->runs = 0;
+  for (int i = 0; i < p->nexec; i++) p->exec[i].ns = 0;
 }

@@ -42,8 +42,12 @@ extern void (*snp_line)(char *to, size_t n);
 
 /* Why the function runs eagerly for good, or NULL. */
 const char *snp_reason(const snp_func *f);
-/* What the newest program does, as text (sn_malloc'd); NULL after sn_fail when there is none yet. */
+/* What the newest program does, as text (sn_malloc'd), and by step; NULL or -1 after sn_fail when there is none yet. */
 char *snp_explain(const snp_func *f, bool timed);
+typedef struct snp_step_told { const char *op; sno_work work; double us; } snp_step_told; /* us: the mean since snp_time, negative where unknown */
+int snp_steps(const snp_func *f);
+snp_step_told snp_step_of(const snp_func *f, int i);
+void snp_time(snp_func *f);               /* from now on the newest program's steps are timed, from nothing */
 
 enum { SNP_SIGNATURES = 8 };
 

@@ -220,8 +220,10 @@ static int call_program(lua_State *L) {
  * Arguments and results are tensors, numbers, strings, booleans and nil; a new combination of shapes, plain values and modes is recorded anew
  * (the eight last used are kept). What the Lua code of fn decides is decided while recording: reading a number out of a tensor (item, totable,
  * printing) or an operation written in Lua makes it stay eager, with one notice. Effects other than on tensors happen only while recording.
- * Methods: explain(timed=false) tells as text what the program does, count() gives a table of recorded, replayed, programs, steps,
- * steps_recorded, block (bytes), reason() why it stays eager, or nil.
+ * Methods: explain(timed=false) tells as text what the program does: its steps, their shapes, the floating-point operations of their products (FLOP)
+ * and the bytes that they read and write when each operand and result moves once; from explain(true) on they are timed. steps() gives a list of the
+ * same, {op=, flops=, read=, written=, us=}. count() gives a table of recorded, replayed, programs, steps, steps_recorded, block (bytes), reason() why
+ * it stays eager, or nil.
  */
 static int compile(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -245,10 +247,34 @@ static int free_program(lua_State *L) {
 
 static int explain(lua_State *L) {
   program *p = check(L);
+  const bool timed = lua_toboolean(L, 2);
   char **guard = snl_push_guard(L);
   sn_error_clear();
-  if ((*guard = snp_explain(p->f, lua_toboolean(L, 2))) == NULL) return snl_fail(L);
+  if ((*guard = snp_explain(p->f, timed)) == NULL) return snl_fail(L);
+  if (timed) snp_time(p->f);
   lua_pushstring(L, *guard);
+  return 1;
+}
+
+static int steps(lua_State *L) {
+  const program *p = check(L);
+  sn_error_clear();
+  const int n = snp_steps(p->f);
+  if (n < 0) return snl_fail(L);
+  lua_createtable(L, n, 0);
+  for (int i = 0; i < n; i++) {
+    const snp_step_told s = snp_step_of(p->f, i);
+    const struct { const char *name; double v; } field[] = {{"flops", s.work.flops}, {"read", s.work.read}, {"written", s.work.written}, {"us", s.us}};
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, s.op);
+    lua_setfield(L, -2, "op");
+    for (size_t k = 0; k < sizeof field / sizeof *field; k++) {
+      if (field[k].v < 0) continue; /* not timed */
+      lua_pushnumber(L, field[k].v);
+      lua_setfield(L, -2, field[k].name);
+    }
+    lua_rawseti(L, -2, i + 1);
+  }
   return 1;
 }
 
@@ -286,7 +312,7 @@ static int passes(lua_State *L) {
 }
 
 void snl_open_program(lua_State *L) {
-  static const luaL_Reg methods[] = {{"explain", explain}, {"count", count}, {"reason", reason}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"explain", explain}, {"steps", steps}, {"count", count}, {"reason", reason}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"compile", compile}, {"passes", passes}, {NULL, NULL}};
   snp_line = snl_line;
   luaL_setfuncs(L, functions, 0);
