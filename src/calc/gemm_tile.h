@@ -20,7 +20,7 @@ typedef struct FN(dest) {
   int64_t crs, ccs;
   T *p;
   int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
-  bool first, last, accumulate, relu, round, simple, round_only; /* simple: no bias, addition, activation or rounding */
+  bool first, last, accumulate, relu, round, simple; /* simple: no bias, addition, activation or rounding */
   const T *row_bias, *col_bias;
 } FN(dest);
 
@@ -47,16 +47,22 @@ SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int m
     }
 }
 
-/* Where only rounding follows the sum. */
-static void FN(finish_round)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
-  const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 - d->pj);
-  T *c = d->c + i0 * d->crs + j0;
-  for (int i = 0; i < mr; i++, p += d->ldp, c += d->crs)
-    for (int j = 0; j < nv; j++, t += L) {
-      V v = v_load(t);
-      if (!d->first) v = v_load(p + j * L) + v;
-      v_store(c + j * L, v_round(v));
+/* The same for whole vectors where C lies in rows: nothing is masked, and what is asked for is asked once a column of vectors. */
+SNK_LOOPS static void FN(finish_whole)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+  const bool first = d->first, relu = d->relu, round = d->round;
+  for (int j = 0; j < nv; j++) {
+    const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 + j * L - d->pj);
+    T *c = d->c + i0 * d->crs + j0 + j * L;
+    const V bias = d->col_bias ? v_load(d->col_bias + j0 + j * L) : v_zero();
+    for (int i = 0; i < mr; i++, p += d->ldp, c += d->crs) {
+      V v = v_load(t + (i * nv + j) * L);
+      if (!first) v = v_load(p) + v;
+      if (d->col_bias) v = v + bias;
+      if (relu) v = v_relu(v);
+      if (round) v = v_round(v);
+      v_store(c, v);
     }
+  }
 }
 
 /* The same where columns of C lie together: the rows are finished as vectors, then turned on the way out. */
@@ -109,7 +115,7 @@ static bool FN(is_plain)(const FN(dest) *d, int64_t nr, int64_t wide) {
 __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
   const FN(dest) *d = w->d;
   if (d->last && d->ccs != 1) FN(finish_turned)(d, w->t, mr, nv, w->i0, w->j0, w->nr);
-  else if (d->last && d->round_only && w->nr >= nv * L) FN(finish_round)(d, w->t, mr, nv, w->i0, w->j0);
+  else if (d->last && !d->row_bias && !d->accumulate && w->nr >= nv * L) FN(finish_whole)(d, w->t, mr, nv, w->i0, w->j0);
   else FN(finish_rows)(d, w->t, mr, nv, w->i0, w->j0, w->nr);
 }
 
@@ -355,18 +361,23 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
   return dst;
 }
 
-/* A whose columns lie in one piece is read that way, all tiles' parts of a column at once. */
+/* A whose columns lie in one piece: some columns at a time, which stay in the first cache until every tile has its part of them. (All tiles'
+ * parts of one column at once would be written to places a power of two apart, which drive each other out.) */
 SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
-  const int64_t low = m / tiles, extra = m % tiles;
-  const T *a = w->a + i0 + k0 * w->g->acs;
-  for (int64_t k = 0; k < kc; k++, a += w->g->acs) {
-    int64_t i = 0;
-    for (int64_t t = 0; t < tiles; t++) {
+  enum { SOME = 8 };
+  const int64_t low = m / tiles, extra = m % tiles, acs = w->g->acs;
+  for (int64_t from = 0; from < kc; from += SOME) {
+    const int64_t to = from + SOME < kc ? from + SOME : kc;
+    for (int64_t t = 0, i = 0; t < tiles; t++) {
       const int64_t mr = low + (t < extra);
-      T *to = w->pa + i * kc + k * mr;
-      if (mr == MR) memcpy(to, a + i, MR * sizeof(T));
-      else
-        for (int64_t r = 0; r < mr; r++) to[r] = a[i + r];
+      const T *a = w->a + i0 + i + (k0 + from) * acs;
+      T *p = w->pa + i * kc + from * mr;
+      for (int64_t k = from; k < to; k++, a += acs, p += mr) {
+        if (mr == MR) memcpy(p, a, MR * sizeof(T));
+        else if (SNK_MASKED && mr <= L) v_keep(p, v_take(a, v_lanes(mr)), mr);
+        else
+          for (int64_t r = 0; r < mr; r++) p[r] = a[r];
+      }
       i += mr;
     }
   }
@@ -463,9 +474,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
   d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
-  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu;
-  d.round_only = d.simple && d.round;
-  d.simple = d.simple && !d.round;
+  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu && !d.round;
   int64_t mouter = parts ? mc : m;
   const int64_t npad = (n + NR - 1) / NR * NR;
   const bool keep = npad * g->k <= NC * KCMAX; /* all of B is packed once */
