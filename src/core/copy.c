@@ -63,10 +63,9 @@ int snt_copy(snt_tensor *dst, const snt_tensor *src) {
   if (snt_has_internal_overlap(dst)) return sn_fail("copy: cannot write into an expanded tensor (%s); clone() it first", SNT_SHAPE(dst));
   snt_tensor *tmp = NULL;
   if (snt_may_overlap(dst, src) && (tmp = snt_clone(src)) == NULL) return -1;
+  snt_storage_writing(dst->storage, "copy");
   move(dst, tmp ? tmp : src);
   snt_release(tmp);
-  dst->storage->version++;
-  dst->storage->writer = "copy";
   return 0;
 }
 

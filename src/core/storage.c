@@ -33,6 +33,23 @@ void snt_storage_release(snt_storage *s) {
   sn_free(s);
 }
 
+void snt_storage_writing(snt_storage *s, const char *writer) {
+  for (snt_reader *r = s->readers; r; r = r->next) r->wait(r);
+  s->version++;
+  s->writer = writer;
+}
+
+void snt_reader_add(snt_storage *s, snt_reader *r) {
+  r->next = s->readers;
+  s->readers = r;
+}
+
+void snt_reader_remove(snt_storage *s, snt_reader *r) {
+  snt_reader **p = &s->readers;
+  while (*p != r) p = &(*p)->next;
+  *p = r->next;
+}
+
 static void free_meta(struct sno_meta *m) {
   void (*f)(struct sno_meta *) = __atomic_load_n(&snt_meta_free, __ATOMIC_RELAXED);
   if (f) f(m);

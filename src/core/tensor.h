@@ -15,15 +15,20 @@
 
 #define SNT_MAXDIM 8
 
+/* Someone who reads a storage on another thread (a feed). `wait` returns when nothing of it is being read; it is called by the thread that is about
+ * to write, which must be the one that gives the reader its work. */
+typedef struct snt_reader { void (*wait)(struct snt_reader *); struct snt_reader *next; } snt_reader;
+
 typedef struct snt_storage {
   int refs;            /* atomic */
   uint64_t id;         /* never used twice in a process (an atomic counter, from 1): how recordings know a storage */
-  uint32_t version;    /* raised by every operation that writes: what the tape checks */
+  uint32_t version;    /* raised by every operation that writes (snt_storage_writing): what the tape checks */
   const char *writer;  /* name of the operation that wrote last (static), for the tape's message; NULL at first */
   size_t bytes;
   char *data;
   void (*free_data)(struct snt_storage *); /* NULL: from sn_alloc */
   void *owner;         /* for free_data: a mapping, a program's block, ... */
+  snt_reader *readers;
 } snt_storage;
 
 typedef struct snt_tensor {
@@ -56,6 +61,10 @@ snt_storage *snt_storage_new(size_t bytes);
 uint64_t snt_storage_last_id(void);      /* the newest id given out: a storage with a larger one is younger than this moment */
 snt_storage *snt_storage_retain(snt_storage *s);
 void snt_storage_release(snt_storage *s);
+/* Before every write in place: waits for readers, raises the version. writer: a static name. */
+void snt_storage_writing(snt_storage *s, const char *writer);
+void snt_reader_add(snt_storage *s, snt_reader *r);    /* r->wait is set; r stays where it is until it is removed */
+void snt_reader_remove(snt_storage *s, snt_reader *r);
 
 /* -- facts */
 int64_t snt_numel(const snt_tensor *t);

@@ -208,12 +208,9 @@ sno_work sno_work_of(const sno_call *c) {
   return w;
 }
 
-static void mark_written(sno_call *c) {
+static void mark_writing(sno_call *c) {
   for (int i = 0; i < c->nin; i++)
-    if (c->in[i] && sno_writes_input(c, i)) {
-      c->in[i]->storage->version++;
-      c->in[i]->storage->writer = c->op->name;
-    }
+    if (c->in[i] && sno_writes_input(c, i)) snt_storage_writing(c->in[i]->storage, c->op->name);
 }
 
 static int check_writable(const sno_call *c) {
@@ -257,6 +254,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
     rng->position += c->rng_blocks;
     sno_effect();
   }
+  if (op->flags & SNO_WRITES) mark_writing(c);
   if (op->forward && !(op->flags & SNO_VIEW)) {
     const sn_fpmode saved = sn_fp_enter(sno_call_flushes(c) ? SN_FP_FLUSH : SN_FP_EXACT);
     op->forward(c);
@@ -264,10 +262,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
   }
   if (c->scratch) sn_release(c->scratch, c->scratch_bytes);
   c->scratch = NULL;
-  if (op->flags & SNO_WRITES) {
-    mark_written(c);
-    sno_effect();
-  }
+  if (op->flags & SNO_WRITES) sno_effect();
   if (taped && sno_tape_called(c) < 0) goto fail;
   sno_recorder *r = sno_mode_now()->recorder;
   if (r) r->called(r, c);

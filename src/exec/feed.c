@@ -12,6 +12,8 @@
 #define PAYS ((size_t)32 << 10) /* bytes of a batch from which handing it over costs less than making it (measured) */
 
 typedef struct column {
+  snt_reader reader;   /* first; of the data, where there is a worker */
+  sn_worker *worker;
   snt_tensor *x;       /* a view of our own */
   snt_storage *memory; /* of all slots */
   sn_dtype to;
@@ -35,6 +37,8 @@ struct snp_feed {
   sn_worker *worker;       /* NULL: nothing is made ahead */
   int64_t job;             /* the worker's: a group */
 };
+
+static void wait_for_worker(snt_reader *r) { sn_worker_wait(((const column *)(const void *)r)->worker); }
 
 /* ---- making one */
 
@@ -100,6 +104,12 @@ snp_feed *snp_feed_new(int columns, const snp_column *col, int64_t n, int64_t ba
   if (f->per > MOST) f->per = MOST;
   if (f->count > 1 && (ahead == SNP_ALWAYS || (ahead == SNP_PAYS && pays(bytes))) && (f->worker = sn_worker_new()) == NULL) goto fail;
   if (f->worker == NULL) f->per = 1;
+  for (int k = 0; f->worker && k < columns; k++) {
+    column *c = &f->col[k];
+    c->worker = f->worker;
+    c->reader.wait = wait_for_worker;
+    snt_reader_add(c->x->storage, &c->reader);
+  }
   if (make_slots(f) == 0) return f;
 fail:
   snp_feed_free(f);
@@ -111,6 +121,7 @@ void snp_feed_free(snp_feed *f) {
   sn_worker_free(f->worker);
   for (int i = 0; f->view && i < f->slots * f->columns; i++) snt_release(f->view[i]);
   for (int k = 0; k < f->columns; k++) {
+    if (f->col[k].worker) snt_reader_remove(f->col[k].x->storage, &f->col[k].reader);
     snt_release(f->col[k].x);
     snt_storage_release(f->col[k].memory);
   }

@@ -291,15 +291,12 @@ static int run_steps(snp_prog *p, int from, int to) {
   return rc;
 }
 
-/* Every storage written from inside gets a new version, as the eager operation would have given it. */
-static void mark_written(snp_prog *p, snt_tensor *const *args) {
+/* Every storage that will be written gets a new version, as the eager operation would have given it. */
+static void mark_writing(snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
   for (int i = 0; i < t->nslot; i++) {
     const snp_slot *s = &t->slot[i];
-    if (!s->written || (s->kind != SNP_BOUND && s->kind != SNP_ARG)) continue;
-    snt_storage *st = s->kind == SNP_ARG ? args[s->arg]->storage : s->storage;
-    st->version++;
-    st->writer = "a compiled function";
+    if (s->written && (s->kind == SNP_BOUND || s->kind == SNP_ARG)) snt_storage_writing(s->kind == SNP_ARG ? args[s->arg]->storage : s->storage, "a compiled function");
   }
 }
 
@@ -342,6 +339,7 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   if (sn_scratch_reserve(sn_scratch_most()) < 0 || bind(p, args) < 0) return -1;
   sno_effect(); /* from here on it cannot be tried once more */
+  mark_writing(p, args);
   int rc = 0;
   if (p->npacked) snp_prepack_renew(p, false);
   if (p->nkept && !snp_hoist_fresh(p)) {
@@ -350,7 +348,6 @@ int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   }
   if (p->npacked && p->nkept) snp_prepack_renew(p, true);
   if (rc == 0) rc = run_steps(p, p->nkept, p->nexec);
-  mark_written(p, args);
   p->runs++;
   return rc < 0 ? -1 : hand_out(p, args, res);
 }

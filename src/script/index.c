@@ -278,11 +278,10 @@ static bool store_element(lua_State *L, snt_tensor *x) {
   if (st->mode.recorder || sno_requires_grad(x)) return false;
   const sn_dtype t = (sn_dtype)x->dtype;
   char *to = (char *)snt_data(x) + p * x->stride[0] * (int64_t)sn_size_of(t);
+  if (!sn_is_float(t) && !lua_isinteger(L, 3)) return false;
+  snt_storage_writing(x->storage, "assignment to an element");
   if (sn_is_float(t)) sn_store_double(to, t, lua_tonumber(L, 3));
-  else if (lua_isinteger(L, 3)) sn_store_int(to, t, lua_tointeger(L, 3));
-  else return false;
-  x->storage->version++;
-  x->storage->writer = "assignment to an element";
+  else sn_store_int(to, t, lua_tointeger(L, 3));
   return true;
 }
 
