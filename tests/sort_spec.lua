@@ -4,6 +4,8 @@ local nan, inf = 0 / 0, math.huge
 
 local function ints(t) return sn.tensor(t, { dtype = "int64" }) end
 
+local function bits(t) return string.pack(("n"):rep(t:numel()), table.unpack(t:totable())) end
+
 -- positions in order, by Lua
 local function order(t, descending)
   local e = {}
@@ -43,6 +45,41 @@ describe("sort", function()
         end
       end
     end
+  end)
+  it("gives the same for a long line whatever the number of threads: stable, NaN last, -0 beside 0", function()
+    sn.manual_seed(6)
+    local threads, n = sn.threads(), 33001
+    for _, dtype in ipairs { "float32", "int32", "uint8", "float16" } do
+      for _, spread in ipairs { 0, 1e3 } do
+        local x = (sn.randn(n) * spread):round():to(dtype)
+        if dtype == "float32" then
+          x[{ { 100, 200 } }]:fill_(nan)
+          x[{ { 300, 900 } }]:fill_(-0.0)
+        end
+        for _, descending in ipairs { false, true } do
+          sn.threads(1)
+          local v, i = sn.sort(x, 1, descending)
+          local vt, it, seen = v:totable(), i:totable(), {}
+          for k = 1, n do
+            local a, b = vt[k - 1], vt[k]
+            assert(not seen[it[k]])
+            seen[it[k]] = true
+            if k > 1 and (a == b or (a ~= a and b ~= b)) then assert(it[k - 1] < it[k])
+            elseif k > 1 and descending then assert(a > b or a ~= a)
+            elseif k > 1 then assert(a < b or b ~= b) end
+          end
+          assert.is_true(bits(x:gather(1, i)) == bits(v))
+          for _, t in ipairs { 2, 3, 8 } do
+            sn.threads(t)
+            local w, j = sn.sort(x, 1, descending)
+            assert.is_true(j:equal(i))
+            assert.is_true(bits(v) == bits(w))
+            assert.is_true(sn.argsort(x, 1, descending):equal(i))
+          end
+        end
+      end
+    end
+    sn.threads(threads)
   end)
   it("goes along any dimension of any layout", function()
     sn.manual_seed(4)

@@ -2,9 +2,11 @@
  * and every method gives the same, stable result. 32-bit numbers and positions fit into one word, which is sorted by radix. */
 #include "calc/sort.h"
 #include <string.h>
+#include "base/thread.h"
 
 #define RUN 24       /* insertion sort up to here */
 #define RADIX 512    /* radix sort from here on */
+#define SHARED 32768 /* and shared out among threads from here on */
 
 typedef struct wide { uint64_t key; int64_t at; } wide;
 
@@ -17,6 +19,15 @@ size_t snk_sort_bytes(sn_dtype t, int64_t n) {
 
 /* ---- keys */
 
+static inline uint32_t key_f32(const char *p) {
+  float v;
+  uint32_t u;
+  memcpy(&v, p, sizeof v);
+  memcpy(&u, p, sizeof u);
+  const uint32_t key = u ^ (u >> 31 ? UINT32_MAX : UINT32_C(1) << 31);
+  return v != v ? UINT32_MAX : v == 0 ? UINT32_C(1) << 31 : key;
+}
+
 static uint64_t key_of(const char *p, sn_dtype t) {
   switch (t) {
     case SN_F64: {
@@ -28,15 +39,7 @@ static uint64_t key_of(const char *p, sn_dtype t) {
       memcpy(&u, &v, sizeof u);
       return u >> 63 ? ~u : u | UINT64_C(1) << 63;
     }
-    case SN_F32: {
-      float v;
-      memcpy(&v, p, sizeof v);
-      if (v != v) return UINT32_MAX;
-      if (v == 0) v = 0;
-      uint32_t u;
-      memcpy(&u, &v, sizeof u);
-      return u >> 31 ? ~u : u | UINT32_C(1) << 31;
-    }
+    case SN_F32: return key_f32(p);
     case SN_I64: return (uint64_t)sn_load_int(p, t) ^ UINT64_C(1) << 63;
     case SN_I32: return (uint32_t)sn_load_int(p, t) ^ UINT32_C(1) << 31;
     default: return (uint8_t)*p;
@@ -103,33 +106,6 @@ static uint64_t key_of(const char *p, sn_dtype t) {
 SORTS(uint64_t, n)
 SORTS(wide, w)
 
-/* By the upper half, 11 bits at a time; the lower half is in order already. */
-static void radix_sort(uint64_t *a, int64_t n, uint64_t *t) {
-  uint32_t count[3][2048];
-  memset(count, 0, sizeof count);
-  for (int64_t i = 0; i < n; i++) {
-    count[0][a[i] >> 32 & 2047]++;
-    count[1][a[i] >> 43 & 2047]++;
-    count[2][a[i] >> 54]++;
-  }
-  uint64_t *from = a, *to = t;
-  for (int pass = 0; pass < 3; pass++) {
-    const int shift = 32 + 11 * pass;
-    uint32_t sum = 0, *k = count[pass];
-    if (k[from[0] >> shift & 2047] == (uint32_t)n) continue; /* all equal here */
-    for (int d = 0; d < 2048; d++) {
-      const uint32_t c = k[d];
-      k[d] = sum;
-      sum += c;
-    }
-    for (int64_t i = 0; i < n; i++) to[k[from[i] >> shift & 2047]++] = from[i];
-    uint64_t *const swap = from;
-    from = to;
-    to = swap;
-  }
-  if (from != a) memcpy(a, from, (size_t)n * sizeof *a);
-}
-
 /* ---- lines */
 
 static void put(const snk_sort_args *a, const char *x, char *value, int64_t *index, int64_t to, int64_t at) {
@@ -141,20 +117,149 @@ static void put(const snk_sort_args *a, const char *x, char *value, int64_t *ind
   if (index) index[to * a->ystep] = at + a->base;
 }
 
-static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
-  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype), n = a->n;
-  for (int64_t i = 0; i < n; i++) {
-    const uint32_t key = (uint32_t)key_of(x + i * step, a->dtype);
-    e[i] = (uint64_t)(a->descending ? ~key : key) << 32 | (uint64_t)i;
+/* ---- a whole line by radix. Where several threads may work on it, its words first go to as many ranges, whose bounds come from a sample, so
+ * that each thread has one to sort for itself: what was written by another processor is slow to read, and is read once. */
+
+enum { DIGITS = 2048, PASSES = 3, RANGES = 16, PARTS = 32, SAMPLE = 64 }; /* SAMPLE: words for each range */
+
+typedef struct radix {
+  const snk_sort_args *a;
+  const char *x;
+  char *value;
+  int64_t *index;
+  uint64_t *e, *t;                /* the words, and room for as many */
+  int ranges;
+  uint64_t bound[RANGES];         /* the first word of each range */
+  int64_t begin[RANGES + 1];      /* where it lies */
+  int64_t place[PARTS][RANGES];   /* how many words of each part of the line go there, then where the next one goes */
+} radix;
+
+static void make_words(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, uint64_t *e) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  const uint32_t flip = a->descending ? UINT32_MAX : 0;
+  if (a->dtype == SN_F32)
+    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)(key_f32(x + i * step) ^ flip) << 32 | (uint64_t)i;
+  else
+    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)((uint32_t)key_of(x + i * step, a->dtype) ^ flip) << 32 | (uint64_t)i;
+}
+
+/* By the upper half, 11 bits at a time; the lower half is in order already. The result is where `from` or `to` was. */
+static const uint64_t *radix_sort(uint64_t *from, int64_t n, uint64_t *to) {
+  uint32_t count[PASSES][DIGITS];
+  memset(count, 0, sizeof count);
+  for (int64_t i = 0; i < n; i++)
+    for (int pass = 0; pass < PASSES; pass++) count[pass][from[i] >> (32 + 11 * pass) & (DIGITS - 1)]++;
+  for (int pass = 0; pass < PASSES; pass++) {
+    const int shift = 32 + 11 * pass;
+    uint32_t sum = 0, *k = count[pass];
+    if (k[from[0] >> shift & (DIGITS - 1)] == (uint32_t)n) continue; /* all equal here */
+    for (int d = 0; d < DIGITS; d++) {
+      const uint32_t c = k[d];
+      k[d] = sum;
+      sum += c;
+    }
+    for (int64_t i = 0; i < n; i++) to[k[from[i] >> shift & (DIGITS - 1)]++] = from[i];
+    uint64_t *const swap = from;
+    from = to;
+    to = swap;
   }
-  int64_t m = n;
+  return from;
+}
+
+/* Most float32 numbers can be read out of the word: those of x do not lie one behind the other. */
+static void give(const radix *r, const uint64_t *e, int64_t begin, int64_t end) {
+  const snk_sort_args *a = r->a;
+  const uint32_t flip = a->descending ? UINT32_MAX : 0, top = UINT32_C(1) << 31;
+  for (int64_t i = begin; i < end; i++, e++) {
+    const uint32_t key = (uint32_t)(*e >> 32) ^ flip, at = (uint32_t)*e;
+    if (!r->value || a->dtype != SN_F32 || key == top || key == UINT32_MAX) put(a, r->x, r->value, r->index, i, at);
+    else {
+      const uint32_t u = key & top ? key ^ top : ~key;
+      memcpy(r->value + i * a->ystep * 4, &u, 4);
+      if (r->index) r->index[i * a->ystep] = at + a->base;
+    }
+  }
+}
+
+static void sort_ranges(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const radix *r = ctx;
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t at = r->begin[q], n = r->begin[q + 1] - at;
+    if (n > 0) give(r, radix_sort(r->t + at, n, r->e + at), at, at + n);
+  }
+}
+
+static int64_t part_at(const radix *r, int64_t p) { return r->a->n * p / PARTS; }
+
+static int range_of(const radix *r, uint64_t w) {
+  int q = 0;
+  for (int k = 1; k < r->ranges; k++) q += w >= r->bound[k];
+  return q;
+}
+
+static void count_parts(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  radix *r = ctx;
+  for (int64_t p = begin; p < end; p++) {
+    make_words(r->a, r->x, part_at(r, p), part_at(r, p + 1), r->e);
+    memset(r->place[p], 0, sizeof r->place[p]);
+    for (int64_t i = part_at(r, p); i < part_at(r, p + 1); i++) r->place[p][range_of(r, r->e[i])]++;
+  }
+}
+
+static void move_parts(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  radix *r = ctx;
+  for (int64_t p = begin; p < end; p++)
+    for (int64_t i = part_at(r, p); i < part_at(r, p + 1); i++) r->t[r->place[p][range_of(r, r->e[i])]++] = r->e[i];
+}
+
+static void radix_line(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
+  radix r = {.a = a, .x = x, .value = value, .index = index, .e = e, .t = e + a->n, .begin = {0, a->n}};
+  r.ranges = a->n < SHARED ? 1 : a->threads < RANGES ? a->threads : RANGES;
+  if (r.ranges < 2) {
+    make_words(a, x, 0, a->n, r.t);
+    sort_ranges(&r, 0, 1, 0);
+    return;
+  }
+  const int64_t sample = r.ranges * SAMPLE;
+  for (int64_t i = 0; i < sample; i++) {
+    make_words(a, x, a->n / sample * i, a->n / sample * i + 1, r.e);
+    r.t[i] = r.e[a->n / sample * i];
+  }
+  sort_n(r.t, sample, r.e);
+  for (int q = 0; q < r.ranges; q++) r.bound[q] = r.t[q * SAMPLE];
+  sn_parallel(PARTS, 1, count_parts, &r);
+  int64_t sum = 0;
+  for (int q = 0; q < r.ranges; q++) {
+    r.begin[q] = sum;
+    for (int p = 0; p < PARTS; p++) {
+      const int64_t c = r.place[p][q];
+      r.place[p][q] = sum;
+      sum += c;
+    }
+  }
+  r.begin[r.ranges] = sum;
+  sn_parallel(PARTS, 1, move_parts, &r);
+  sn_parallel(r.ranges, 1, sort_ranges, &r);
+}
+
+/* ---- lines */
+
+static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
+  int64_t n = a->n, m = n;
+  if (n >= RADIX && a->what == SNK_SORT_ALL) {
+    radix_line(a, x, value, index, e);
+    return;
+  }
+  make_words(a, x, 0, n, e);
   if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
   if (a->what == SNK_SORT_KTH) {
     put(a, x, value, index, 0, (int64_t)(uint32_t)e[m - 1]);
     return;
   }
-  if (m < RADIX || a->what != SNK_SORT_ALL) sort_n(e, m, e + n);
-  else radix_sort(e, m, e + n);
+  sort_n(e, m, e + n);
   for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, (int64_t)(uint32_t)e[i]);
 }
 

@@ -14,6 +14,7 @@ typedef struct snk_sort_args {
   bool descending;
   bool nan_wins;               /* SNK_SORT_KTH: a NaN anywhere is the result */
   int64_t n, k;
+  int threads;                 /* that may work on this line */
   int64_t xstep, ystep;        /* in elements, along the line; ystep of values and indices */
   int64_t base;                /* the first position's number */
 } snk_sort_args;

@@ -44,6 +44,7 @@ static void run_lines(const sno_call *c, int dim, snk_sort_args a, snt_tensor *v
   l.lines = l.inner * (x->ndim ? snt_count(dim, x->shape) : 1);
   l.a.xstep = l.a.ystep = l.inner;
   l.made = a.what == SNK_SORT_KTH ? 1 : a.k;
+  l.a.threads = l.lines == 1 ? sn_threads() : 1;
   l.per = snk_sort_bytes(a.dtype, a.n);
   if (l.lines > 0 && a.n > 0) sn_parallel(l.lines, 1 + GRAIN / a.n, lines_task, &l);
 }
