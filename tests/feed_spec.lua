@@ -69,6 +69,18 @@ describe("a feed", function()
     end
   end)
 
+  it("has a thread where that pays: large batches, a processor to spare", function()
+    local before = sn.threads()
+    sn.threads(1)
+    local spare = sn.info().cores > 1
+    for _, case in ipairs { { sn.randn(64, 250), 32, false }, { sn.randn(64, 260), 32, true },
+      { sn.zeros(64, 260, { dtype = "uint8" }), 32, false }, { sn.zeros(64, 8300, { dtype = "uint8" }), 32, true } } do
+      local feed <close> = sn.feed(case[1], nil, { n = 64, batch = case[2], dtype = "float32" })
+      assert.equal(spare and case[3], feed:ahead())
+    end
+    sn.threads(before)
+  end)
+
   it("outlives what it was given, and refuses what makes no sense", function()
     local X, order = sn.randn(64, 3), sn.randperm(64)
     local want = X:index_select(1, order)

@@ -9,7 +9,10 @@
 
 #define HALF ((size_t)1 << 20)  /* bytes that the thread makes at a time, about: both halves stay in a second cache */
 #define MOST 16                 /* batches of a half */
-#define PAYS ((size_t)32 << 10) /* bytes of a batch from which handing it over costs less than making it (measured) */
+/* Bytes of a batch from which handing it over costs less than making it (measured): of rows that are copied, and of numbers made of bytes, where a
+ * quarter of it is read. */
+#define PAYS ((size_t)32 << 10)
+#define PAYS_FROM_BYTES ((size_t)1 << 20)
 
 typedef struct column {
   snt_reader reader;   /* first; of the data, where there is a worker */
@@ -74,7 +77,10 @@ static int make_slots(snp_feed *f) {
   return 0;
 }
 
-static bool pays(size_t bytes) { return bytes >= PAYS && sn_threads_available() > sn_threads(); }
+static bool pays(const column *c, size_t bytes) {
+  const bool from_bytes = c->x->dtype == SN_U8 && c->to != SN_U8;
+  return bytes >= (from_bytes ? PAYS_FROM_BYTES : PAYS) && sn_threads_available() > sn_threads();
+}
 
 snp_feed *snp_feed_new(int columns, const snp_column *col, int64_t n, int64_t batch, snp_ahead ahead) {
   size_t bytes = 0;
@@ -102,7 +108,7 @@ snp_feed *snp_feed_new(int columns, const snp_column *col, int64_t n, int64_t ba
   }
   f->per = (int64_t)(HALF / (bytes + 1)) + 1;
   if (f->per > MOST) f->per = MOST;
-  if (f->count > 1 && (ahead == SNP_ALWAYS || (ahead == SNP_PAYS && pays(bytes))) && (f->worker = sn_worker_new()) == NULL) goto fail;
+  if (f->count > 1 && (ahead == SNP_ALWAYS || (ahead == SNP_PAYS && pays(&f->col[0], bytes))) && (f->worker = sn_worker_new()) == NULL) goto fail;
   if (f->worker == NULL) f->per = 1;
   for (int k = 0; f->worker && k < columns; k++) {
     column *c = &f->col[k];

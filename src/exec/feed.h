@@ -16,7 +16,7 @@ typedef struct snp_column {
 } snp_column;
 
 typedef struct snp_feed snp_feed;
-typedef enum snp_ahead { SNP_NEVER, SNP_ALWAYS, SNP_PAYS } snp_ahead; /* PAYS: large batches, and a processor that no thread of ours uses */
+typedef enum snp_ahead { SNP_NEVER, SNP_ALWAYS, SNP_PAYS } snp_ahead; /* PAYS: large batches (larger ones where they are made of bytes), and a processor that no thread of ours uses */
 
 /* n samples an epoch in batches of `batch`; the last one is smaller. NULL after sn_fail. */
 snp_feed *snp_feed_new(int columns, const snp_column *col, int64_t n, int64_t batch, snp_ahead ahead);
