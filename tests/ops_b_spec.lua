@@ -154,8 +154,9 @@ describe("batch_norm", function()
     return m, v, n
   end
   it("normalises, and moves the running statistics by the unbiased variance", function()
-    for _, shape in ipairs { { 7, 3 }, { 4, 3, 5 }, { 2, 3, 40, 30 }, { 200, 20 }, { 3, 2, 2000 } } do
+    for _, shape in ipairs { { 7, 3 }, { 4, 3, 5 }, { 2, 3, 40, 30 }, { 200, 20 }, { 3, 2, 2000 }, { 70, 4, 3, 7 }, { 5, 16, 20, 20 } } do
       local x = sn.randn(table.unpack(shape)) * 3 + 1
+      if #shape > 2 then x = x + sn.randn(shape[1]):mul(40):reshape(shape[1], table.unpack({ 1, 1, 1 }, 1, #shape - 1)) end -- images of means far apart
       local c = shape[2]
       local rm, rv = sn.ones(c) * 0.5, sn.ones(c) * 2
       local y = sn.batch_norm(x, nil, nil, rm, rv, { momentum = 0.25 })

@@ -11,20 +11,25 @@ typedef struct snk_norm_args {
   bool centered;           /* rows: false: the mean is not subtracted (rms_norm) */
   bool round;              /* y is rounded to bfloat16 (and stays float; not for f64) */
   bool training;           /* batch: the statistics are the batch's own */
+  bool relu;               /* batch: y is the relu of what it would be; backward (training): g is the gradient of that */
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;
   const void *x, *g;       /* g: gradient of y */
-  const void *weight, *bias; /* a number a channel (rows: an element), or NULL */
+  const void *add;         /* batch, forward: joins before relu; laid out as x, or NULL */
+  const void *weight, *bias; /* a number a channel (rows: an element), or NULL; backward reads the bias for relu alone */
   void *mean, *rstd, *var; /* batch: one a channel; rows: mean and rstd one a row, or NULL in a forward */
-  void *y;                 /* the result, or the gradient of x; NULL when not wanted */
+  void *y;                 /* the result, or the gradient of x; NULL when not wanted. Batch: may lie over x, g or add */
   void *gw, *gb;           /* gradients of weight and bias */
 } snk_norm_args;
 
 /* Units begin..end-1 of the present pass. */
 typedef void snk_norm_units(const snk_norm_args *a, int64_t begin, int64_t end);
+/* `count` planes (rows when inner is 1) of the batch, from one on, each `step` from the one before. */
+typedef void snk_norm_planes(const snk_norm_args *a, int64_t from, int64_t count, int64_t step);
 typedef struct snk_norm_type {
   void (*roots)(const snk_norm_args *a);
-  snk_norm_units *stats, *apply, *sums, *back;             /* batch: channels (blocks of lanes when inner is 1), then planes (rows when inner is 1) */
+  snk_norm_units *stats, *sums;                            /* batch: channels (blocks of lanes when inner is 1) */
+  snk_norm_planes *apply, *back;
   snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of columns */
   int lanes, columns;
 } snk_norm_type;

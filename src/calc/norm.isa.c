@@ -4,6 +4,7 @@
 
 #define CHUNK 1024 /* numbers summed in their own type before they join a sum in float64 */
 #define ROWS 64    /* the same down a column */
+#define AHEAD 2048 /* bytes of a channel between what is read or written and what is asked for */
 #define WIDE 4     /* vectors of columns that are summed together, so that memory is read in longer pieces */
 
 #define S float
@@ -11,6 +12,7 @@
 #define L VF
 #define W(f) vf_##f
 #define N(name) name##_f32
+#include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 #undef S
 #undef V
@@ -23,10 +25,11 @@ SNK_SMALL_BEGIN
 #define L VD
 #define W(f) vd_##f
 #define N(name) name##_f64
+#include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 SNK_SMALL_END
 
 const snk_norm SNK_FN(snk_norm) = {
-    {roots_f32, stats_f32, apply_f32, sums_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
-    {roots_f64, stats_f64, apply_f64, sums_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
+    {roots_f32, stats_f32, sums_f32, apply_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
+    {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
 };

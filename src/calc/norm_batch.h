@@ -1,0 +1,281 @@
+/* norm_batch.h - channels over a batch: the first half of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name). */
+
+INL V N(part)(V v, int64_t k) { return k >= L ? v : W(keep)(W(first)(k), v); } /* k lanes, 0 behind them */
+INL V N(weight)(const snk_norm_args *a, int64_t c, int64_t k) { return a->weight ? W(get)((const S *)a->weight + c, k) : W(splat)(1); }
+INL V N(bias)(const snk_norm_args *a, int64_t c, int64_t k) { return a->bias ? W(get)((const S *)a->bias + c, k) : W(splat)(0); }
+INL S N(rstd)(double var, double epsilon) { return (S)(1 / sqrt(var + epsilon)); }
+
+static void N(roots)(const snk_norm_args *a) {
+  enum { SOME = 64 };
+  const vd epsilon = vd_splat(a->epsilon), one = vd_splat(1);
+  double t[SOME];
+  for (int64_t at = 0; at < a->channels; at += SOME) {
+    const int64_t n = a->channels - at < SOME ? a->channels - at : SOME;
+    for (int64_t i = 0; i < n; i++) t[i] = (double)((const S *)a->var)[at + i];
+    for (int64_t i = n; i % VD; i++) t[i] = 1;
+    for (int64_t i = 0; i < n; i += VD) vd_store(t + i, one / vd_sqrt(vd_load(t + i) + epsilon));
+    for (int64_t i = 0; i < n; i++) ((S *)a->rstd)[at + i] = (S)t[i];
+  }
+}
+
+/* ---- planes: one channel's lie apart, each contiguous */
+
+/* Planes of a channel lie pages apart, and processors read ahead within a page only: the element a few kilobytes of the channel further on. */
+INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)sizeof(S) + inner - 1) / inner * step; }
+INL void N(ask)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S))); }
+INL void N(ask_to_write)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)), 1); }
+
+/* What a channel is scaled with, in every lane. */
+typedef struct N(scales) { V mean, rstd, scale, bias; } N(scales);
+INL N(scales) N(scales_of)(const snk_norm_args *a, int64_t c) {
+  const S r = ((const S *)a->rstd)[c];
+  return (N(scales)){W(splat)(((const S *)a->mean)[c]), W(splat)(r), W(splat)(r * (a->weight ? ((const S *)a->weight)[c] : 1)),
+                     W(splat)(a->bias ? ((const S *)a->bias)[c] : 0)};
+}
+
+/* A chunk of a channel: numbers at..end-1 of some planes, CHUNK at most. */
+typedef struct N(chunk) { int64_t first, planes, at, end; } N(chunk);
+/* The chunk behind; an empty one stands before the first. False at the end. */
+INL bool N(next)(const snk_norm_args *a, N(chunk) *k) {
+  if (k->end < a->inner && k->end > 0) k->at = k->end;
+  else k->first += k->planes, k->at = 0;
+  k->planes = CHUNK / a->inner > 1 ? CHUNK / a->inner : 1;
+  if (k->planes > a->n - k->first) k->planes = a->n - k->first;
+  k->end = a->inner - k->at < CHUNK ? a->inner : k->at + CHUNK;
+  return k->planes > 0;
+}
+
+/* Its number of elements joins `count`, its mean `mean`, its squared deviations `dev` (Chan, Golub, LeVeque 1979): memory is read once, the
+ * second pass finds the chunk in the first cache. Several sums at once, because an addition takes longer than a vector's loading. */
+INL void N(join_stats)(const snk_norm_args *a, const N(chunk) *k, int64_t c, double *count, double *mean, double *dev) {
+  const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
+  const S *x0 = (const S *)a->x + (k->first * a->channels + c) * a->inner;
+  const double n = (double)(k->planes * (k->end - k->at)), all = *count + n;
+  const V zero = W(splat)(0);
+  V s[4] = {zero, zero, zero, zero}, r[4] = {zero, zero, zero, zero};
+  for (int64_t p = 0; p < k->planes; p++) {
+    const S *x = x0 + p * step;
+    int64_t i = k->at;
+    for (; i + 4 * L <= k->end; i += 4 * L)
+      SNK_ALL for (int j = 0; j < 4; j++) {
+        N(ask)(x + i + j * L, ahead);
+        s[j] += W(load)(x + i + j * L);
+      }
+    for (; i < k->end; i += L) s[0] += N(part)(W(get)(x + i, k->end - i), k->end - i);
+  }
+  const S near = (S)((double)W(total)((s[0] + s[1]) + (s[2] + s[3])) / n);
+  const V m = W(splat)(near);
+  SNK_ALL for (int j = 0; j < 4; j++) s[j] = zero;
+  for (int64_t p = 0; p < k->planes; p++) {
+    const S *x = x0 + p * step;
+    int64_t i = k->at;
+    for (; i + 4 * L <= k->end; i += 4 * L)
+      SNK_ALL for (int j = 0; j < 4; j++) {
+        const V d = W(load)(x + i + j * L) - m;
+        r[j] += d;
+        s[j] += d * d;
+      }
+    for (; i < k->end; i += L) {
+      const V d = N(part)(W(get)(x + i, k->end - i) - m, k->end - i);
+      r[0] += d;
+      s[0] += d * d;
+    }
+  }
+  const double rest = (double)W(total)((r[0] + r[1]) + (r[2] + r[3])) / n, delta = (double)near + rest - *mean;
+  const double own = (double)W(total)((s[0] + s[1]) + (s[2] + s[3])) - rest * rest * n;
+  *dev += (own < 0 ? 0 : own) + delta * delta * (*count * (n / all));
+  *mean += delta * (n / all);
+  *count = all;
+}
+
+static void N(column_stats)(const snk_norm_args *a, int64_t c, int64_t k) {
+  const S *x = (const S *)a->x + c;
+  double sum[L] = {0}, dev[L] = {0};
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0);
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) s += W(get)(x + r * a->channels, k);
+    for (int l = 0; l < L; l++) sum[l] += (double)s[l];
+  }
+  V mean = W(splat)(0);
+  for (int l = 0; l < L; l++) mean[l] = (S)(sum[l] / (double)a->n);
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0);
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+      const V d = W(get)(x + r * a->channels, k) - mean;
+      s += d * d;
+    }
+    for (int l = 0; l < L; l++) dev[l] += (double)s[l];
+  }
+  for (int64_t l = 0; l < k; l++) {
+    const double var = dev[l] / (double)a->n;
+    ((S *)a->mean)[c + l] = mean[l];
+    ((S *)a->var)[c + l] = (S)var;
+    ((S *)a->rstd)[c + l] = N(rstd)(var, a->epsilon);
+  }
+}
+
+static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      N(column_stats)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
+      continue;
+    }
+    double count = 0, mean = 0, dev = 0;
+    for (N(chunk) k = {0}; N(next)(a, &k);) N(join_stats)(a, &k, u, &count, &mean, &dev);
+    ((S *)a->mean)[u] = (S)mean;
+    ((S *)a->var)[u] = (S)(dev / count);
+    ((S *)a->rstd)[u] = N(rstd)(dev / count, a->epsilon);
+  }
+}
+
+INL V N(applied)(V v, bool relu) { return relu ? W(max)(v, W(splat)(0)) : v; }
+
+INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add, bool relu) {
+  const S *x = (const S *)a->x + at, *way = add ? (const S *)a->add + at : x;
+  S *y = (S *)a->y + at;
+  for (int64_t i = 0; i < a->inner; i += L) {
+    const int64_t k = a->inner - i;
+    N(ask)(x + i, ahead);
+    N(ask_to_write)(y + i, ahead);
+    if (add) N(ask)(way + i, ahead);
+    V v = (W(get)(x + i, k) - f->mean) * f->scale + f->bias;
+    if (add) v += W(get)(way + i, k);
+    W(set)(y + i, N(applied)(v, relu), k);
+  }
+}
+
+static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
+  if (a->inner == 1) {
+    for (int64_t u = from; u < from + count; u++)
+      for (int64_t c = 0; c < a->channels; c += L) {
+        const int64_t k = a->channels - c, at = u * a->channels + c;
+        const V scale = W(get)((const S *)a->rstd + c, k) * N(weight)(a, c, k);
+        V v = (W(get)((const S *)a->x + at, k) - W(get)((const S *)a->mean + c, k)) * scale + N(bias)(a, c, k);
+        if (a->add) v += W(get)((const S *)a->add + at, k);
+        W(set)((S *)a->y + at, N(applied)(v, a->relu), k);
+      }
+    return;
+  }
+  const int64_t ahead = N(ahead)(a->inner, step * a->inner);
+  for (int64_t u = from; count > 0; count--, u += step) {
+    const N(scales) f = N(scales_of)(a, u % a->channels);
+    if (a->add) N(apply_plane)(a, &f, u * a->inner, ahead, true, a->relu);
+    else if (a->relu) N(apply_plane)(a, &f, u * a->inner, ahead, false, true);
+    else N(apply_plane)(a, &f, u * a->inner, ahead, false, false);
+  }
+}
+
+/* ---- gradients. With relu only that of numbers which it let pass: those above zero, computed again as they were, counts. */
+
+INL V N(passed)(V g, V x, V mean, V scale, V bias) { return W(keep)((x - mean) * scale + bias > W(splat)(0), g); }
+
+/* gb = sum g, gw = sum g (x - mean) rstd. */
+static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
+  const V mean = W(get)((const S *)a->mean + c, k), scale = W(get)((const S *)a->rstd + c, k) * N(weight)(a, c, k), bias = N(bias)(a, c, k);
+  double sg[L] = {0}, sgx[L] = {0};
+  for (int64_t at = 0; at < a->n; at += ROWS) {
+    V s = W(splat)(0), t = s;
+    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
+      const V x = W(get)((const S *)a->x + r * a->channels + c, k);
+      V g = W(get)((const S *)a->g + r * a->channels + c, k);
+      if (a->relu) g = N(passed)(g, x, mean, scale, bias);
+      s += g;
+      t += g * (x - mean);
+    }
+    for (int l = 0; l < L; l++) sg[l] += (double)s[l], sgx[l] += (double)t[l];
+  }
+  for (int64_t l = 0; l < k; l++) {
+    ((S *)a->gb)[c + l] = (S)sg[l];
+    ((S *)a->gw)[c + l] = (S)(sgx[l] * (double)((const S *)a->rstd)[c + l]);
+  }
+}
+
+INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, double *sg, double *sgx) {
+  const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
+  const V zero = W(splat)(0);
+  V s[2] = {zero, zero}, t[2] = {zero, zero};
+  for (int64_t p = k->first; p < k->first + k->planes; p++) {
+    const S *g = (const S *)a->g + (p * a->channels + c) * a->inner, *x = (const S *)a->x + (p * a->channels + c) * a->inner;
+    int64_t i = k->at;
+    for (; i + 2 * L <= k->end; i += 2 * L)
+      SNK_ALL for (int j = 0; j < 2; j++) {
+        const V xv = W(load)(x + i + j * L);
+        V v = W(load)(g + i + j * L);
+        N(ask)(g + i + j * L, ahead);
+        N(ask)(x + i + j * L, ahead);
+        if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
+        s[j] += v;
+        t[j] += v * (xv - f->mean);
+      }
+    for (; i < k->end; i += L) {
+      const V xv = W(get)(x + i, k->end - i);
+      V v = W(get)(g + i, k->end - i);
+      if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
+      s[0] += N(part)(v, k->end - i);
+      t[0] += N(part)(v * (xv - f->mean), k->end - i);
+    }
+  }
+  *sg += (double)W(total)(s[0] + s[1]);
+  *sgx += (double)W(total)(t[0] + t[1]);
+}
+
+static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  for (int64_t u = begin; u < end; u++) {
+    if (a->inner == 1) {
+      N(column_sums)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
+      continue;
+    }
+    double sg = 0, sgx = 0;
+    const N(scales) f = N(scales_of)(a, u);
+    for (N(chunk) k = {0}; N(next)(a, &k);) {
+      if (a->relu) N(join_sums)(a, &k, u, &f, true, &sg, &sgx);
+      else N(join_sums)(a, &k, u, &f, false, &sg, &sgx);
+    }
+    ((S *)a->gb)[u] = (S)sg;
+    ((S *)a->gw)[u] = (S)(sgx * (double)((const S *)a->rstd)[u]);
+  }
+}
+
+/* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
+INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
+  const S *g = (const S *)a->g + at, *x = (const S *)a->x + at;
+  S *y = (S *)a->y + at;
+  for (int64_t i = 0; i < a->inner; i += L) {
+    const int64_t k = a->inner - i;
+    V v = W(get)(g + i, k), xv = v;
+    N(ask)(g + i, ahead);
+    N(ask_to_write)(y + i, ahead);
+    if (training) {
+      xv = W(get)(x + i, k);
+      N(ask)(x + i, ahead);
+    }
+    if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
+    if (training) v = v - k1 - (xv - f->mean) * k2;
+    W(set)(y + i, f->scale * v, k);
+  }
+}
+
+static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
+  const S share = (S)(1 / (double)(a->n * a->inner)), *mean = a->mean, *rstd = a->rstd, *gw = a->gw, *gb = a->gb;
+  const V part = W(splat)(a->training ? share : 0);
+  if (a->inner == 1) {
+    for (int64_t u = from; u < from + count; u++)
+      for (int64_t c = 0; c < a->channels; c += L) {
+        const int64_t k = a->channels - c, at = u * a->channels + c;
+        const V r = W(get)(rstd + c, k), m = W(get)(mean + c, k), scale = r * N(weight)(a, c, k), x = W(get)((const S *)a->x + at, k);
+        V v = W(get)((const S *)a->g + at, k);
+        if (a->relu) v = N(passed)(v, x, m, scale, N(bias)(a, c, k));
+        if (a->training) v = v - part * W(get)(gb + c, k) - (x - m) * (r * part * W(get)(gw + c, k));
+        W(set)((S *)a->y + at, scale * v, k);
+      }
+    return;
+  }
+  const int64_t ahead = N(ahead)(a->inner, step * a->inner);
+  for (int64_t u = from; count > 0; count--, u += step) {
+    const int64_t c = u % a->channels;
+    const N(scales) f = N(scales_of)(a, c);
+    const V k1 = part * W(splat)(gb[c]), k2 = f.rstd * part * W(splat)(gw[c]);
+    if (a->relu) N(back_plane)(a, &f, k1, k2, u * a->inner, ahead, true, true);
+    else N(back_plane)(a, &f, k1, k2, u * a->inner, ahead, a->training, false);
+  }
+}
