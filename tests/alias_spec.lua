@@ -3,7 +3,7 @@
 local sn = require "slugnet"
 local core = require "slugnet.core"
 local walk = dofile("tests/walk.lua")
-local dice = walk.dice
+local dice, silence = walk.dice, dofile("tests/expect.lua").silence
 
 -- Runs make(wrap) twice, the second time compiled. make builds its tensors, gives the function to `wrap` and returns a list of what to look at after each
 -- call and a function call(i) that makes call number i with what wrap gave back. All calls must give the same numbers. Returns the program.
@@ -325,8 +325,7 @@ describe("random programs on shared memory", function()
   it("do what they do eagerly", function()
     local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and 300 or 2000)
     local replayed = 0
-    local _ <close> = setmetatable({ before = core.notice }, { __close = function(q) core.notice = q.before end })
-    core.notice = function() end -- some stay eager
+    local _ <close> = silence() -- some stay eager
     for seed = 1, n do
       local ok, msg = pcall(function()
         local c = twin(16, function(wrap)

@@ -1,18 +1,8 @@
 -- attention_spec.lua - attention: the fused operation against the plain formula, masks, causality, threads, memory, and the layer.
 local sn = require "slugnet"
 
-local function fails(fn, ...)
-  local ok, msg = pcall(fn)
-  assert.is_false(ok, "no error")
-  assert.is_nil(msg:find("\n"), "one line: " .. msg)
-  for _, word in ipairs { ... } do assert.is_truthy(msg:find(word, 1, true), ("'%s' is not in: %s"):format(word, msg)) end
-end
-
-local function close(a, b, atol)
-  assert.same(b:size(), a:size())
-  local d = (a:detach():to("float64") - b:detach():to("float64")):abs():max():item()
-  assert.is_true(d <= (atol or 1e-5), ("largest difference %g"):format(d))
-end
+local expect = dofile("tests/expect.lua")
+local fails, close = expect.fails, expect.close
 
 local function plain(q, k, v, mask, o)
   local d = q:size(q:dim())

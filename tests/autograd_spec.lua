@@ -1,13 +1,7 @@
 -- autograd_spec.lua - gradients from Lua: backward, grad, modes, leaves, in-place rules, functions written in Lua, gradcheck.
 local sn = require "slugnet"
 
-local function fails(fn, ...)
-  local ok, message = pcall(fn)
-  assert.is_false(ok)
-  for _, words in ipairs { ... } do
-    assert(tostring(message):find(words, 1, true), ("'%s' is not in '%s'"):format(words, message))
-  end
-end
+local fails = dofile("tests/expect.lua").fails
 
 local function sum_backward(y) y:sum():backward() end
 local function leaf(t) return sn.tensor(t, { requires_grad = true }) end

@@ -5,12 +5,7 @@ local limits = require "slugnet.limits"
 local workloads = require "slugnet.workloads"
 local program = (os.getenv("BUILD") or "build") .. "/bin/slugnet"
 
-local function text_of(path)
-  local f = assert(io.open(path))
-  local s = f:read("a")
-  f:close()
-  return s
-end
+local text_of = dofile("tests/expect.lua").text_of
 
 local function run(command)
   local err = os.tmpname()

@@ -10,12 +10,7 @@ local function same(a, b, what)
   end
 end
 
-local quiet = { __close = function(q) core.notice = q.before end }
-local function silence(list)
-  local q = setmetatable({ before = core.notice }, quiet)
-  core.notice = function(m) list[#list + 1] = m end
-  return q
-end
+local silence = dofile("tests/expect.lua").silence
 
 local undefined_values = { empty = true, empty_like = true }
 

@@ -9,12 +9,7 @@ local function capture(command)
   return s, ok and 0 or status
 end
 
-local function text_of(path)
-  local f = assert(io.open(path))
-  local s = f:read("a")
-  f:close()
-  return s
-end
+local text_of = dofile("tests/expect.lua").text_of
 
 local here = capture("pwd"):gsub("%s+$", "")
 local function interpreter()

@@ -1,6 +1,7 @@
 -- feed_spec.lua - batches gathered into memory that is used again: the same numbers whether a thread makes them ahead or not, from any batch on, also
 -- when the data changes meanwhile; and training with them.
 local sn = require "slugnet"
+local silence = dofile("tests/expect.lua").silence
 local program = (rawget(_G, "slugnet_build") or "build") .. "/bin/slugnet"
 
 sn.manual_seed(11)
@@ -187,10 +188,8 @@ describe("fit", function()
       metrics = { "loss", { name = "keeps", fn = function(_, t) kept[#kept + 1] = { t, t:sum():item() } return 0 end } } }
     for _, eager in ipairs { true, false } do -- item() in a layer: it stays eager, with a notice
       m.eager = eager
-      local notice = sn.notice
-      sn.notice = function() end
+      local _ <close> = silence()
       m:fit(X, y, { prefetch = true })
-      sn.notice = notice
     end
     assert.is_true(#kept == 2 * 57 and #layers >= 2 * 57)
     for _, k in ipairs(kept) do assert.equal(k[2], k[1]:sum():item()) end

@@ -20,12 +20,7 @@ local function floor_of(path)
   if path:match("^src/slugnet%.[ch]$") then return height_of_capi end
 end
 
-local function text_of(path)
-  local f = assert(io.open(path))
-  local s = f:read("a")
-  f:close()
-  return s
-end
+local text_of = dofile("tests/expect.lua").text_of
 
 -- without comments and string literals
 local function code_of(path)

@@ -1,13 +1,7 @@
 -- index_spec.lua - x[i], slices, masks, and assignment through them.
 local sn = require "slugnet"
 
-local function fails(fn, ...)
-  local ok, message = pcall(fn)
-  assert.is_false(ok)
-  for _, words in ipairs { ... } do
-    assert(tostring(message):find(words, 1, true), ("'%s' is not in '%s'"):format(words, message))
-  end
-end
+local fails = dofile("tests/expect.lua").fails
 
 local function matrix() return sn.tensor { { 1, 2, 3 }, { 4, 5, 6 } } end
 

@@ -1,13 +1,7 @@
 -- join_spec.lua - tensors joined, split and laid out anew.
 local sn = require "slugnet"
 
-local function fails(fn, ...)
-  local ok, message = pcall(fn)
-  assert.is_false(ok)
-  for _, words in ipairs { ... } do
-    assert(tostring(message):find(words, 1, true), ("'%s' is not in '%s'"):format(words, message))
-  end
-end
+local fails = dofile("tests/expect.lua").fails
 local function grid(r, c) return sn.arange(1, r * c + 1):reshape(r, c) end
 
 describe("cat and stack", function()

@@ -17,14 +17,7 @@ local made = {
 
 local function make(name) return load("local sn = require 'slugnet' return " .. (made[name] and made[name][1] or "sn." .. name .. "()"))() end
 
-local function fails(fn, ...)
-  local ok, msg = pcall(fn)
-  assert.is_false(ok, "no error")
-  assert.equal("string", type(msg))
-  assert.is_nil(msg:find("\n"), "one line: " .. msg)
-  for _, word in ipairs { ... } do assert.is_truthy(msg:find(word, 1, true), ("'%s' is not in: %s"):format(word, msg)) end
-  return msg
-end
+local fails = dofile("tests/expect.lua").fails
 
 local function near(a, b, tolerance) assert.is_true(math.abs(a - b) <= (tolerance or 1e-6) * math.max(1, math.abs(b)),
   ("%.10g, should be %.10g"):format(a, b)) end

@@ -2,12 +2,7 @@
 local sn = require "slugnet"
 local all = { "SGD", "RMSProp", "Adam", "AdamW" }
 
-local function fails(fn, ...)
-  local ok, msg = pcall(fn)
-  assert.is_false(ok, "no error")
-  assert.is_nil(msg:find("\n"), "one line: " .. msg)
-  for _, word in ipairs { ... } do assert.is_truthy(msg:find(word, 1, true), ("'%s' is not in: %s"):format(word, msg)) end
-end
+local fails = dofile("tests/expect.lua").fails
 
 local function near(a, b, tolerance) assert.is_true(math.abs(a - b) <= (tolerance or 1e-12), ("%.15g, should be %.15g"):format(a, b)) end
 

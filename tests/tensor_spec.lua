@@ -1,13 +1,7 @@
 -- tensor_spec.lua - tensors from Lua: making them, their fields, reading them out, dtypes, closing, memory.
 local sn = require "slugnet"
 
-local function fails(fn, ...)
-  local ok, message = pcall(fn)
-  assert.is_false(ok)
-  for _, words in ipairs { ... } do
-    assert(tostring(message):find(words, 1, true), ("'%s' is not in '%s'"):format(words, message))
-  end
-end
+local fails = dofile("tests/expect.lua").fails
 
 describe("sn.tensor", function()
   it("reads nested tables", function()
