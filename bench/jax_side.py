@@ -5,14 +5,9 @@ usage: jax_side.py [--threads N] [--seconds S] [--serve] [WORKLOAD...]    (pin t
 
 Plain JAX, images with channels last, optimizers written by hand; the learning rate is as small as in pytorch.py and for the same reason.
 """
-import argparse, gc, json, os, sys, time
-from measuring import measure
-ap = argparse.ArgumentParser()
-ap.add_argument("--threads", type=int, default=1)
-ap.add_argument("--seconds", type=float, default=1.5)
-ap.add_argument("--serve", action="store_true")
-ap.add_argument("names", nargs="*")
-a = ap.parse_args()
+import os
+import measuring
+a = measuring.arguments(1.5).parse_args()
 for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[k] = str(a.threads)
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -210,29 +205,5 @@ def op_add_16(): return Op(jnp.add, R(16), R(16))
 ALL = {f.__name__: f for f in (mlp_seed, mlp_wide, xor_tiny, conv_mnist, resnet20, char_lstm, char_gpt, infer_mlp_b1, op_matmul_512, op_softmax_1024, op_exp_1m, op_add_16)}
 
 
-steps = {}
-
-
-def report(name, seconds):
-    a.seconds = seconds
-    try:
-        if name not in steps:
-            steps.clear()
-            gc.collect()
-            steps[name] = ALL[name]()
-        r = measure(steps[name], a.seconds, steps[name].done)
-    except Exception as e:
-        r = {"error": repr(e)[:300]}
-    print(json.dumps({"workload": name, "system": "jax-" + jax.__version__, "threads": a.threads, **r}), flush=True)
-
-
 if __name__ == "__main__":
-    if a.serve:
-        for line in sys.stdin:
-            name, _, seconds = line.strip().partition(" ")
-            if not seconds:
-                break
-            report(name, float(seconds))
-    else:
-        for n in a.names or ALL:
-            report(n, a.seconds)
+    measuring.run(a, ALL, lambda name: ALL[name](), "jax-" + jax.__version__)

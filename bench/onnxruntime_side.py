@@ -5,14 +5,10 @@ usage: onnxruntime_side.py [--threads N] [--seconds S] [--nets DIR] [--serve] [W
 
 The networks are those of pytorch.py, exported by it (pytorch.py --export DIR).
 """
-import argparse, json, os, sys, time
-from measuring import measure
-ap = argparse.ArgumentParser()
-ap.add_argument("--threads", type=int, default=1)
-ap.add_argument("--seconds", type=float, default=1.2)
+import os
+import measuring
+ap = measuring.arguments(1.2)
 ap.add_argument("--nets", default="build/bench-nets")
-ap.add_argument("--serve", action="store_true")
-ap.add_argument("names", nargs="*")
 a = ap.parse_args()
 import numpy as np, onnxruntime as ort
 ort.set_default_logger_severity(3)
@@ -28,27 +24,4 @@ def make(name):
     return lambda: session.run(None, feed)
 
 
-steps = {}
-
-
-def report(name, seconds):
-    a.seconds = seconds
-    try:
-        if name not in steps:
-            steps.clear()
-            steps[name] = make(name)
-        r = measure(steps[name], a.seconds)
-    except Exception as e:
-        r = {"error": repr(e)[:250]}
-    print(json.dumps({"workload": name, "system": "onnxruntime-" + ort.__version__, "threads": a.threads, **r}), flush=True)
-
-
-if a.serve:
-    for line in sys.stdin:
-        name, _, seconds = line.strip().partition(" ")
-        if not seconds:
-            break
-        report(name, float(seconds))
-else:
-    for n in a.names or INPUTS:
-        report(n, a.seconds)
+measuring.run(a, INPUTS, make, "onnxruntime-" + ort.__version__)
