@@ -1,5 +1,4 @@
 /* args.c - a Lua call's arguments read by descriptor: for operations and for constructors. Nothing here raises. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
@@ -26,95 +25,9 @@ typedef struct reader {
   slot s[MAXARG];
 } reader;
 
-/* ---- words about values */
-
-static const char *escape(const char *s, char *buf, size_t n) {
-  size_t k = 0;
-  for (; *s && k + 5 < n && k < 40; s++) {
-    const unsigned char c = (unsigned char)*s;
-    if (c < 32 || c == 127) k += (size_t)snprintf(buf + k, n - k, "\\%d", c);
-    else buf[k++] = *s;
-  }
-  if (*s) k += (size_t)snprintf(buf + k, n - k, "...");
-  buf[k] = 0;
-  return buf;
-}
-
-const char *snl_describe(lua_State *L, int i, char *buf, size_t n) {
-  char text[64];
-  const snl_box *b = snl_test_box(L, i);
-  if (b) {
-    if (b->t == NULL) snprintf(buf, n, "a closed tensor");
-    else snprintf(buf, n, "a %s tensor of shape %s", sn_dtypes[b->t->dtype].name, SNT_SHAPE(b->t));
-    return buf;
-  }
-  switch (lua_type(L, i)) {
-    case LUA_TNUMBER: snprintf(buf, n, "the number %.14g", lua_tonumber(L, i)); break;
-    case LUA_TSTRING: snprintf(buf, n, "the string '%s'", escape(lua_tostring(L, i), text, sizeof text)); break;
-    case LUA_TBOOLEAN: snprintf(buf, n, "%s", lua_toboolean(L, i) ? "true" : "false"); break;
-    case LUA_TNIL: case LUA_TNONE: snprintf(buf, n, "nil"); break;
-    case LUA_TTABLE: snprintf(buf, n, "a table"); break;
-    default: snprintf(buf, n, "a %s", lua_typename(L, lua_type(L, i)));
-  }
-  return buf;
-}
-
 static int wrong(lua_State *L, int i, const char *who, const char *arg, const char *wanted) {
   char buf[160];
   return sn_fail("%s: argument '%s' must be %s, got %s", who, arg, wanted, snl_describe(L, i, buf, sizeof buf));
-}
-
-int snl_distance(const char *a, const char *b) {
-  char x[64], y[64];
-  int row[65], n = 0, m = 0;
-  for (; *a && n < 63; a++)
-    if (*a != '_') x[n++] = (char)(*a >= 'A' && *a <= 'Z' ? *a + 32 : *a);
-  for (; *b && m < 63; b++)
-    if (*b != '_') y[m++] = (char)(*b >= 'A' && *b <= 'Z' ? *b + 32 : *b);
-  for (int j = 0; j <= m; j++) row[j] = j;
-  for (int i = 1; i <= n; i++) {
-    int diagonal = row[0];
-    row[0] = i;
-    for (int j = 1; j <= m; j++) {
-      const int up = row[j], change = diagonal + (x[i - 1] != y[j - 1]);
-      int best = up + 1 < row[j - 1] + 1 ? up + 1 : row[j - 1] + 1;
-      if (change < best) best = change;
-      diagonal = up;
-      row[j] = best;
-    }
-  }
-  return row[m];
-}
-
-const char *snl_nearest(const char *word, const char *const *names) {
-  const char *best = NULL;
-  const size_t len = strlen(word);
-  for (const char *const *n = names; len > 2 && *n; n++) /* "retain" for "retain_graph" */
-    if (strncmp(*n, word, len) == 0 && (best == NULL || strlen(*n) < strlen(best))) best = *n;
-  if (best) return best;
-  int limit = len < 5 ? 1 : len < 8 ? 2 : 3; /* more would be guessing */
-  for (; *names; names++) {
-    const int d = snl_distance(word, *names);
-    if (d < limit || (best == NULL && d == limit)) {
-      best = *names;
-      limit = d;
-    }
-  }
-  return best;
-}
-
-const char *snl_intern(const char *s) {
-  typedef struct word { struct word *next; char text[]; } word;
-  static word *words; /* atomic; a few equations and the like */
-  for (word *w = __atomic_load_n(&words, __ATOMIC_ACQUIRE); w; w = w->next)
-    if (strcmp(w->text, s) == 0) return w->text;
-  const size_t n = strlen(s) + 1;
-  word *w = sn_malloc(sizeof *w + n);
-  if (w == NULL) return NULL;
-  memcpy(w->text, s, n);
-  w->next = __atomic_load_n(&words, __ATOMIC_ACQUIRE);
-  while (!__atomic_compare_exchange_n(&words, &w->next, w, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {}
-  return w->text;
 }
 
 bool snl_is_options(lua_State *L, int i) {
@@ -190,7 +103,7 @@ static int get_word(lua_State *L, int i, const sno_arg *arg, const char *who, sn
     const size_t n = strlen(list);
     snprintf(list + n, sizeof list - n, "%s'%s'", n ? ", " : "", *w);
   }
-  return sn_fail("%s: '%s' is '%s'; it can be %s", who, arg->name, escape(s, text, sizeof text), list);
+  return sn_fail("%s: '%s' is '%s'; it can be %s", who, arg->name, snl_escape(s, text, sizeof text), list);
 }
 
 static int get_dtype(lua_State *L, int i, const sno_arg *arg, const char *who, sno_val *v) {
@@ -200,7 +113,7 @@ static int get_dtype(lua_State *L, int i, const sno_arg *arg, const char *who, s
   if ((v->i = sn_dtype_find(s)) >= 0) return 0;
   char text[64];
   const char *near = snl_nearest(s, names);
-  return sn_fail("%s: there is no dtype '%s'%s%s%s; float32 float64 float16 bfloat16 int64 int32 uint8 bool", who, escape(s, text, sizeof text),
+  return sn_fail("%s: there is no dtype '%s'%s%s%s; float32 float64 float16 bfloat16 int64 int32 uint8 bool", who, snl_escape(s, text, sizeof text),
                  near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
@@ -376,12 +289,12 @@ static int unknown_option(const reader *r, const char *key) {
   for (const char *const *e = r->a->extra_names; e && *e && n < MAXARG + 15; e++) names[n++] = *e;
   names[n] = NULL;
   near = snl_nearest(key, names);
-  if (near) return sn_fail("%s: there is no option '%s'; did you mean '%s'?", r->a->who, escape(key, text, sizeof text), near);
+  if (near) return sn_fail("%s: there is no option '%s'; did you mean '%s'?", r->a->who, snl_escape(key, text, sizeof text), near);
   for (int k = 0; k < n; k++) {
     const size_t at = strlen(list);
     snprintf(list + at, sizeof list - at, "%s%s", k ? ", " : "", names[k]);
   }
-  return sn_fail("%s: there is no option '%s'; it takes %s", r->a->who, escape(key, text, sizeof text), n ? list : "none");
+  return sn_fail("%s: there is no option '%s'; it takes %s", r->a->who, snl_escape(key, text, sizeof text), n ? list : "none");
 }
 
 static int read_options(reader *r, int table, bool mixed) {

@@ -104,6 +104,7 @@ void snl_push_val(lua_State *L, const sno_arg *arg, const sno_val *v);
 bool snl_is_options(lua_State *L, int i);
 /* "the number 1.5", "a float32 tensor of shape 2x3", ...: the value at i, for messages; into buf, which is returned. */
 const char *snl_describe(lua_State *L, int i, char *buf, size_t n);
+const char *snl_escape(const char *s, char *buf, size_t n); /* its first 40 bytes, control characters as \10 */
 /* The nearest of `names` (NULL-terminated) to `word`, or NULL if none is near: for "did you mean". */
 const char *snl_nearest(const char *word, const char *const *names);
 int snl_distance(const char *a, const char *b);   /* edit distance, case ignored, `_` free */
