@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/thread.h"
 #include "calc/gemm.h"
+#include "calc/winograd.h"
 
 /* Bytes of a prepared band; of a weight that is read again for every few places; partial sums of a weight's gradient; multiply-adds that are
  * not worth a thread. */
@@ -278,6 +279,10 @@ void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, con
 }
 
 void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w, const snk_conv_with *with, void *y, void *scratch) {
+  if (snk_winograd_suits(s, false)) {
+    snk_winograd_run(s, false, x, w, with, y, scratch);
+    return;
+  }
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
   p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
@@ -285,14 +290,25 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   run(&p, type_of(s), size_of(s), w, scratch);
 }
 
-size_t snk_conv_packed_bytes(const snk_conv_shape *s) { return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * size_of(s)) + SNK_CONV_BEYOND; }
+size_t snk_conv_packed_bytes(const snk_conv_shape *s) {
+  if (snk_winograd_suits(s, false)) return snk_winograd_packed_bytes(s);
+  return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * size_of(s)) + SNK_CONV_BEYOND;
+}
 
 void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to) {
+  if (snk_winograd_suits(s, false)) {
+    snk_winograd_pack(s, w, to);
+    return;
+  }
   const snk_conv_pass p = pass_forward(s);
   if (p.groups > 0 && p.m > 0) pack_weight(&p, type_of(s), size_of(s), w, to);
 }
 
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch) {
+  if (snk_winograd_suits(s, true)) {
+    snk_winograd_run(s, true, gy, w, &(snk_conv_with){.bias = bias}, gx, scratch);
+    return;
+  }
   for (int64_t iy = 0; iy < least(s->y.stride, s->y.in); iy++) /* the phases there are, in the order of the input */
     for (int64_t ix = 0; ix < least(s->x.stride, s->x.in); ix++) {
       snk_conv_pass p = pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride);
@@ -513,6 +529,10 @@ void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
     return;
   }
   bool back = what == SNK_CONV_INPUT;
+  if (snk_winograd_suits(s, back)) {
+    snk_winograd_space(s, back, scratch, worker);
+    return;
+  }
   for (int64_t iy = 0; iy < (back ? least(s->y.stride, s->y.in) : 1); iy++)
     for (int64_t ix = 0; ix < (back ? least(s->x.stride, s->x.in) : 1); ix++) {
       snk_conv_pass p = back ? pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride) : pass_forward(s);

@@ -1,6 +1,6 @@
 /* conv.isa.c - the kernels of convolution for one instruction set: register tiles, masked loads and stores. */
 #include "calc/conv.h"
-#include "calc/tile.h"
+#include "calc/lanes.h"
 
 #if defined(__AVX512F__)
 #define MR 12
@@ -14,10 +14,8 @@
 #define ALL_MASKED 0
 #endif
 
-/* take: the chosen lanes, 0 elsewhere; the others are not read. put: the chosen lanes, side by side. */
+/* put: the chosen lanes, side by side. */
 #if defined(__AVX512F__)
-SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }
-SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
 SNK_INLINE void vf_put(float *p, VF v, uint32_t m) {
   if (m == 0xffff) _mm512_storeu_ps(p, v);
   else _mm512_mask_storeu_ps(p, (__mmask16)((1u << __builtin_popcount(m)) - 1), _mm512_maskz_compress_ps((__mmask16)m, v));
@@ -27,27 +25,6 @@ SNK_INLINE void vd_put(double *p, VD v, uint32_t m) {
   else _mm512_mask_storeu_pd(p, (__mmask8)((1u << __builtin_popcount(m)) - 1), _mm512_maskz_compress_pd((__mmask8)m, v));
 }
 #else
-#if defined(__AVX2__)
-SNK_INLINE VF vf_take(const float *p, uint32_t m) {
-  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)m), bit), bit));
-}
-SNK_INLINE VD vd_take(const double *p, uint32_t m) {
-  const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
-  return _mm256_maskload_pd(p, _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x((long long)m), bit), bit));
-}
-#else
-SNK_INLINE VF vf_take(const float *p, uint32_t m) {
-  float t[VFL];
-  for (int l = 0; l < VFL; l++) t[l] = m >> l & 1 ? p[l] : 0;
-  return vf_load(t);
-}
-SNK_INLINE VD vd_take(const double *p, uint32_t m) {
-  double t[VDL];
-  for (int l = 0; l < VDL; l++) t[l] = m >> l & 1 ? p[l] : 0;
-  return vd_load(t);
-}
-#endif
 SNK_INLINE void vf_put(float *p, VF v, uint32_t m) {
   if (m == (1u << VFL) - 1) {
     vf_store(p, v);
@@ -84,34 +61,6 @@ SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
     if (m >> l & 1) t[l] = *p++;
 }
 
-#endif
-
-typedef float vff __attribute__((vector_size(4 * VFL)));
-typedef double vdd __attribute__((vector_size(8 * VDL)));
-
-/* Lanes of two vectors in turn: of their lower and upper halves. */
-#define SHUFFLE __builtin_shufflevector
-#if defined(__AVX512F__)
-#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6, 8, 10, 12, 14)
-#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 4, 12, 5, 13, 6, 14, 7, 15)
-#elif defined(__AVX2__)
-#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14)
-#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6)
-#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 4, 12, 5, 13, 6, 14, 7, 15)
-#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 4, 1, 5)
-#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 2, 6, 3, 7)
-#else
-#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6)
-#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
-#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 4, 1, 5)
-#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 2, 6, 3, 7)
-#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
-#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 1, 3)
 #endif
 
 /* out[i] = total of v[i]: neighbours are added in a tree, lanes of as many vectors at once as a vector has lanes. */

@@ -89,7 +89,7 @@ static int threads_agree(const snk_conv_shape *s, int what, const void *a, const
 
 /* One small image and many rows: places are packed without what lies between the rows, some are left behind whole vectors, and kernels one wide
  * are packed across rows, of which the first and last may meet nothing but border. */
-enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24 };
+enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24, TILES = 60 };
 static snk_conv_shape few_places(int i) {
   static const int64_t sizes[4] = {7, 5, 6, 3};
   int64_t size = sizes[i % 4], ky = i / 4 % 3 == 0 ? 1 : 3, kx = i / 12 % 2 ? 3 : 1, pad = i / 4 % 3;
@@ -111,6 +111,20 @@ static snk_conv_shape whole_rows(int i) {
   return s;
 }
 
+/* Kernels of 3 x 3 over many channels (winograd.h): odd sizes, borders of every width, tiles that fill vectors and that do not, some images in a
+ * piece and bands of one. */
+static snk_conv_shape tiles(int i) {
+  static const int64_t sizes[8] = {7, 8, 14, 16, 5, 28, 33, 4};
+  snk_conv_shape s = {.n = i % 3 ? upto(4) : 1, .groups = i % 7 == 0 ? 2 : 1, .ci = 16 + upto(20), .co = 16 + upto(20)};
+  if (i % 5 == 0) s.ci = 8 + upto(8), s.co = 60 + upto(8);
+  if (i % 20 == 10) s.ci = s.co = 300, s.n = 1;
+  s.y = (snk_conv_axis){.in = i % 4 == 3 ? 3 + upto(30) : sizes[i % 8], .k = 3, .stride = 1, .pad = i % 11 == 3 ? 0 : i % 13 == 4 ? 3 : 1, .dilation = 1};
+  s.x = s.y;
+  if (i % 4 == 3) s.x.in = 3 + upto(40), s.x.pad = upto(3) - 1;
+  s.y.out = s.y.in + 2 * s.y.pad - 2, s.x.out = s.x.in + 2 * s.x.pad - 2;
+  return s;
+}
+
 static int one(int round) {
   int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
   snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels)};
@@ -118,7 +132,8 @@ static int one(int round) {
   if (draw() % 4 == 0) s.ci = 1;
   if (draw() % 4 == 0) s.co = upto(3);
   s.y = axis(big, 5), s.x = axis(big, 5);
-  if (round >= RANDOM) s = round < RANDOM + FEW_PLACES ? few_places(round - RANDOM) : whole_rows(round - RANDOM - FEW_PLACES);
+  if (round >= RANDOM) s = round < RANDOM + FEW_PLACES ? few_places(round - RANDOM) : round < RANDOM + FEW_PLACES + WHOLE_ROWS ? whole_rows(round - RANDOM - FEW_PLACES)
+                                                                  : tiles(round - RANDOM - FEW_PLACES - WHOLE_ROWS);
   int64_t nx = s.n * s.groups * s.ci * s.y.in * s.x.in, ny = s.n * s.groups * s.co * s.y.out * s.x.out;
   int64_t nw = s.groups * s.co * s.ci * s.y.k * s.x.k;
   void *x = numbers(nx, s.f64), *w = numbers(nw, s.f64), *gy = numbers(ny, s.f64), *bias = numbers(s.groups * s.co, s.f64);
@@ -142,6 +157,6 @@ static int one(int round) {
 }
 
 int main(void) {
-  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS; round++) CHECK(one(round));
+  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS + TILES; round++) CHECK(one(round));
   return CHECK_DONE();
 }

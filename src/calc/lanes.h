@@ -1,0 +1,62 @@
+/* lanes.h - lanes chosen by a mask and moved between two vectors, for kernels that work on planes (conv, winograd). */
+#ifndef SNK_LANES_H
+#define SNK_LANES_H
+#include "calc/tile.h"
+
+/* The chosen lanes, 0 elsewhere; what is not chosen is not read. */
+#if defined(__AVX512F__)
+SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }
+SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
+#elif defined(__AVX2__)
+SNK_INLINE VF vf_take(const float *p, uint32_t m) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)m), bit), bit));
+}
+SNK_INLINE VD vd_take(const double *p, uint32_t m) {
+  const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
+  return _mm256_maskload_pd(p, _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x((long long)m), bit), bit));
+}
+#else
+SNK_INLINE VF vf_take(const float *p, uint32_t m) {
+  float t[VFL];
+  for (int l = 0; l < VFL; l++) t[l] = m >> l & 1 ? p[l] : 0;
+  return vf_load(t);
+}
+SNK_INLINE VD vd_take(const double *p, uint32_t m) {
+  double t[VDL];
+  for (int l = 0; l < VDL; l++) t[l] = m >> l & 1 ? p[l] : 0;
+  return vd_load(t);
+}
+#endif
+
+typedef float vff __attribute__((vector_size(4 * VFL)));
+typedef double vdd __attribute__((vector_size(8 * VDL)));
+
+/* LOW, HIGH: lanes of two vectors in turn, of their lower and upper halves. EVEN, ODD: every second lane of one, then of the other. */
+#define SHUFFLE __builtin_shufflevector
+#if defined(__AVX512F__)
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6, 8, 10, 12, 14)
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+#elif defined(__AVX2__)
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODD_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 1, 3, 5, 7, 9, 11, 13, 15)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6)
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 4, 1, 5)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 2, 6, 3, 7)
+#else
+#define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6)
+#define ODD_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 1, 3, 5, 7)
+#define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
+#define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 4, 1, 5)
+#define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 2, 6, 3, 7)
+#define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
+#define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 1, 3)
+#endif
+#endif

@@ -1,0 +1,154 @@
+/* winograd.c - how Winograd's convolution is cut into pieces, and who does what. */
+#include "calc/winograd.h"
+#include "base/thread.h"
+
+/* Bytes of a piece's panels; multiply-adds that are not worth a thread. */
+enum { PIECE_BYTES = 1 << 20, SMALL = 100000 };
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t parts_of(int64_t n, int64_t by) { return (n + by - 1) / by; }
+static size_t aligned(size_t n) { return (n + 63) / 64 * 64; }
+
+bool snk_winograd_suits(const snk_conv_shape *s, bool back) {
+  const snk_conv_axis *y = &s->y, *x = &s->x;
+  if (s->f64 || y->k != 3 || x->k != 3 || y->stride != 1 || x->stride != 1 || y->dilation != 1 || x->dilation != 1) return false;
+  const int64_t m = back ? s->ci : s->co, c = back ? s->co : s->ci, oh = back ? y->in : y->out, ow = back ? x->in : x->out;
+  if (m < 16 || c < 8 || oh < 2 || ow < 2) return false;
+  const int64_t tiles = (oh + 1) / 2 * ((ow + 1) / 2);
+  /* per channel pair: what the positions take, the source's and the result's transformation; and the direct sum over taps */
+  const double cost = (double)(parts_of(tiles, 16) * 16) * (16 + 80 / (double)m + 70 / (double)c);
+  return cost < 9 * 1.1 * (double)(oh * ow);
+}
+
+static snk_winograd plan(const snk_conv_shape *s, bool back, int64_t lanes) {
+  const snk_conv_axis *y = &s->y, *x = &s->x;
+  snk_winograd p = {.n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci, .flip = back, .round = s->round,
+                    .wm = back ? 9 : s->ci * 9, .wc = back ? s->ci * 9 : 9, .wg = s->co * s->ci * 9};
+  p.h = back ? y->out : y->in, p.w = back ? x->out : x->in, p.oh = back ? y->in : y->out, p.ow = back ? x->in : x->out;
+  p.y0 = back ? y->pad - 2 : -y->pad, p.x0 = back ? x->pad - 2 : -x->pad;
+  p.ty = (p.oh + 1) / 2, p.tx = (p.ow + 1) / 2;
+  const int64_t room = most(1, PIECE_BYTES / (SNK_WINOGRAD_AT * p.c * lanes * 4)), each = parts_of(p.ty * p.tx, lanes); /* vectors */
+  p.images = 1, p.rows = p.ty;
+  if (each <= room) p.images = most(1, least(p.n, room / each));
+  else { /* the rows of tiles that leave the fewest lanes empty */
+    double best = -1;
+    for (int64_t r = 1; r <= p.ty && (r == 1 || parts_of(r * p.tx, lanes) <= room); r++) {
+      const int64_t last = p.ty % r, vectors = p.ty / r * parts_of(r * p.tx, lanes) + parts_of(last * p.tx, lanes);
+      const double full = (double)(p.ty * p.tx) / (double)(vectors * lanes) + 0.02 * (double)r / (double)p.ty;
+      if (full > best) best = full, p.rows = r;
+    }
+  }
+  return p;
+}
+static int64_t bands_of(const snk_winograd *p) { return parts_of(p->ty, p->rows); }
+
+static size_t panel_bytes(const snk_winograd *p, int64_t lanes) {
+  const int64_t vectors = p->images * parts_of(p->rows * p->tx, lanes);
+  return aligned((size_t)snk_winograd_panel(p->c, (vectors + 1) / 2, lanes) * sizeof(float));
+}
+static size_t room_bytes(const snk_winograd *p, int64_t mr, int64_t lanes) {
+  return aligned((size_t)most(snk_winograd_columns(p, lanes), snk_winograd_sums(mr, lanes)) * sizeof(float));
+}
+static size_t packed_bytes(const snk_winograd *p) {
+  return aligned((size_t)(p->groups * p->m * p->c * SNK_WINOGRAD_AT) * sizeof(float));
+}
+
+size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
+  const snk_winograd p = plan(s, false, snk_winograd_kernels_now()->lanes);
+  return packed_bytes(&p);
+}
+
+void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, size_t *worker) {
+  const snk_winograd_kernels *k = snk_winograd_kernels_now();
+  const snk_winograd p = plan(s, back, k->lanes);
+  const size_t panels = panel_bytes(&p, k->lanes);
+  *scratch = packed_bytes(&p) + panels;
+  *worker = panels + room_bytes(&p, k->mr, k->lanes);
+}
+
+typedef struct job {
+  const snk_winograd *p;
+  const snk_winograd_kernels *k;
+  const float *w;
+  float *to;              /* the packed weight, or the panels that all share */
+  snk_winograd_piece piece;
+} job;
+
+static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_winograd *p = j->p;
+  const int64_t tiles = snk_conv_tiles(p->m, j->k->mr);
+  (void)worker;
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t g = i / tiles, m0 = snk_conv_tile_at(p->m, tiles, i % tiles), mr = snk_conv_tile_at(p->m, tiles, i % tiles + 1) - m0;
+    j->k->pack(p, j->w + g * p->wg, m0, mr, j->to + (g * p->m + m0) * SNK_WINOGRAD_AT * p->c);
+  }
+}
+static void pack_weight(const snk_winograd *p, const float *w, void *to) {
+  job j = {.p = p, .k = snk_winograd_kernels_now(), .w = w, .to = to};
+  sn_parallel(p->groups * snk_conv_tiles(p->m, j.k->mr), most(1, SMALL / (100 * p->c)), pack_task, &j);
+}
+void snk_winograd_pack(const snk_conv_shape *s, const float *w, void *to) {
+  const snk_winograd p = plan(s, false, snk_winograd_kernels_now()->lanes);
+  pack_weight(&p, w, to);
+}
+
+static snk_winograd_piece piece_of(const snk_winograd *p, int64_t i, int64_t lanes) {
+  const int64_t bands = bands_of(p), band = i % bands, run = i / bands / p->groups;
+  snk_winograd_piece piece = {.group = i / bands % p->groups, .image = run * p->images, .r0 = band * p->rows};
+  piece.images = least(p->images, p->n - piece.image), piece.rows = least(p->rows, p->ty - piece.r0);
+  piece.each = parts_of(piece.rows * p->tx, lanes), piece.vectors = piece.images * piece.each;
+  return piece;
+}
+
+/* Whole pieces. */
+static void piece_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_winograd *p = j->p;
+  float *panels = sn_scratch(worker), *room = panels + panel_bytes(p, j->k->lanes) / sizeof(float);
+  for (int64_t i = begin; i < end; i++) {
+    const snk_winograd_piece piece = piece_of(p, i, j->k->lanes);
+    j->k->input(p, &piece, 0, p->c, panels, room);
+    for (int64_t t = 0; t < snk_conv_tiles(p->m, j->k->mr); t++)
+      for (int64_t q = 0; q < (piece.vectors + 1) / 2; q++) j->k->multiply(p, &piece, t, q, panels, room);
+  }
+}
+
+/* One piece by all: its channels, then its products. */
+static void input_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  float *room = (float *)sn_scratch(worker) + panel_bytes(j->p, j->k->lanes) / sizeof(float);
+  j->k->input(j->p, &j->piece, begin, end, j->to, room);
+}
+static void multiply_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  float *room = (float *)sn_scratch(worker) + panel_bytes(j->p, j->k->lanes) / sizeof(float);
+  const int64_t panels = (j->piece.vectors + 1) / 2;
+  for (int64_t i = begin; i < end; i++) j->k->multiply(j->p, &j->piece, i / panels, i % panels, j->to, room);
+}
+
+void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch) {
+  job j = {.k = snk_winograd_kernels_now()};
+  snk_winograd p = plan(s, back, j.k->lanes);
+  if (p.n == 0 || p.groups == 0) return;
+  p.src = src, p.dst = dst, p.bias = with->bias, p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add;
+  p.relu = with->relu, p.packed = with->packed;
+  if (p.packed == NULL) pack_weight(&p, w, scratch), p.packed = scratch;
+  j.p = &p;
+  const double work = (double)(p.n * p.ty * p.tx) * (double)(SNK_WINOGRAD_AT * p.groups * p.m * p.c);
+  const int64_t threads = work < 2 * SMALL ? 1 : sn_threads(), tiles = snk_conv_tiles(p.m, j.k->mr);
+  if (threads > 1 && parts_of(p.n, p.images) < 4 * threads) /* fewer images at once, so that each has work */
+    p.images = most(1, least(p.images, p.n / (4 * threads)));
+  const int64_t items = parts_of(p.n, p.images) * p.groups * bands_of(&p);
+  if (threads == 1 || items >= 4 * threads) {
+    sn_parallel(items, threads == 1 ? items : 1, piece_task, &j);
+    return;
+  }
+  j.to = (float *)(void *)((char *)scratch + packed_bytes(&p));
+  for (int64_t i = 0; i < items; i++) {
+    j.piece = piece_of(&p, i, j.k->lanes);
+    sn_parallel(p.c, most(1, p.c / (4 * threads)), input_task, &j);
+    sn_parallel(tiles * ((j.piece.vectors + 1) / 2), 1, multiply_task, &j);
+  }
+}

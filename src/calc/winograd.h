@@ -1,0 +1,63 @@
+/* winograd.h - convolution with kernels of 3 x 3, stride 1, by Winograd's F(2x2, 3x3): Lavin and Gray, "Fast algorithms for convolutional neural
+ * networks", 2016.
+ *
+ * The result is cut into tiles of 2 x 2, each of which meets a patch d of 4 x 4 of the source:
+ *   Y = A' [ sum over channels of (G g G') * (B' d B) ] A      (* element by element, ' transposed)
+ *        | 1  0 -1  0 |        | 1    0    0  |        | 1  1  1  0 |
+ *   B' = | 0  1  1  0 |    G = | 1/2  1/2 1/2 |   A' = | 0  1 -1 -1 |
+ *        | 0 -1  1  0 |        | 1/2 -1/2 1/2 |
+ *        | 0  1  0 -1 |        | 0    0    1  |
+ * so that a tile takes 16 multiplications for a pair of channels where the sum over taps takes 36. For each of the 16 positions that is a matrix
+ * product: rows of the weight x tiles. Its error is that of the direct sum (the constants are 1 and 1/2; larger tiles lose digits). An infinity in the
+ * source makes NaN of the tiles that meet it.
+ *
+ * Some tiles, as many as fit beside their weight in the second cache, are one piece: whole images, or some rows of tiles of one. Lanes of a
+ * vector are tiles. Every element of the result is one chain in the order of channels, so nothing depends on pieces or threads.
+ */
+#ifndef SNK_WINOGRAD_H
+#define SNK_WINOGRAD_H
+#include "calc/conv.h"
+
+typedef struct snk_winograd {
+  int64_t n, groups, m, c;        /* images, groups; rows of the result and source channels of a group */
+  int64_t h, w, y0, x0;           /* the source's planes, and where in them the first patch begins */
+  int64_t oh, ow, ty, tx;         /* the result's planes; tiles of one */
+  int64_t wm, wc, wg;             /* steps in the weight: row, channel, group */
+  bool flip;                      /* taps in reverse: the input's gradient */
+  bool relu, round;
+  int64_t images, rows;           /* of a piece */
+  const float *src, *packed, *bias, *mean, *scale, *shift, *add;
+  float *dst;
+} snk_winograd;
+
+/* Tiles of rows r0.. of some images; an image's begin with a vector. */
+typedef struct snk_winograd_piece { int64_t group, image, images, r0, rows, each, vectors; } snk_winograd_piece;
+
+/* Is it the way for this pass? By the shape alone. */
+bool snk_winograd_suits(const snk_conv_shape *s, bool back);
+void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, size_t *worker);
+size_t snk_winograd_packed_bytes(const snk_conv_shape *s);
+void snk_winograd_pack(const snk_conv_shape *s, const float *w, void *to);
+void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch);
+
+/* ---- between winograd.c and the instruction set's part */
+
+enum { SNK_WINOGRAD_AT = 16 };    /* positions of a patch */
+/* Two vectors of tiles (the last may be one) are a panel: 16 x channels x lanes, the positions a vector more than that apart so that they do not
+ * meet in one set of the cache. Floats before panel q, and of a position: */
+static inline int64_t snk_winograd_position(int64_t c, int64_t nv, int64_t lanes) { return (c * nv + 1) * lanes; }
+static inline int64_t snk_winograd_panel(int64_t c, int64_t q, int64_t lanes) { return q * SNK_WINOGRAD_AT * snk_winograd_position(c, 2, lanes); }
+
+typedef struct snk_winograd_kernels {
+  int mr, lanes;
+  /* Rows m0 .. m0+mr-1 of the weight as 16 x c x mr. */
+  void (*pack)(const snk_winograd *p, const float *w, int64_t m0, int64_t mr, float *to);
+  /* Channels c0 .. c1-1 of a piece into panels; room for snk_winograd_columns(p) floats. */
+  void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t c0, int64_t c1, float *panels, float *room);
+  /* Tiles t of the weight's rows times panel q, and what follows; room for snk_winograd_sums floats. */
+  void (*multiply)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t t, int64_t q, const float *panels, float *room);
+} snk_winograd_kernels;
+static inline int64_t snk_winograd_columns(const snk_winograd *p, int64_t lanes) { return 2 * 4 * ((p->rows + 1) * p->tx + lanes) + 2 * lanes; }
+static inline int64_t snk_winograd_sums(int64_t mr, int64_t lanes) { return SNK_WINOGRAD_AT * mr * 2 * lanes + 2 * 4 * lanes; }
+SNK_TABLE(winograd_kernels)
+#endif
