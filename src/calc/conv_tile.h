@@ -314,6 +314,15 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   int64_t mstep = p->dsty * p->dstx;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+  if (k1 == w->k1 && k1 - k0 >= 32) { /* where the sums will go is seldom in the first caches */
+    const int64_t add = p->add ? (const T *)p->add - (const T *)p->dst : 0;
+    for (int i = 0; i < mr; i++)
+      for (int j = 0; j < (nv <= 2 ? nv : 1); j++) {
+        const T *to = out + i * mstep + w->at[j][0];
+        __builtin_prefetch(to, 1);
+        if (add) __builtin_prefetch(to + add);
+      }
+  }
   for (int64_t k = k0; k < k1; k++) {
     const T *from = b + koff[k - k0];
     V bv[8];

@@ -4,6 +4,8 @@
 
 /* Bytes of a piece's panels; multiply-adds that are not worth a thread. */
 enum { PIECE_BYTES = 1 << 20, SMALL = 100000 };
+/* What a vector of patches of one channel costs, in vector multiply-adds: into panels, and from the sums to the result (measured). */
+enum { COST_INPUT = 80, COST_RESULT = 70 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -17,7 +19,7 @@ bool snk_winograd_suits(const snk_conv_shape *s, bool back) {
   if (m < 16 || c < 8 || oh < 2 || ow < 2) return false;
   const int64_t tiles = (oh + 1) / 2 * ((ow + 1) / 2);
   /* per channel pair: what the positions take, the source's and the result's transformation; and the direct sum over taps */
-  const double cost = (double)(parts_of(tiles, 16) * 16) * (16 + 80 / (double)m + 70 / (double)c);
+  const double cost = (double)(parts_of(tiles, 16) * 16) * (SNK_WINOGRAD_AT + (double)COST_INPUT / (double)m + (double)COST_RESULT / (double)c);
   return cost < 9 * 1.1 * (double)(oh * ow);
 }
 
@@ -62,17 +64,16 @@ size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
 void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, size_t *worker) {
   const snk_winograd_kernels *k = snk_winograd_kernels_now();
   const snk_winograd p = plan(s, back, k->lanes);
-  const size_t panels = panel_bytes(&p, k->lanes);
-  *scratch = packed_bytes(&p) + panels;
-  *worker = panels + room_bytes(&p, k->mr, k->lanes);
+  *scratch = packed_bytes(&p);
+  *worker = panel_bytes(&p, k->lanes) + room_bytes(&p, k->mr, k->lanes);
 }
 
 typedef struct job {
   const snk_winograd *p;
   const snk_winograd_kernels *k;
   const float *w;
-  float *to;              /* the packed weight, or the panels that all share */
-  snk_winograd_piece piece;
+  float *to;              /* where the weight is packed */
+  int64_t parts;          /* of the weight's rows */
 } job;
 
 static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
@@ -102,34 +103,40 @@ static snk_winograd_piece piece_of(const snk_winograd *p, int64_t i, int64_t lan
   return piece;
 }
 
-/* Whole pieces. */
 static void piece_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   const snk_winograd *p = j->p;
   float *panels = sn_scratch(worker), *room = panels + panel_bytes(p, j->k->lanes) / sizeof(float);
+  const int64_t tiles = snk_conv_tiles(p->m, j->k->mr);
   for (int64_t i = begin; i < end; i++) {
-    const snk_winograd_piece piece = piece_of(p, i, j->k->lanes);
-    j->k->input(p, &piece, 0, p->c, panels, room);
-    for (int64_t t = 0; t < snk_conv_tiles(p->m, j->k->mr); t++)
+    const snk_winograd_piece piece = piece_of(p, i / j->parts, j->k->lanes);
+    const int64_t t0 = tiles * (i % j->parts) / j->parts, t1 = tiles * (i % j->parts + 1) / j->parts;
+    j->k->input(p, &piece, panels, room);
+    for (int64_t t = t0; t < t1; t++)
       for (int64_t q = 0; q < (piece.vectors + 1) / 2; q++) j->k->multiply(p, &piece, t, q, panels, room);
   }
 }
 
-/* One piece by all: its channels, then its products. */
-static void input_task(void *ctx, int64_t begin, int64_t end, int worker) {
-  const job *j = ctx;
-  float *room = (float *)sn_scratch(worker) + panel_bytes(j->p, j->k->lanes) / sizeof(float);
-  j->k->input(j->p, &j->piece, begin, end, j->to, room);
-}
-static void multiply_task(void *ctx, int64_t begin, int64_t end, int worker) {
-  const job *j = ctx;
-  float *room = (float *)sn_scratch(worker) + panel_bytes(j->p, j->k->lanes) / sizeof(float);
-  const int64_t panels = (j->piece.vectors + 1) / 2;
-  for (int64_t i = begin; i < end; i++) j->k->multiply(j->p, &j->piece, i / panels, i % panels, j->to, room);
+/* Pieces for some threads where there are few: thinner bands, or parts of the weight's rows, for each of which the source is transformed again.
+ * How it is shared changes no bit. */
+static void share(snk_winograd *p, const snk_winograd_kernels *k, int64_t threads, int64_t *parts) {
+  if (parts_of(p->n, p->images) * p->groups * bands_of(p) >= 4 * threads) return;
+  p->images = most(1, p->n / (4 * threads));
+  if (p->n * p->groups >= 4 * threads) return;
+  const int64_t tiles = snk_conv_tiles(p->m, k->mr), rows = p->rows;
+  double best = 0;
+  for (int64_t some = 1; some <= least(threads, tiles); some *= 2)
+    for (int64_t r = 1; r <= rows; r++) {
+      const int64_t items = parts_of(p->n, p->images) * p->groups * parts_of(p->ty, r) * some;
+      const double piece = (double)(p->images * parts_of(r * p->tx, k->lanes) * 
+                                    (COST_INPUT + parts_of(tiles, some) * k->mr * (SNK_WINOGRAD_AT + COST_RESULT / p->c)));
+      const double all = (double)parts_of(items, threads) * (piece + 1000.0 / (double)p->c);
+      if (best == 0 || all < best) best = all, p->rows = r, *parts = some;
+    }
 }
 
 void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch) {
-  job j = {.k = snk_winograd_kernels_now()};
+  job j = {.k = snk_winograd_kernels_now(), .parts = 1};
   snk_winograd p = plan(s, back, j.k->lanes);
   if (p.n == 0 || p.groups == 0) return;
   p.src = src, p.dst = dst, p.bias = with->bias, p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add;
@@ -137,18 +144,8 @@ void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, cons
   if (p.packed == NULL) pack_weight(&p, w, scratch), p.packed = scratch;
   j.p = &p;
   const double work = (double)(p.n * p.ty * p.tx) * (double)(SNK_WINOGRAD_AT * p.groups * p.m * p.c);
-  const int64_t threads = work < 2 * SMALL ? 1 : sn_threads(), tiles = snk_conv_tiles(p.m, j.k->mr);
-  if (threads > 1 && parts_of(p.n, p.images) < 4 * threads) /* fewer images at once, so that each has work */
-    p.images = most(1, least(p.images, p.n / (4 * threads)));
-  const int64_t items = parts_of(p.n, p.images) * p.groups * bands_of(&p);
-  if (threads == 1 || items >= 4 * threads) {
-    sn_parallel(items, threads == 1 ? items : 1, piece_task, &j);
-    return;
-  }
-  j.to = (float *)(void *)((char *)scratch + packed_bytes(&p));
-  for (int64_t i = 0; i < items; i++) {
-    j.piece = piece_of(&p, i, j.k->lanes);
-    sn_parallel(p.c, most(1, p.c / (4 * threads)), input_task, &j);
-    sn_parallel(tiles * ((j.piece.vectors + 1) / 2), 1, multiply_task, &j);
-  }
+  const int64_t threads = work < 2 * SMALL ? 1 : sn_threads();
+  if (threads > 1) share(&p, j.k, threads, &j.parts);
+  const int64_t items = parts_of(p.n, p.images) * p.groups * bands_of(&p) * j.parts;
+  sn_parallel(items, threads == 1 ? items : 1, piece_task, &j);
 }

@@ -52,8 +52,8 @@ typedef struct snk_winograd_kernels {
   int mr, lanes;
   /* Rows m0 .. m0+mr-1 of the weight as 16 x c x mr. */
   void (*pack)(const snk_winograd *p, const float *w, int64_t m0, int64_t mr, float *to);
-  /* Channels c0 .. c1-1 of a piece into panels; room for snk_winograd_columns(p) floats. */
-  void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t c0, int64_t c1, float *panels, float *room);
+  /* A piece of the source into panels; room for snk_winograd_columns(p) floats. */
+  void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, float *panels, float *room);
   /* Tiles t of the weight's rows times panel q, and what follows; room for snk_winograd_sums floats. */
   void (*multiply)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t t, int64_t q, const float *panels, float *room);
 } snk_winograd_kernels;

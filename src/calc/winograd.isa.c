@@ -68,10 +68,10 @@ static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t
   }
 }
 
-static void input(const snk_winograd *p, const snk_winograd_piece *piece, int64_t c0, int64_t c1, float *panels, float *room) {
+static void input(const snk_winograd *p, const snk_winograd_piece *piece, float *panels, float *room) {
   const int64_t plane = (p->rows + 1) * p->tx + L;
   for (int64_t i = 0; i < piece->images; i++)
-    for (int64_t c = c0; c < c1; c++) {
+    for (int64_t c = 0; c < p->c; c++) {
       columns(p, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, piece->r0, piece->rows, room);
       for (int64_t v = 0; v < piece->each; v++) {
         const int64_t at = i * piece->each + v, nv = (at | 1) < piece->vectors ? 2 : 1, step = snk_winograd_position(p->c, nv, L);
@@ -96,7 +96,7 @@ SNK_INLINE void products(const int mr, const int nv, int64_t channels, const flo
     for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
     for (int64_t c = 0; c < channels; c++, u += mr, panel += nv * L) {
       VF v[2];
-      __builtin_prefetch((const char *)u + SNK_CONV_AHEAD);
+      __builtin_prefetch((const char *)u + 8192);
       SNK_UNROLL
       for (int j = 0; j < nv; j++) v[j] = vf_load(panel + j * L);
       SNK_UNROLL
