@@ -480,6 +480,10 @@ static void turn_task(void *ctx, int64_t begin, int64_t end, int worker) {
 }
 
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch) {
+  if (s->n > 0 && s->groups > 0 && snk_winograd_grad_suits(s)) {
+    snk_winograd_grad(s, x, gy, gw, scratch);
+    return;
+  }
   grad_plan w = plan_grad(s);
   snk_conv_pass *p = &w.p;
   int64_t n = p->groups * p->m * p->k;
@@ -522,6 +526,10 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
 
 void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker) {
   *scratch = *worker = 64;
+  if (what == SNK_CONV_WEIGHT && s->n > 0 && s->groups > 0 && snk_winograd_grad_suits(s)) {
+    snk_winograd_grad_space(s, scratch, worker);
+    return;
+  }
   if (what == SNK_CONV_WEIGHT) {
     grad_plan w = plan_grad(s);
     *scratch += grad_scratch(&w);

@@ -48,6 +48,7 @@ static uint32_t inside(int64_t at, int64_t size) {
  * the end of a row of tiles, or, where that is short, beyond it into the next, which is written later. */
 static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t rows, float *room) {
   const int64_t plane = (p->rows + 1) * p->tx + L;
+  for (int j = 0; j < 8; j++) vf_store(room + j * plane + (rows + 1) * p->tx, vf_zero()); /* is read as tiles behind the last one */
   for (int64_t q = 0;;) {
     const int64_t x = p->x0 + 2 * q;
     const uint32_t m0 = inside(x, p->w), m1 = inside(x + L, p->w), m2 = inside(x + 2, p->w), m3 = inside(x + 2 + L, p->w);
@@ -59,6 +60,7 @@ static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t
         const float *from = src + y * p->w + x;
         const VF a = vf_take(from, m0), b = vf_take(from + L, m1), c = vf_take(from + 2, m2), d = vf_take(from + 2 + L, m3);
         const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
+        __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
         v0 = e - e1, v1 = o + e1, v2 = e1 - o, v3 = o - o1;
       }
       vf_store(to, v0), vf_store(to + plane, v1), vf_store(to + 2 * plane, v2), vf_store(to + 3 * plane, v3);
@@ -68,23 +70,33 @@ static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t
   }
 }
 
-static void input(const snk_winograd *p, const snk_winograd_piece *piece, float *panels, float *room) {
-  const int64_t plane = (p->rows + 1) * p->tx + L;
-  for (int64_t i = 0; i < piece->images; i++)
+static void input(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, float *panels, float *room) {
+  const int64_t plane = (p->rows + 1) * p->tx + L, tx = p->tx;
+  int64_t q0 = 0, at0 = 0; /* panel of an image's first vector, and its place there */
+  for (int64_t i = 0; i < piece->images; i++) {
+    int64_t q = q0, at = at0;
     for (int64_t c = 0; c < p->c; c++) {
       columns(p, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, piece->r0, piece->rows, room);
-      for (int64_t v = 0; v < piece->each; v++) {
-        const int64_t at = i * piece->each + v, nv = (at | 1) < piece->vectors ? 2 : 1, step = snk_winograd_position(p->c, nv, L);
-        float *to = panels + snk_winograd_panel(p->c, at / 2, L) + (c * nv + at % 2) * L;
-        const float *from = room + v * L;
-        SNK_UNROLL
-        for (int j = 0; j < 4; j++, from += plane) {
-          const VF a = vf_load(from), b = vf_load(from + 4 * plane), d = vf_load(from + p->tx), e = vf_load(from + 4 * plane + p->tx);
-          vf_store(to + j * step, a - d), vf_store(to + (4 + j) * step, b + d), vf_store(to + (8 + j) * step, d - b);
-          vf_store(to + (12 + j) * step, b - e);
+      q = q0, at = at0;
+      for (int64_t v = 0; v < piece->each;) {
+        const int64_t left = piece->vectors - q * wide, nv = left < wide ? left : wide, step = snk_winograd_position(p->c, nv, L);
+        float *to = panels + snk_winograd_panel(p->c, q, wide, L) + (c * nv + at) * L;
+        const int64_t some = nv - at < piece->each - v ? nv - at : piece->each - v;
+        const float *even = room + v * L;
+        for (int j = 0; j < 4; j++, even += plane) {
+          const float *odd = even + 4 * plane;
+          float *y0 = to + j * step, *y1 = y0 + 4 * step, *y2 = y1 + 4 * step, *y3 = y2 + 4 * step;
+          for (int64_t k = 0; k < some * L; k += L) {
+            const VF a = vf_load(even + k), b = vf_load(odd + k), d = vf_load(even + tx + k), e = vf_load(odd + tx + k);
+            vf_store(y0 + k, a - d), vf_store(y1 + k, b + d), vf_store(y2 + k, d - b), vf_store(y3 + k, b - e);
+          }
         }
+        v += some, at += some;
+        if (at == nv) at = 0, q++;
       }
     }
+    q0 = q, at0 = at;
+  }
 }
 
 /* ---- the products */
@@ -122,9 +134,9 @@ static product_kernel *const kernels[2][MR + 1 - LEAST] = {{ROWS(NAME1)}, {ROWS(
 /* ---- the result: A' m A, and what follows */
 
 /* Tiles that lie side by side in a row: numbers 2*from .. of a row of two vectors of tiles to `to` of the result. */
-typedef struct run { int64_t from, n, to, low; } run; /* low: of the second row, or -1 */
+typedef struct stretch { int64_t from, n, to, low; } stretch; /* low: of the second row, or -1 */
 
-static int runs_of(const snk_winograd *p, const snk_winograd_piece *piece, int64_t q, int nv, run *s) {
+static int runs_of(const snk_winograd *p, const snk_winograd_piece *piece, int64_t q, int nv, stretch *s) {
   int n = 0;
   for (int64_t lane = 0; lane < nv * L;) {
     const int64_t v = q * 2 + lane / L, t = v % piece->each * L + lane % L, row = t / p->tx, col = t % p->tx, image = v / piece->each;
@@ -136,7 +148,7 @@ static int runs_of(const snk_winograd *p, const snk_winograd_piece *piece, int64
     if (some > nv * L - lane) some = nv * L - lane;
     const int64_t y = 2 * (piece->r0 + row), x = 2 * col;
     const int64_t to = ((piece->image + image) * p->groups + piece->group) * p->m * p->oh * p->ow + y * p->ow + x;
-    s[n++] = (run){2 * lane, 2 * some < p->ow - x ? 2 * some : p->ow - x, to, y + 1 < p->oh ? to + p->ow : -1};
+    s[n++] = (stretch){2 * lane, 2 * some < p->ow - x ? 2 * some : p->ow - x, to, y + 1 < p->oh ? to + p->ow : -1};
     lane += some;
   }
   return n;
@@ -161,8 +173,8 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
   const int64_t tiles = snk_conv_tiles(p->m, MR), m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
   const int nv = 2 * q + 2 <= piece->vectors ? 2 : 1;
   float *sums = room, *rows = room + AT * MR * 2 * L;
-  kernels[nv - 1][mr - LEAST](p->c, p->packed + (piece->group * p->m + m0) * AT * p->c, panels + snk_winograd_panel(p->c, q, L), sums);
-  run s[2 * L];
+  kernels[nv - 1][mr - LEAST](p->c, p->packed + (piece->group * p->m + m0) * AT * p->c, panels + snk_winograd_panel(p->c, q, 2, L), sums);
+  stretch s[2 * L];
   const int n = runs_of(p, piece, q, nv, s);
   for (int64_t i = 0; i < mr; i++) {
     const int64_t step = mr * nv * L;
@@ -186,4 +198,119 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
   }
 }
 
-const snk_winograd_kernels SNK_FN(snk_winograd_kernels) = {MR, L, pack, input, multiply};
+/* ---- the weight's gradient */
+
+/* A dY A', a vector of rows at once. */
+static void spread(const snk_winograd *p, const snk_winograd_piece *piece, int64_t i, const float *turned, int64_t step, float *to, int64_t position) {
+  to += i * piece->rows * p->tx * step;
+  for (int64_t r = 0; r < piece->rows; r++)
+    for (int64_t q = 0; q < p->tx; q++, turned += 2 * step, to += step) {
+      const bool right = 2 * q + 1 < p->ow, low = 2 * (piece->r0 + r) + 1 < p->oh;
+      for (int64_t v = 0; v < step; v += L) {
+        const float *from = turned + v, *below = from + p->ow * step;
+        const VF a = vf_load(from), b = right ? vf_load(from + step) : vf_zero(), c = low ? vf_load(below) : vf_zero();
+        const VF d = low && right ? vf_load(below + step) : vf_zero();
+        const VF top[4] = {a, a + b, a - b, -b}, bottom[4] = {c, c + d, c - d, -d};
+        float *out = to + v;
+        SNK_UNROLL
+        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x]);
+        SNK_UNROLL
+        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x] + bottom[x]);
+        SNK_UNROLL
+        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x] - bottom[x]);
+        SNK_UNROLL
+        for (int x = 0; x < 4; x++, out += position) vf_store(out, -bottom[x]);
+      }
+      if (q + 1 == p->tx) turned += (2 * p->ow - 2 * p->tx) * step; /* the rows below were read */
+    }
+}
+
+SNK_INLINE void outer_tile(const int mr, const int nv, const snk_winograd_piece *piece, int64_t tiles, const float *panel, const float *m, int64_t step,
+                           float *out, bool add) {
+  const int64_t row = piece->vectors * L; /* of the panel */
+  VF acc[2 * MR];
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
+  for (int64_t image = 0; image < piece->images; image++) {
+    const float *a[8]; /* of every third row */
+    SNK_UNROLL
+    for (int i = 0; i < mr; i += 3) a[i / 3] = panel + image * piece->each * L + i * row;
+    for (int64_t t = 0; t < tiles; t++, m += step) {
+      VF b[2];
+      SNK_UNROLL
+      for (int j = 0; j < nv; j++) b[j] = vf_load(m + j * L);
+      SNK_UNROLL
+      for (int i = 0; i < mr; i++) {
+        const VF x = vf_set1(a[i / 3][i % 3 * row]);
+        SNK_UNROLL
+        for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(x, b[j], acc[i * nv + j]);
+      }
+      SNK_UNROLL
+      for (int i = 0; i < mr; i += 3) a[i / 3]++;
+    }
+  }
+  SNK_UNROLL
+  for (int i = 0; i < mr; i++)
+    SNK_UNROLL
+    for (int j = 0; j < nv; j++) {
+      float *to = out + i * step + j * L;
+      if (add) acc[i * nv + j] = vf_load(to) + acc[i * nv + j];
+      vf_store(to, acc[i * nv + j]);
+    }
+}
+#define OUTER_ARGS const snk_winograd_piece *piece, int64_t tiles, const float *panel, const float *m, int64_t step, float *out, bool add
+typedef void outer_kernel(OUTER_ARGS);
+#define ONE(mr) static void outer1_##mr(OUTER_ARGS) { outer_tile(mr, 1, piece, tiles, panel, m, step, out, add); }
+#define OUTER(mr) ONE(mr) static void outer2_##mr(OUTER_ARGS) { outer_tile(mr, 2, piece, tiles, panel, m, step, out, add); }
+ROWS(OUTER)
+#define OUTER1(mr) outer1_##mr,
+#define OUTER2(mr) outer2_##mr,
+#if defined(__AVX512F__)
+ONE(16) /* with one vector of rows: more channels at once, so that there are sums enough in flight */
+#endif
+static outer_kernel *const outers[2][MR + 1 - LEAST] = {{ROWS(OUTER1)}, {ROWS(OUTER2)}};
+
+static void outer(const snk_winograd *p, const snk_winograd_piece *piece, const float *panel, const float *m, int64_t step, float *out, bool add) {
+  const int64_t tiles = snk_conv_tiles(p->c, MR);
+#if defined(__AVX512F__)
+  if (step == L && p->c % 16 == 0) {
+    for (int64_t c = 0; c < p->c; c += 16)
+      outer1_16(piece, piece->rows * p->tx, panel + c * piece->vectors * L, m, step, out + c * step, add);
+    return;
+  }
+#endif
+  for (int64_t i = 0; i < tiles; i++) {
+    const int64_t c = snk_conv_tile_at(p->c, tiles, i), mr = snk_conv_tile_at(p->c, tiles, i + 1) - c;
+    for (int64_t v = 0; v < step; v += 2 * L)
+      outers[step - v > L][mr - LEAST](piece, piece->rows * p->tx, panel + c * piece->vectors * L, m + v, step, out + c * step + v, add);
+  }
+}
+
+/* G' dU G of a vector of rows at once. */
+static void kernels_of(const float *sums, int64_t runs, int64_t between, int64_t position, int64_t n, int64_t to, float *gw) {
+  const VF half = vf_set1(0.5f);
+  for (int64_t m = 0; m < n; m += L) {
+    VF u[AT], r[3][4];
+    float out[9][L];
+    SNK_UNROLL
+    for (int at = 0; at < AT; at++) {
+      const float *from = sums + at * position + m;
+      u[at] = vf_load(from);
+      for (int64_t run = 1; run < runs; run++) u[at] = u[at] + vf_load(from + run * between);
+    }
+    SNK_UNROLL
+    for (int x = 0; x < 4; x++) {
+      const VF sum = half * (u[4 + x] + u[8 + x]), rest = half * (u[4 + x] - u[8 + x]);
+      r[0][x] = u[x] + sum, r[1][x] = rest, r[2][x] = sum + u[12 + x];
+    }
+    SNK_UNROLL
+    for (int y = 0; y < 3; y++) {
+      const VF sum = half * (r[y][1] + r[y][2]), rest = half * (r[y][1] - r[y][2]);
+      vf_store(out[3 * y], r[y][0] + sum), vf_store(out[3 * y + 1], rest), vf_store(out[3 * y + 2], sum + r[y][3]);
+    }
+    for (int64_t l = 0; l < L && m + l < n; l++, gw += to)
+      for (int tap = 0; tap < 9; tap++) gw[tap] = out[tap][l];
+  }
+}
+
+const snk_winograd_kernels SNK_FN(snk_winograd_kernels) = {MR, L, pack, input, multiply, spread, outer, kernels_of};
