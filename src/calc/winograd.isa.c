@@ -101,26 +101,35 @@ static void input(const snk_winograd *p, const snk_winograd_piece *piece, int64_
 
 /* ---- the products */
 
+/* Channels are summed in blocks, and the blocks in order: one long chain would be less exact than the sum over taps. */
+enum { BLOCK = 64 };
+
 SNK_INLINE void products(const int mr, const int nv, int64_t channels, const float *u, const float *panel, float *sums) {
-  for (int at = 0; at < AT; at++, panel += L) {
-    VF acc[2 * MR];
-    SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
-    for (int64_t c = 0; c < channels; c++, u += mr, panel += nv * L) {
-      VF v[2];
-      __builtin_prefetch((const char *)u + 8192);
+  const int64_t blocks = (channels + BLOCK - 1) / BLOCK;
+  for (int at = 0; at < AT; at++, panel += L, sums += mr * nv * L)
+    for (int64_t b = 0; b < blocks; b++) {
+      VF acc[2 * MR];
       SNK_UNROLL
-      for (int j = 0; j < nv; j++) v[j] = vf_load(panel + j * L);
-      SNK_UNROLL
-      for (int i = 0; i < mr; i++) {
-        const VF a = vf_set1(u[i]);
+      for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
+      for (int64_t c = channels * b / blocks, end = channels * (b + 1) / blocks; c < end; c++, u += mr, panel += nv * L) {
+        VF v[2];
+        __builtin_prefetch((const char *)u + 4 * SNK_CONV_AHEAD);
         SNK_UNROLL
-        for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(a, v[j], acc[i * nv + j]);
+        for (int j = 0; j < nv; j++) v[j] = vf_load(panel + j * L);
+        SNK_UNROLL
+        for (int i = 0; i < mr; i++) {
+          const VF a = vf_set1(u[i]);
+          SNK_UNROLL
+          for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(a, v[j], acc[i * nv + j]);
+        }
       }
+      if (b > 0) {
+        SNK_UNROLL
+        for (int i = 0; i < mr * nv; i++) acc[i] = vf_load(sums + i * L) + acc[i];
+      }
+      SNK_UNROLL
+      for (int i = 0; i < mr * nv; i++) vf_store(sums + i * L, acc[i]);
     }
-    SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++, sums += L) vf_store(sums, acc[i]);
-  }
 }
 typedef void product_kernel(int64_t channels, const float *u, const float *panel, float *sums);
 #define PRODUCT(mr)                                                                                                                      \

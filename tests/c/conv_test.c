@@ -125,6 +125,33 @@ static snk_conv_shape tiles(int i) {
   return s;
 }
 
+/* What a program lets follow in the last store has the bits of the steps one by one (floats). */
+static int with_agrees(const snk_conv_shape *s, const void *x, const void *w, const float *bias, const float *y, int64_t ny) {
+  size_t scratch, worker;
+  snk_conv_space(s, SNK_CONV_FORWARD, &scratch, &worker);
+  if (s->f64 || sn_scratch_reserve(worker) < 0) return s->f64;
+  const int64_t channels = s->groups * s->co, plane = s->y.out * s->x.out;
+  float *mean = numbers(channels, false), *scale = numbers(channels, false), *shift = numbers(channels, false), *add = numbers(ny, false);
+  float *got = numbers(ny, false);
+  void *room = malloc(scratch);
+  int ok = 1;
+  for (int what = 0; what < 8; what++) {
+    const bool norm = what & 1, more = what & 2, relu = what & 4;
+    const snk_conv_with with = {.bias = bias, .mean = norm ? mean : NULL, .scale = scale, .shift = shift, .add = more ? add : NULL, .relu = relu};
+    snk_conv_forward_with(s, x, w, &with, got, room);
+    for (int64_t i = 0; i < ny; i++) {
+      const int64_t c = i / plane % channels;
+      volatile float v = y[i]; /* each step is rounded */
+      if (norm) v = v - mean[c], v = v * scale[c], v = v + shift[c];
+      if (more) v = v + add[i];
+      if (relu) v = v > 0 ? v : 0;
+      if (memcmp((const void *)&v, &got[i], sizeof v) != 0) ok = 0;
+    }
+  }
+  free(mean), free(scale), free(shift), free(add), free(got), free(room);
+  return ok;
+}
+
 static int one(int round) {
   int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
   snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels)};
@@ -142,6 +169,7 @@ static int one(int round) {
   plain(&s, x, w, bias, gy, py, px, pw);
   int bad = 0;
   if (!threads_agree(&s, SNK_CONV_FORWARD, x, w, bias, y, ny)) bad |= 1;
+  if (!with_agrees(&s, x, w, bias, y, ny)) bad |= 64;
   if (!threads_agree(&s, SNK_CONV_INPUT, gy, w, NULL, gx, nx)) bad |= 2;
   if (!threads_agree(&s, SNK_CONV_WEIGHT, x, gy, NULL, gw, nw)) bad |= 4;
   if (differs(y, py, ny, s.f64, 4)) bad |= 8;
