@@ -84,6 +84,15 @@ describe("a program's work", function()
     end
     local work = step("adam_", update, image)
     assert.is_true(work[1] == 0 and work[2] >= 4 * 4 * 216 and work[2] < 4 * 4 * 216 + 100 and work[3] == 4 * 3 * 216, table.concat(work, " "))
+    local v = N(60, 52):requires_grad_()
+    local sgd = core.SGD({ v }, { lr = 0.1 })
+    local function joined(a)
+      a:linear(v):square():sum():backward()
+      sgd:step()
+      sgd:zero_grad()
+    end
+    work = step("mm_sgd_", joined, N(9, 52))
+    assert.same({ 2 * 9 * 60 * 52, 4 * 60 * 52 }, { work[1], work[3] // 2 })
     local q = N(2, 3, 8, 4)
     for causal, per in pairs { [true] = 2, [false] = 4 } do
       local function attend(a) return (core.scaled_dot_product_attention(a, a, a, { causal = causal })) end
@@ -171,7 +180,7 @@ describe("slugnet bench", function()
     assert.equal(0, status)
     assert.truthy(out:find("us +[%d.]+ %%  linear"))
     out = run(program .. " bench --seconds 0.01 --shares mlp_seed op_add_16")
-    assert.truthy(out:find("\nmm +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%"), out)
+    assert.truthy(out:find("\nmm_rmsprop_ +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%"), out)
     assert.truthy(out:find("\nlinear_relu +mlp_seed +[%d.]+ +[%d.]+ %%   %a[%a%-]+ +[%d.]+ %%"), out) -- which limit is nearer is the build's and the machine's
   end)
   it("refuses what it does not know", function()

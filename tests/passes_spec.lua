@@ -225,3 +225,107 @@ describe("copy", function()
     assert.truthy(c:explain():find("clone", 1, true))
   end)
 end)
+
+-- ---- updates in the product that makes the gradient
+
+-- A training step of some kind and the tensors it changes. on: what happens besides, a table of words.
+local optimizers = {
+  function(p) return core.SGD(p, { lr = 0.1 }) end,
+  function(p) return core.SGD(p, { lr = 0.1, momentum = 0.9, nesterov = true, weight_decay = 0.01 }) end,
+  function(p) return core.RMSProp(p, { lr = 0.01, weight_decay = 0.01 }) end,
+  function(p) return core.Adam(p, { lr = 0.01, decay = 0.1 }) end,
+  function(p) return core.AdamW(p, { lr = 0.01 }) end,
+}
+
+local function learner(seed, optimizer, on, sizes, dtype)
+  core.manual_seed(seed)
+  local a, b, c = table.unpack(sizes or { 52, 60, 50 })
+  local w = { core.randn(b, a), core.randn(b), core.randn(b, c), core.randn(c, c), core.randn(1, c) }
+  for i, t in ipairs(w) do w[i] = (dtype and t:to(dtype) or t):mul_(0.3):requires_grad_() end
+  local opt, twice = optimizer { w[1], w[2], w[3] }, optimizer { w[4], w[5] }
+  local function step(x)
+    if on.kept then opt:zero_grad() end
+    local h = x:linear(w[1], w[2]):tanh()
+    local y = h:matmul(w[3])
+    if on.chained then y = y:matmul(w[4]:matmul(w[4])) else y = y:matmul(w[4]) end
+    if on.tied then y = y:linear(w[1]:t():narrow(1, 1, c):narrow(2, 1, c)) end
+    local loss = on.pair and w[3]:matmul(w[4]):square():mean() or (y + w[5]):square():mean() -- a pair of weights: either is read for the other's gradient
+    loss:backward()
+    if on.again then (x:linear(w[1]):mean() + w[3]:sum() * 0.1):backward() end
+    if on.products then w[3]:matmul(w[4]):matmul(w[4]):mean():backward() end
+    local seen = on.read and w[1].grad:sum()
+    opt:step()
+    if on.later then seen = x:linear(w[1]):sum():detach() end
+    twice:step()
+    if not on.kept then opt:zero_grad() end
+    twice:zero_grad()
+    return loss:detach(), seen or x
+  end
+  return step, w, opt
+end
+
+-- Replays against eager calls; how many updates were joined.
+local function joined(seed, optimizer, on, sizes, dtype, batch)
+  local ways = {}
+  for i = 1, 2 do
+    local step, w, opt = learner(seed, optimizer, on, sizes, dtype)
+    ways[i] = { run = i == 2 and core.compile(step) or step, w = w, opt = opt }
+  end
+  for k = 1, 5 do
+    core.manual_seed(seed + k)
+    local x = core.randn(batch or 9, (sizes or { 52 })[1])
+    if dtype then x = x:to(dtype) end
+    local want, got = table.pack(ways[1].run(x)), table.pack(ways[2].run(x))
+    same(want, got, "step " .. k)
+    for i, t in ipairs(ways[1].w) do
+      assert.equal(t:detach():bytes(), ways[2].w[i]:detach():bytes(), ("step %d, parameter %d"):format(k, i))
+      if on.kept and i < 4 then assert.equal(t.grad:bytes(), ways[2].w[i].grad:bytes()) end
+    end
+    for name, t in pairs(ways[1].opt:state().tensors or {}) do assert.equal(t:bytes(), ways[2].opt:state().tensors[name]:bytes()) end
+  end
+  assert.is_true(ways[2].run:count().replayed > 0, ways[2].run:reason())
+  return select(2, ways[2].run:explain():gsub("  mm_%a+_ ", ""))
+end
+
+describe("update", function()
+  it("goes with the product that makes a gradient which nobody else sees", function()
+    for i, optimizer in ipairs(optimizers) do
+      assert.equal(3, joined(i, optimizer, {}))
+      assert.equal(3, joined(i, optimizer, {}, nil, "float64"))
+      core.passes("update", false)
+      local without = joined(i, optimizer, {})
+      core.passes("update", true)
+      assert.equal(0, without)
+    end
+  end)
+  it("has the same bits for sizes around blocks, and on more threads", function()
+    local threads = core.threads()
+    for i, sizes in ipairs { { 300, 100, 33, 1, 2 }, { 130, 49, 47, 70, 3 }, { 400, 25, 2, 256, 1 }, { 50, 49, 48, 257, 0 }, { 4100, 9, 3, 20, 0 } } do
+      for n = 1, 3 do
+        core.threads(n)
+        local ok, found = pcall(joined, i, optimizers[i], {}, sizes, nil, sizes[4])
+        core.threads(threads)
+        assert.equal(sizes[5], ok and found or error(found, 0))
+      end
+    end
+  end)
+  it("leaves gradients that are kept, read, added to or clipped, and weights that are read later", function()
+    for i, optimizer in ipairs(optimizers) do
+      assert.equal(1, joined(i, optimizer, { kept = true }))
+      assert.equal(2, joined(i, optimizer, { read = true }))
+      assert.equal(1, joined(i, optimizer, { again = true }))
+      joined(i, optimizer, { later = true })
+      joined(i, optimizer, { chained = true })
+      joined(i, optimizer, { products = true })
+      joined(i, optimizer, { products = true, chained = true, again = true })
+      joined(i, optimizer, { tied = true })
+      assert.equal(0, joined(i, optimizer, { pair = true }))
+    end
+    assert.equal(0, joined(1, function(p) return core.Adam(p, { lr = 0.01, clip_norm = 0.1 }) end, {}))
+    assert.equal(0, joined(1, function(p) return core.SGD(p, { lr = 0.01, clip = 0.01 }) end, {}))
+  end)
+  it("rounds as autocast does", function()
+    local cast <close> = core.autocast("bfloat16") -- luacheck: ignore cast
+    for i, optimizer in ipairs(optimizers) do assert.is_true(joined(i, optimizer, {}) >= 0) end
+  end)
+end)

@@ -163,16 +163,19 @@ function Run:source(prefetch)
 end
 
 -- One training step as a function of a batch. It becomes a program: recorded while it runs, then replayed without Lua. Gives the loss, the hits
--- and the output where a metric wants them.
+-- and the output where a metric wants them. Gradients are there afterwards only if a callback may look after each batch: a program does not even
+-- write down those that the update alone reads.
 function Run:stepper()
   local model, opt, dtype = self.model, self.model.optimizer, self.dtype
   local want_hits, want_out = model:_wants()
+  local keep = self.on_batch_end
   local function step(X, y)
     X = model:_ready(X, dtype)
     opt:zero_grad()
     local loss, out = model:_loss(X, y)
     loss:backward()
     opt:step()
+    if not keep then opt:zero_grad() end
     return loss:detach(), want_hits and model:_hits(out:detach(), y) or nil, want_out and out:detach() or nil
   end
   self.want_out = want_out

@@ -1,5 +1,5 @@
 -- workloads.lua - what slugnet bench measures: the workloads of bench/pytorch.py by the same names.
--- A training workload is a whole step (zero_grad, forward, loss, backward, update) on data in memory; an inference workload a forward pass
+-- A training workload is a whole step (forward, loss, backward, update, zero_grad) on data in memory; an inference workload a forward pass
 -- without gradients. The learning rate hardly moves the weights: a batch learned by heart would time denormal numbers.
 local sn = require "slugnet"
 
@@ -32,10 +32,10 @@ local function trainer(model, optimizer, x, y, loss)
   model:build(({ table.unpack(x.shape, 2) }))
   optimizer:add(model:parameters())
   return made(function(xb, yb)
-    optimizer:zero_grad()
     local l = loss(model(xb), yb)
     l:backward()
     optimizer:step()
+    optimizer:zero_grad()
   end, x, y)
 end
 

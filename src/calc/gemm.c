@@ -156,6 +156,49 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
   (f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).pack_b(n, k, b, brs, bcs, dst);
 }
 
+/* ---- rows that are not kept */
+
+enum { BRIEF_K = 64 }; /* with no more K than that B is read as it lies */
+
+typedef struct rows_job { const snk_gemm_args *g; const snk_gemm_type *type; int64_t each; void *room; snk_gemm_take *take; void *ctx; } rows_job;
+
+static void run_rows(void *ctx, int64_t begin, int64_t end, int worker) {
+  const rows_job *r = ctx;
+  const int64_t size = r->g->f64 ? 8 : 4;
+  char *scratch = sn_scratch(worker), *c = scratch + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS;
+  for (int64_t p = begin; p < end; p++) {
+    snk_gemm_args g = *r->g;
+    const int64_t first = p * r->each, rows = g.m - first < r->each ? g.m - first : r->each;
+    for (int q = 0; q < 3 && g.beside[q]; q++) g.beside[q] = (const char *)g.beside[q] + first * g.n * size;
+    r->type->block(&g, (const char *)g.a + first * g.ars * size, g.b, c, 0, 0, rows, 0, g.n, scratch);
+    r->take(r->ctx, c, first, rows);
+  }
+}
+
+static void pack_panels(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const rows_job *r = ctx;
+  const snk_gemm_args *g = r->g;
+  const int64_t size = g->f64 ? 8 : 4, j0 = begin * r->type->nr, j1 = end * r->type->nr < g->n ? end * r->type->nr : g->n;
+  r->type->pack_b(j1 - j0, g->k, (const char *)g->b + j0 * g->bcs * size, g->brs, g->bcs, (char *)r->room + j0 * g->k * size);
+}
+
+size_t snk_gemm_rows_room(bool f64, int64_t n, int64_t k) { return (size_t)((n + 63) / 64 * 64 * k) * (f64 ? 8 : 4); }
+
+void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, void *ctx) {
+  snk_gemm_args g = *args;
+  rows_job r = {.g = &g, .type = g.f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32, .room = room, .take = take, .ctx = ctx};
+  assert(g.n <= SNK_GEMM_TAKEN && g.k <= SNK_GEMM_DEEP && SNK_GEMM_DEEP <= r.type->kc && g.nbatch == 0 && !g.accumulate);
+  g.crs = g.n, g.ccs = 1;
+  if (g.k > BRIEF_K || g.bcs != 1) {
+    sn_parallel((g.n + r.type->nr - 1) / r.type->nr, 1 + 50000 / (r.type->nr * g.k), pack_panels, &r);
+    g.packed = room;
+  }
+  r.each = 2 * r.type->mr;
+  const double work = (double)(r.each * g.n) * (double)(g.k + 1);
+  sn_parallel((g.m + r.each - 1) / r.each, 1 + (int64_t)(1e5 / work), run_rows, &r);
+}
+
 /* ---- reference */
 #define PLAIN(NAME, T, FMA)                                                                                                       \
   static void NAME(const snk_gemm_args *g, const T *a, const T *b, T *c, int64_t kcmax, bool fused) {                             \

@@ -41,6 +41,7 @@ typedef struct snk_gemm_args {
   const void *packed;                         /* B from snk_gemm_pack_b; then b, brs, bcs are not read */
   snk_gemm_pack *pack;                        /* or B from a function */
   const void *pack_ctx;
+  const void *beside[3];                      /* snk_gemm_rows: other m x n matrices, rows side by side; NULL behind the last */
 } snk_gemm_args;
 
 void snk_gemm_run(const snk_gemm_args *g);
@@ -48,6 +49,14 @@ bool snk_gemm_dots(const snk_gemm_args *g); /* is this product computed as dot p
 /* B packed once for many products (the instruction set's own layout). */
 size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
+
+/* C is not kept: workers finish a few whole rows at a time in their scratch and hand them to `take`: rows first .. first+rows-1, n numbers each, side
+ * by side. One matrix of at least two rows and columns, n at most SNK_GEMM_TAKEN, k at most SNK_GEMM_DEEP (one block of K); g->c and its strides are not read. room: snk_gemm_rows_room
+ * bytes, 64-byte aligned (enough for every instruction set). What `take` will read of g->beside is fetched meanwhile. */
+enum { SNK_GEMM_TAKEN = 4096, SNK_GEMM_DEEP = 256, SNK_GEMM_ROWS = 24 * SNK_GEMM_TAKEN * 8 /* bytes of scratch, at its end */ };
+typedef void snk_gemm_take(void *ctx, const void *c, int64_t first, int64_t rows);
+size_t snk_gemm_rows_room(bool f64, int64_t n, int64_t k);
+void snk_gemm_rows(const snk_gemm_args *g, void *room, snk_gemm_take *take, void *ctx);
 
 /* The reference: plain loops, the same order of the same operations. */
 void snk_gemm_plain(const snk_gemm_args *g);

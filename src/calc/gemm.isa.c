@@ -117,7 +117,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #include "calc/gemm_tile.h"
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
 
-_Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH, "scratch");
+_Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS && MR <= 12, "scratch");
 
 #if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
 enum { FUSED = 1 };

@@ -104,6 +104,9 @@ typedef struct FN(sweep) {
   int64_t kc, ars, acs, ldb, bps, j0, nr, i0; /* i0: the tile's first row */
   int64_t edge;                               /* how many numbers of its last vector a row of B has (where loads can be masked) */
   const FN(dest) *d;
+  const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
+  int nbeside;
+  int64_t ldo;
   bool plain;                                 /* whole rows that are kept, or added to what is there: straight from registers */
   T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
 } FN(sweep);
@@ -120,8 +123,8 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
 }
 
 /* One tile: mr rows of A times kc rows of B, sums to p. On the way it fetches: one row of NR numbers per step of K at `next` (what a later
- * tile or panel reads), in its last steps the lines that the sums are stored over or added to. Rows of A are reached from every third one, which
- * keeps all addresses in registers. */
+ * tile or panel reads), in its last steps what lies beside the tile and the lines that the sums are stored over or added to. Rows of A are
+ * reached from every third one, which keeps all addresses in registers. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
   const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
@@ -134,7 +137,8 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
   const VM edge = v_lanes(w->edge);
   (void)edge;
   /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch at p */
-  int64_t rest = w->kc < mr ? w->kc : mr, some = step ? w->kc - rest : 0, none = w->kc - rest - some;
+  int stages = w->nbeside;
+  int64_t rest = w->kc < mr * (1 + stages) ? w->kc : mr * (1 + stages), some = step ? w->kc - rest : 0, none = w->kc - rest - some;
   int64_t ahead = step;
 #define STEP                                                                                          \
   do {                                                                                                \
@@ -163,7 +167,9 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
     }
     for (; none > 0; none--) STEP;
     if (rest == 0) break;
-    some = rest, next = p, ahead = ldp, rest = 0;
+    some = rest < mr ? rest : mr, rest -= some;
+    if (stages == 0) next = p, ahead = ldp;
+    else next = w->beside[--stages], ahead = w->ldo;
   }
 #undef STEP
   if (!w->plain) {
@@ -419,7 +425,9 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
       i += mr;
     }
   }
-  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = NR, .d = d};
+  FN(sweep) s; /* its t stays as it is: to clear it takes as long as a small product */
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = 0, s.ldo = g->n;
+  while (d->last && s.nbeside < 3 && g->beside[s.nbeside]) s.nbeside++;
   for (int64_t j = j0; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
     const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s);
@@ -431,6 +439,7 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
       const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
       if (w->pack_a) a = w->pa + i * kc, s.ars = 1, s.acs = mr;
       s.i0 = i0 + i;
+      for (int q = 0; q < s.nbeside; q++) s.beside[q] = (const T *)g->beside[q] + (i0 + i) * s.ldo + j;
       FN(kernels)[nr > L][mr](&s, a, b, p, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
       i += mr, p += mr * d->ldp;
     }
@@ -444,7 +453,8 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   int64_t m = i1 - i0, wide = m == 1 ? 8 * L : 4 * L, j = j0;
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
-  FN(sweep) s = {.kc = kc, .ars = g->ars, .acs = g->acs, .bps = g->packed ? NR * kc : NR, .nr = wide, .i0 = i0, .d = d};
+  FN(sweep) s;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0;
   T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
     const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);

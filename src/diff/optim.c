@@ -4,12 +4,14 @@
  * the update sees schedules. Without a second number the step counts as a later one. Lists have equal lengths; a parameter, its gradient
  * and its state have one shape and one type, float32 or float64, and any strides.
  */
-#include "calc/optim.h"
+#include "diff/optim.h"
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/optim.h"
 #include "core/iter.h"
+#include "diff/matmul.h"
 #include "diff/ops.h"
 
 #define GRAIN 16384
@@ -136,19 +138,59 @@ static void run_lists(const sno_call *c, int lists, size_t kernel, const snk_opt
     snt_iter_run(&it, GRAIN, run_row, &r);
   }
 }
-#define RUN(c, lists, kernel, args) run_lists(c, lists, offsetof(snk_optim_type, kernel), args)
+
+/* What a call of an update comes to: a row kernel, how many lists it walks, its numbers. */
+typedef struct update { int lists; size_t kernel; snk_optim_args args; } update;
+typedef struct rule { void (*fill)(const sno_call *c, update *u); } rule; /* a descriptor's data; u is all zero */
+
+static void forward_update(sno_call *c) {
+  update u = {0};
+  ((const rule *)c->op->data)->fill(c, &u);
+  run_lists(c, u.lists, u.kernel, &u.args);
+}
+
+/* ---- joined to the product that makes the gradient (optim.h) */
+
+typedef struct product_ctx { const sno_call *c; const update *u; int64_t n; } product_ctx;
+
+static void take_rows(void *ctx, const void *g, int64_t first, int64_t rows) {
+  const product_ctx *p = ctx;
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)p->c->in[0]->dtype);
+  char *q[4];
+  int64_t s[4];
+  for (int j = 0; j < p->u->lists; j++) {
+    q[j] = j == 1 ? (char *)(uintptr_t)g : (char *)snt_data(p->c->in[j]) + first * p->n * size;
+    s[j] = size;
+  }
+  row_for(p->c->in[0], p->u->kernel)(rows * p->n, q, s, &p->u->args);
+}
+
+static void forward_product_update(sno_call *c) {
+  update u = {0};
+  ((const rule *)c->op->data)->fill(c, &u);
+  const snt_tensor *a = c->in[c->nin - 2], *b = c->in[c->nin - 1];
+  snk_gemm_args g = {0};
+  sno_gemm_fill(&g, a, b, c->in[0]);
+  g.round = c->round;
+  product_ctx p = {c, &u, g.n};
+  for (int j = 0, n = 0; j < u.lists; j++)
+    if (j != 1) g.beside[n++] = snt_data(c->in[j]);
+  snk_gemm_rows(&g, c->scratch, take_rows, &p);
+}
 
 /* ---- sgd_ */
 
 static int infer_sgd(sno_call *c) { return check_lists(c, 3) < 0 ? -1 : check_rate(c, 3 * c->nlist); }
 
-static void forward_sgd(sno_call *c) {
+static void fill_sgd(const sno_call *c, update *u) {
   const int at = 3 * c->nlist;
-  const snk_optim_args a = {.lr = rate_of(c, at), .momentum = c->attr[0].d, .keep = 1 - c->attr[1].d, .decay = c->attr[2].d,
-                            .nesterov = c->attr[3].i != 0, .first = step_of(c, at) <= 1};
-  if (a.momentum != 0) RUN(c, 3, momentum, &a);
-  else RUN(c, 2, sgd, &a);
+  snk_optim_args *a = &u->args;
+  a->lr = rate_of(c, at), a->momentum = c->attr[0].d, a->keep = 1 - c->attr[1].d, a->decay = c->attr[2].d;
+  a->nesterov = c->attr[3].i != 0, a->first = step_of(c, at) <= 1;
+  u->lists = a->momentum != 0 ? 3 : 2;
+  u->kernel = a->momentum != 0 ? offsetof(snk_optim_type, momentum) : offsetof(snk_optim_type, sgd);
 }
+static const rule sgd_rule = {fill_sgd};
 
 /*** sgd_(params, grads, bufs, lr, {momentum, dampening, weight_decay, nesterov})
  * Stochastic gradient descent as PyTorch's SGD has it. In the first step the buffer is the gradient. Without momentum `bufs` is neither read nor
@@ -159,14 +201,15 @@ static void forward_sgd(sno_call *c) {
  */
 const sno_op sno_op_sgd_ = {.name = "sgd_", .args = "params* grads* bufs* lr momentum:num=0 dampening:num=0 weight_decay:num=0 nesterov:bool=false",
                             .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = 1 | 4, .infer = infer_sgd,
-                            .forward = forward_sgd};
+                            .forward = forward_update, .data = &sgd_rule};
 
 /* ---- rmsprop_ */
 
-static void forward_rmsprop(sno_call *c) {
-  const snk_optim_args a = {.lr = rate_of(c, 3 * c->nlist), .rho = c->attr[0].d, .epsilon = c->attr[1].d, .decay = c->attr[2].d};
-  RUN(c, 3, rmsprop, &a);
+static void fill_rmsprop(const sno_call *c, update *u) {
+  u->lists = 3, u->kernel = offsetof(snk_optim_type, rmsprop);
+  u->args.lr = rate_of(c, 3 * c->nlist), u->args.rho = c->attr[0].d, u->args.epsilon = c->attr[1].d, u->args.decay = c->attr[2].d;
 }
+static const rule rmsprop_rule = {fill_rmsprop};
 
 /*** rmsprop_(params, grads, square_avg, lr, {rho, epsilon, weight_decay})
  * RMSProp: steps in units of a running root mean square of the gradient.
@@ -175,7 +218,7 @@ static void forward_rmsprop(sno_call *c) {
  */
 const sno_op sno_op_rmsprop_ = {.name = "rmsprop_", .args = "params* grads* square_avg* lr rho:num=0.9 epsilon:num=1e-6 weight_decay:num=0",
                                 .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = 1 | 4, .infer = infer_sgd,
-                                .forward = forward_rmsprop};
+                                .forward = forward_update, .data = &rmsprop_rule};
 
 /* ---- adam_ */
 
@@ -185,14 +228,16 @@ static int infer_adam(sno_call *c) {
   return snt_numel(c->in[at]) > 1 ? 0 : sn_fail("adam_: 'lr' must hold two numbers, the rate and the step (from 1)");
 }
 
-static void forward_adam(sno_call *c) {
+static void fill_adam(const sno_call *c, update *u) {
   const int at = 4 * c->nlist;
   const double lr = rate_of(c, at), step = step_of(c, at), beta1 = c->attr[0].d, beta2 = c->attr[1].d, decay = c->attr[3].d;
   const bool decoupled = c->attr[4].i != 0;
-  const snk_optim_args a = {.lr = lr / (1 - pow(beta1, step)), .beta1 = beta1, .beta2 = beta2, .root = 1 / sqrt(1 - pow(beta2, step)),
-                            .epsilon = c->attr[2].d, .decay = decoupled ? 0 : decay, .shrink = decoupled ? 1 - lr * decay : 1};
-  RUN(c, 4, adam, &a);
+  snk_optim_args *a = &u->args;
+  u->lists = 4, u->kernel = offsetof(snk_optim_type, adam);
+  a->lr = lr / (1 - pow(beta1, step)), a->beta1 = beta1, a->beta2 = beta2, a->root = 1 / sqrt(1 - pow(beta2, step)), a->epsilon = c->attr[2].d;
+  a->decay = decoupled ? 0 : decay, a->shrink = decoupled ? 1 - lr * decay : 1;
 }
+static const rule adam_rule = {fill_adam};
 
 /*** adam_(params, grads, exp_avg, exp_avg_sq, lr, {beta1, beta2, epsilon, weight_decay, decoupled})
  * Adam, and with `decoupled` AdamW, whose weight decay shrinks the parameter instead of joining the gradient. `lr` holds the rate and the step
@@ -205,7 +250,29 @@ const sno_op sno_op_adam_ = {
     .name = "adam_",
     .args = "params* grads* exp_avg* exp_avg_sq* lr beta1:num=0.9 beta2:num=0.999 epsilon:num=1e-8 weight_decay:num=0 decoupled:bool=false",
     .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = 1 | 4 | 8, .infer = infer_adam,
-    .forward = forward_adam};
+    .forward = forward_update, .data = &adam_rule};
+
+/* ---- with the product */
+
+_Static_assert((int)SNO_UPDATE_WIDE <= (int)SNK_GEMM_TAKEN && (int)SNO_UPDATE_DEEP <= (int)SNK_GEMM_DEEP, "rows of products");
+
+static double flops_joined(const sno_call *c) { return 2.0 * (double)snt_numel(c->in[0]) * (double)c->in[c->nin - 2]->shape[1]; }
+
+#define JOINED(name_, args_, writes_)                                                                                                    \
+  {.name = "mm_" #name_ "_", .args = args_, .flags = SNO_WRITES | SNO_LISTS | SNO_NODIFF | SNO_HIDDEN | SNO_HALF, .nout = 0, .writes = writes_, \
+   .flops = flops_joined, .forward = forward_product_update, .data = &name_##_rule}
+
+const sno_op *sno_product_update(const sno_op *op) {
+  static const struct { const sno_op *update, joined; } pair[] = {
+      {&sno_op_sgd_, JOINED(sgd, "params* grads* bufs* lr a b momentum:num dampening:num weight_decay:num nesterov:bool", 1 | 4)},
+      {&sno_op_rmsprop_, JOINED(rmsprop, "params* grads* square_avg* lr a b rho:num epsilon:num weight_decay:num", 1 | 4)},
+      {&sno_op_adam_, JOINED(adam, "params* grads* exp_avg* exp_avg_sq* lr a b beta1:num beta2:num epsilon:num weight_decay:num decoupled:bool", 1 | 4 | 8)}};
+  for (size_t i = 0; i < sizeof pair / sizeof *pair; i++)
+    if (pair[i].update == op) return &pair[i].joined;
+  return NULL;
+}
+
+size_t sno_product_update_scratch(sn_dtype t, int64_t n, int64_t k) { return snk_gemm_rows_room(t == SN_F64, n, k); }
 
 /* ---- clipping */
 
@@ -216,7 +283,7 @@ static int infer_clip_value(sno_call *c) {
 
 static void forward_clip_value(sno_call *c) {
   const snk_optim_args a = {.limit = c->attr[0].d};
-  RUN(c, 1, clip_value, &a);
+  run_lists(c, 1, offsetof(snk_optim_type, clip_value), &a);
 }
 
 /*** clip_value_(grads, limit)
@@ -277,7 +344,7 @@ static void forward_clip_norm(sno_call *c) {
   const double norm = sqrt(s), limit = c->attr[0].d;
   sn_store_double(snt_data(c->out[0]), (sn_dtype)c->out[0]->dtype, norm);
   const snk_optim_args a = {.scale = limit / (norm + 1e-6)};
-  if (a.scale < 1) RUN(c, 1, scale, &a);
+  if (a.scale < 1) run_lists(c, 1, offsetof(snk_optim_type, scale), &a);
 }
 
 /*** clip_norm_(grads, limit) -> norm

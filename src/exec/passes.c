@@ -1,4 +1,4 @@
-/* passes.c - what is done to a tape before it becomes a program: common subexpressions, dead code, copies (others: fold.c, epilogue.c, chain.c). None changes a bit of any result. */
+/* passes.c - what is done to a tape before it becomes a program: common subexpressions, dead code, copies (others: fold.c, epilogue.c, chain.c, update.c). None changes a bit of any result. */
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
@@ -8,7 +8,7 @@
 #include "exec/record.h"
 
 snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"round", snp_pass_round, true}, {"dead", snp_pass_dead, true}, {"copy", snp_pass_copy, true}, {"fold", snp_pass_fold, true},
-  {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"hoist", snp_pass_hoist, true}, {"inplace", NULL, true}, {"plan", NULL, true},
+  {"epilogue", snp_pass_epilogue, true}, {"chain", snp_pass_chain, true}, {"hoist", snp_pass_hoist, true}, {"update", snp_pass_update, true}, {"inplace", NULL, true}, {"plan", NULL, true},
   {"prepack", NULL, true}, {NULL, NULL, false}};
 
 int snp_pass_set(const char *name, bool on) {
@@ -55,8 +55,8 @@ static bool steady(const snp_tape *t, const snp_step *s) { /* its results are ne
   return true;
 }
 
-/* Do steps from..to-1 leave what s reads as it is? A host step may write any small tensor. */
-static bool untouched(const snp_tape *t, const snp_step *s, int from, int to) {
+/* A host step may write any small tensor. */
+bool snp_untouched(const snp_tape *t, const snp_step *s, int from, int to) {
   bool written = false;
   for (int k = 0; k < s->nin; k++) written |= t->ref[s->in + k].slot >= 0 && t->slot[t->ref[s->in + k].slot].written;
   for (int i = from; written && i < to; i++) {
@@ -101,7 +101,7 @@ int snp_pass_cse(snp_tape *t) {
     if (s->dead || !is_pure(s) || !steady(t, s) || s->nout == 0) continue;
     for (int j = i - 1; j >= 0 && (j >= i - WINDOW || s->op == &sno_op_to); j--) {
       const snp_step *o = &t->step[j];
-      if (o->dead || !is_pure(o) || !steady(t, o) || !same_work(t, o, s) || !untouched(t, s, j + 1, i)) continue;
+      if (o->dead || !is_pure(o) || !steady(t, o) || !same_work(t, o, s) || !snp_untouched(t, s, j + 1, i)) continue;
       for (int k = 0; k < s->nout; k++) {
         const int from = t->ref[s->out + k].slot, to = t->ref[o->out + k].slot;
         for (int r = s->out + s->nout; r < t->nref; r++)
