@@ -7,9 +7,14 @@
 #define GM 4 /* tile of the weight's gradient */
 #define GK 6
 #define ALL_MASKED 1 /* a masked load costs nothing */
-#else
+#elif defined(__AVX2__)
 #define MR 6
 #define GM 3
+#define GK 4
+#define ALL_MASKED 0
+#else /* fewer, for processors that are old */
+#define MR 4
+#define GM 2
 #define GK 4
 #define ALL_MASKED 0
 #endif
@@ -136,7 +141,11 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 SNK_SMALL_BEGIN
 enum { ROWS_F32 = MR };
 #undef MR
-#define MR 6 /* doubles are few: half the kernels are enough for them */
+#undef GM
+#undef GK
+#define MR 4 /* doubles are few: some of the kernels are enough for them */
+#define GM 2
+#define GK 4
 #define T double
 #define V VD
 #define L VDL

@@ -68,16 +68,22 @@ typedef void FN(producer)(PARGS);
   {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4), PNAME(name, mr, 5), PNAME(name, mr, 6)}
 #define PALL(name) {{NULL}, PNAMES(name, 1), PNAMES(name, 2), PNAMES(name, 3), PNAMES(name, 4)}
 PRODUCTS(4)
-#elif GK == 4 && GM == 3
+#elif GK == 4
 #define PRODUCTS(mr) PRODUCT(mr, 1) PRODUCT(mr, 2) PRODUCT(mr, 3) PRODUCT(mr, 4)
 #define PNAMES(name, mr) {NULL, PNAME(name, mr, 1), PNAME(name, mr, 2), PNAME(name, mr, 3), PNAME(name, mr, 4)}
+#if GM == 3
 #define PALL(name) {{NULL}, PNAMES(name, 1), PNAMES(name, 2), PNAMES(name, 3)}
 #else
-#error "tiles of the weight's gradient are 4 x 6 or 3 x 4"
+#define PALL(name) {{NULL}, PNAMES(name, 1), PNAMES(name, 2)}
+#endif
+#else
+#error "tiles of the weight's gradient are 4 x 6, 3 x 4 or 2 x 4"
 #endif
 PRODUCTS(1)
 PRODUCTS(2)
+#if GM >= 3
 PRODUCTS(3)
+#endif
 static FN(producer) *const FN(producers)[2][GM + 1][GK + 1] = {PALL(product), PALL(whole)};
 #undef PALL
 #undef PARGS
@@ -187,8 +193,10 @@ typedef void FN(outerer)(OARGS);
   static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, tile, x, r, c, out); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
+#elif MR == 6
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4)
 #endif
 ROWS(OUTER)
 #define NAME1(mr) FN(SNK_CAT(outer##mr, 1)),

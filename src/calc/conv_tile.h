@@ -380,8 +380,10 @@ typedef void FN(kernel)(ARGS);
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, bstep, w, part, out, ch); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
+#elif MR == 6
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4)
 #endif
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 ROWS(TILES)
