@@ -28,6 +28,11 @@ local kinds = {
   function(pick, d) return pick(d[1])[binary[d[2] % #binary + 1]](pick(d[1]), pick(d[3])):tanh() end,
   function(pick, d, w) return pick(d[1]):matmul(w:t()):mul(0.1) end,
   function(pick, d) return pick(d[1]) - pick(d[1]):mean(d[2] % 2 + 1, { keepdim = true }) end,
+  function(pick, d) return pick(d[1]) * (pick(d[3]) * 0.5):tanh():sum(2, { keepdim = d[2] % 2 == 0 }) * 0.2 end,
+  function(pick, d)
+    local z = pick(d[3]):tanh():square()
+    return pick(d[1]) + (d[2] % 2 == 0 and z:sum() * 0.01 or z:mean())
+  end,
   function(pick, d, w) return pick(d[1]):linear(w):relu():mul(0.2) end,
   function(pick, d) return pick(d[1]) * core.arange(1, 6):to("float32"):mul(0.1 * (d[2] % 7)):exp() end,         -- constants: folded
   function(pick, d) return pick(d[1]) + core.ones(5, 5):mul(d[2] % 5):tanh() end,
@@ -327,5 +332,46 @@ describe("update", function()
   it("rounds as autocast does", function()
     local cast <close> = core.autocast("bfloat16") -- luacheck: ignore cast
     for i, optimizer in ipairs(optimizers) do assert.is_true(joined(i, optimizer, {}) >= 0) end
+  end)
+end)
+
+describe("chain", function()
+  local function seen(c) return c:explain():match("chain +(%b[])") end
+  it("ends in a sum or mean of all elements or of the last dimensions, with any number of blocks", function()
+    local threads = core.threads()
+    for _, t in ipairs { 1, 3 } do
+      core.threads(t)
+      for _, dtype in ipairs { "float32", "float64" } do
+        for _, n in ipairs { 1, 7, 1023, 1024, 1025, 2048, 70001 } do
+          local x, y = core.randn(n, { dtype = dtype }), core.randn(n, { dtype = dtype })
+          assert.equal("[sub+square+mean]", seen(replayed(function(a, b) return (a - b):square():mean() end, x, y)))
+          assert.equal("[mul+sum]", seen(replayed(function(a, b) return (a * b):sum() end, x, y)))
+        end
+        for _, shape in ipairs { { 50, 7 }, { 3, 1024 }, { 5, 1500 }, { 4, 3, 600 }, { 2000, 3 }, { 40, 30, 9, 1 } } do
+          local x, y = core.randn(table.unpack(shape)):to(dtype), core.randn(table.unpack(shape)):to(dtype)
+          local last = #shape == 3 and { 2, 3 } or #shape == 4 and { 3 } or { 2 }
+          local c = replayed(function(a, b)
+            local z = a * b
+            return z:tanh():sum(last), z, z:mean(last, { keepdim = true })
+          end, x, y)
+          assert.equal("[mul+tanh+sum]", seen(c))
+          assert.equal("[mul+mean]", seen(replayed(function(a, b) return (a * b):mean(last) end, x, y)))
+        end
+      end
+    end
+    core.threads(threads)
+  end)
+  it("does not where first dimensions are summed, or what is summed is written", function()
+    local x = core.randn(6, 5)
+    assert.is_nil(seen(replayed(function(a) return (a * a):sum(1) end, x)))
+    assert.is_nil(seen(replayed(function(a) return (a * a):narrow(2, 1, 3):sum(2) end, x)))
+    local c = replayed(function(a)
+      local z = a * a
+      z:add_(1)
+      return z:sum()
+    end, x)
+    assert.is_nil(seen(c))
+    local _ <close> = core.autocast("bfloat16")
+    replayed(function(a) return a:matmul(a:t()):relu():square():sum(2), a:to("bfloat16"):tanh():mean() end, x)
   end)
 end)

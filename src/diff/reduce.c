@@ -111,6 +111,12 @@ const sno_op sno_op_mean = {.name = "mean", .args = "x dim:dims? keepdim:bool=fa
 
 static void forward_prod(sno_call *c) { sno_reduce_run(c, SNK_PROD, mask_of(&c->attr[0], c->in[0]->ndim), 1); }
 
+bool sno_is_sum(const sno_op *op, const sno_val *attr, int ndim, unsigned *mask) {
+  if (op != &sno_op_sum && op != &sno_op_mean) return false;
+  *mask = mask_of(&attr[0], ndim);
+  return true;
+}
+
 /* prod_rest: for each element the product of the others. */
 static int infer_rest(sno_call *c) {
   unsigned mask;

@@ -14,6 +14,9 @@ int64_t sno_axes_offset(const sno_axes *a, int64_t i);                /* of logi
 const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf);
 
 /* Scratch and forward of a reduction of c->in[0] over `mask` into the contiguous c->out[0]; `divide`: of every result. */
+/* For who makes the numbers block by block (chains in programs): is this operation a sum, over which dimensions; a result divided and stored. */
+bool sno_is_sum(const sno_op *op, const sno_val *attr, int ndim, unsigned *mask);
+void sno_reduce_store(snt_tensor *y, int64_t at, double v, double divide);
 size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask);
 void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide);
 

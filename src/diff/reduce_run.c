@@ -64,10 +64,12 @@ typedef struct plan {
   double divide, *part;
 } plan;
 
-static void store(const plan *p, int64_t at, double v) {
-  if (p->divide != 1) v = p->f64 ? v / p->divide : (double)((float)v / (float)p->divide);
-  sn_store_double((char *)snt_data(p->y) + at * (p->f64 ? 8 : 4), p->f64 ? SN_F64 : SN_F32, v);
+void sno_reduce_store(snt_tensor *y, int64_t at, double v, double divide) {
+  const bool f64 = y->dtype == SN_F64;
+  if (divide != 1) v = f64 ? v / divide : (double)((float)v / (float)divide);
+  sn_store_double((char *)snt_data(y) + at * (f64 ? 8 : 4), f64 ? SN_F64 : SN_F32, v);
 }
+static void store(const plan *p, int64_t at, double v) { sno_reduce_store(p->y, at, v, p->divide); }
 
 static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;

@@ -1,7 +1,8 @@
 /* chain.c - neighbouring elementwise steps over the same elements become one step that runs tile by tile: what only passes between them stays
  * in the first cache and needs no place in the block. The same row kernels run on the same numbers, so no bit changes. Casts between float and
- * bfloat16 are links too: what autocast casts there and back is rounded on its way. Steps that have nothing to do with a chain may stand in it;
- * it runs where its last link stood. */
+ * bfloat16 are links too: what autocast casts there and back is rounded on its way. A sum or mean of what a link gives, over all elements or the
+ * last dimensions, may end the chain: tiles are then the blocks that the sum adds up by itself. Steps that have nothing to do with a chain may
+ * stand in it; it runs where its last link stood. */
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
@@ -9,9 +10,11 @@
 #include "calc/cast.h"
 #include "calc/map.h"
 #include "diff/map.h"
+#include "diff/ops.h"
+#include "diff/reduce.h"
 #include "exec/record.h"
 
-enum { MOST_LINKS = 24, MOST_ENDS = 24, MOST_TEMPS = 6, TILE = 1024, MOST_BETWEEN = 6 };
+enum { MOST_LINKS = 24, MOST_ENDS = 24, MOST_TEMPS = 6, TILE = SNK_BLOCK, MOST_BETWEEN = 6 };
 
 /* Where a link's operand lies: an operand of the whole step (inputs, then outputs), or a tile of the worker's own. */
 typedef struct place { bool temp; int at; int64_t step; } place;
@@ -19,41 +22,88 @@ typedef struct link { snk_row *row; int nin; place to, in[3]; double param[SNO_M
 
 typedef struct chain {
   sno_foreign base;        /* first */
+  const char *sum;         /* NULL, or the name of the operation that ends it: */
+  place summed;
+  int64_t lines, line;     /* so many sums of so many elements each */
+  bool f64, mean;
+  int64_t count;           /* elements */
   int n;
   link l[];
 } chain;
 
 static void free_chain(sno_foreign *f) { sn_free(f); }
 
-typedef struct work { const chain *c; char **base; } work;
+typedef struct tiles { _Alignas(64) char at[MOST_TEMPS][TILE * 8]; } tiles;
+typedef struct work { const chain *c; char **base; snt_tensor *sums; double *part; int64_t blocks, side; } work;
+
+static inline char *lies(const work *w, tiles *t, const place *q, int64_t i) { return q->temp ? t->at[q->at] : w->base[q->at] + i * q->step; }
+
+/* Elements i .. i+n-1, of one tile. */
+static void run_links(const work *w, tiles *t, int64_t i, int64_t n) {
+  const chain *c = w->c;
+  for (int k = 0; k < c->n; k++) {
+    const link *l = &c->l[k];
+    char *p[4];
+    int64_t s[4];
+    for (int j = 0; j <= l->nin; j++) {
+      const place *q = j == 0 ? &l->to : &l->in[j - 1];
+      p[j] = lies(w, t, q, i);
+      s[j] = q->step;
+    }
+    l->row(n, p, s, l->param);
+  }
+}
 
 static void run_tiles(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
+  tiles t;
+  for (int64_t i = begin; i < end; i += TILE) run_links(ctx, &t, i, end - i < TILE ? end - i : TILE);
+}
+
+static double sum_of(const chain *c, int64_t n, const char *x) {
+  const snk_reduce *k = snk_reduce_now();
+  return c->f64 ? k->row_f64(SNK_SUM, n, (const double *)(const void *)x) : (double)k->row_f32(SNK_SUM, n, (const float *)(const void *)x);
+}
+
+static double divisor(const chain *c) { return c->mean ? (double)c->line : 1; }
+
+/* Pieces of a long line, block by block, or some short lines at a time. */
+static void run_lines(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
   const work *w = ctx;
   const chain *c = w->c;
-  _Alignas(64) char temp[MOST_TEMPS][TILE * 8];
-  for (int64_t i = begin; i < end; i += TILE) {
-    const int64_t n = end - i < TILE ? end - i : TILE;
-    for (int k = 0; k < c->n; k++) {
-      const link *l = &c->l[k];
-      char *p[4];
-      int64_t s[4];
-      for (int j = 0; j <= l->nin; j++) {
-        const place *q = j == 0 ? &l->to : &l->in[j - 1];
-        p[j] = q->temp ? temp[q->at] : w->base[q->at] + i * q->step;
-        s[j] = q->step;
-      }
-      l->row(n, p, s, l->param);
-    }
+  tiles t;
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t o = q / w->blocks * w->side, b = q % w->blocks, i = o * c->line + b * TILE;
+    const int64_t lines = c->lines - o < w->side ? c->lines - o : w->side, left = lines * c->line - b * TILE;
+    run_links(w, &t, i, left < TILE ? left : TILE);
+    const char *x = lies(w, &t, &c->summed, i);
+    if (w->blocks > 1) w->part[q] = sum_of(c, left < TILE ? left : TILE, x);
+    else
+      for (int64_t k = 0; k < lines; k++) sno_reduce_store(w->sums, o + k, sum_of(c, c->line, x + k * c->line * c->summed.step), divisor(c));
   }
+}
+
+static void combine(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const work *w = ctx;
+  for (int64_t o = begin; o < end; o++)
+    sno_reduce_store(w->sums, o, snk_reduce_now()->fold(SNK_SUM, w->blocks, w->part + o * w->blocks, w->c->f64), divisor(w->c));
 }
 
 static void forward_chain(sno_call *call) {
   char *base[2 * MOST_ENDS];
   for (int i = 0; i < call->nin; i++) base[i] = snt_data(call->in[i]);
   for (int k = 0; k < call->nout; k++) base[call->nin + k] = snt_data(call->out[k]);
-  work w = {(const chain *)(const void *)call->attr[0].p, base};
-  sn_parallel(snt_numel(call->out[0]), 16 * TILE, run_tiles, &w);
+  const chain *c = (const chain *)(const void *)call->attr[0].p;
+  work w = {.c = c, .base = base, .sums = call->out[call->nout - 1], .part = call->scratch, .blocks = (c->line + TILE - 1) / TILE, .side = 1};
+  if (c->sum == NULL) {
+    sn_parallel(c->count, 16 * TILE, run_tiles, &w);
+    return;
+  }
+  if (c->line < TILE) w.side = TILE / c->line;
+  sn_parallel((c->lines + w.side - 1) / w.side * w.blocks, 16, run_lines, &w);
+  if (w.blocks > 1) sn_parallel(c->lines, 1 + 32 * TILE / w.blocks, combine, &w);
 }
 
 static int infer_chain(sno_call *c) {
@@ -64,8 +114,10 @@ const sno_op snp_op_chain = {.name = "chain", .args = "xs* links:foreign", .flag
 
 int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most) {
   const chain *c = (const chain *)(const void *)t->attr[s->attr].p;
-  for (int k = 0; k < c->n && k < most; k++) names[k] = c->l[k].name;
-  return c->n < most ? c->n : most;
+  int n = 0;
+  for (; n < c->n && n < most; n++) names[n] = c->l[n].name;
+  if (c->sum && n < most) names[n++] = c->sum;
+  return n;
 }
 
 /* Within a tile an operand may be gone once nothing reads it any more. */
@@ -128,6 +180,7 @@ typedef struct finder {
   snp_tape *t;
   int *last;               /* by slot: the last live step that reads or gives it */
   int n, step[MOST_LINKS]; /* the links found */
+  int sum;                 /* the step that sums what one of them gives, behind them all; -1 */
   int to;                  /* the last of them */
 } finder;
 
@@ -167,14 +220,52 @@ static void join_casts(chain *c) {
   c->n = n;
 }
 
+/* Does s sum all that a link gives, or its last dimensions? Sets how many sums there are, and of how many. */
+static bool ends(const finder *f, const snp_step *s, int64_t *lines, int64_t *line) {
+  const snp_tape *t = f->t;
+  const snp_step *first = &t->step[f->step[0]];
+  const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
+  unsigned mask;
+  if (s->op == NULL || s->round || s->flush != first->flush || !sno_is_sum(s->op, &t->attr[s->attr], x->ndim, &mask)) return false;
+  if (x->dtype != y->dtype || (x->dtype != SN_F32 && x->dtype != SN_F64)) return false;
+  bool given = false;
+  for (int m = 0; m < f->n; m++) given |= memcmp(&t->ref[t->step[f->step[m]].out], x, sizeof *x) == 0;
+  *lines = *line = 1;
+  for (int d = 0; given && d < x->ndim; d++) {
+    if (x->shape[d] == 1) continue;
+    if (mask >> d & 1) *line *= x->shape[d];
+    else if (*line > 1) return false;
+    else *lines *= x->shape[d];
+  }
+  return given;
+}
+
+/* Where the numbers to be summed lie, once the links have their places. */
+static bool set_sum(const finder *f, chain *c, const int *temp_slot, int ntemp, const int *out, int nout) {
+  const snp_tape *t = f->t;
+  const snp_step *s = &t->step[f->sum];
+  const snp_ref *x = &t->ref[s->in];
+  if (nout == MOST_ENDS || nout == SNO_MAXOUT || !ends(f, s, &c->lines, &c->line)) return false;
+  int k = 0;
+  while (k < ntemp && temp_slot[k] != x->slot) k++;
+  const int o = same_end(t, out, nout, x);
+  if (k == ntemp && o < 0) return false;
+  c->summed = k < ntemp ? (place){true, k, size_of(x)} : (place){false, -1 - o, size_of(x)};
+  c->sum = s->op->name;
+  c->mean = s->op == &sno_op_mean;
+  c->f64 = x->dtype == SN_F64;
+  return true;
+}
+
 /* The links as one step. 1 if it was done, 0 if it does not fit, -1 after sn_fail. */
 static int fuse(finder *f) {
   snp_tape *t = f->t;
-  if (f->n < 2) return 0;
+  if (f->n < 2 && f->sum < 0) return 0;
   int in[MOST_ENDS], nin = 0, out[MOST_ENDS], nout = 0, temp_slot[MOST_TEMPS], ntemp = 0;
   chain *c = sn_calloc(1, sizeof *c + (size_t)f->n * sizeof(link));
   if (c == NULL) return -1;
   c->base = (sno_foreign){.refs = 1, .free = free_chain};
+  c->count = count_of(&t->ref[t->step[f->step[0]].out]);
   for (int k = 0; k < MOST_TEMPS; k++) temp_slot[k] = -1;
   for (int m = 0; m < f->n; m++) {
     const int i = f->step[m];
@@ -222,6 +313,8 @@ static int fuse(finder *f) {
       l->to = (place){false, -1 - nout++, size_of(y)};
     }
   }
+  if (f->sum >= 0 && !set_sum(f, c, temp_slot, ntemp, out, nout)) goto no;
+  if (f->sum >= 0) out[nout++] = t->step[f->sum].out;
   if (nout == 0 || nin == 0) goto no;
   join_casts(c);
   for (int k = 0; k < c->n; k++)
@@ -229,11 +322,13 @@ static int fuse(finder *f) {
       place *q = j < 0 ? &c->l[k].to : &c->l[k].in[j];
       if (!q->temp && q->at < 0) q->at = nin + (-1 - q->at);
     }
+  if (f->sum >= 0 && !c->summed.temp) c->summed.at = nin + (-1 - c->summed.at);
   if (snp_tape_room(t, nin + nout, 1) < 0) goto bad;
   snp_step *s = &t->step[f->to];
   const bool flush = s->flush;
-  for (int m = 0; m < f->n - 1; m++) t->step[f->step[m]].dead = true;
+  for (int m = 0; m < f->n; m++) t->step[f->step[m]].dead = true;
   memset(s, 0, sizeof *s);
+  if (c->line > TILE) s->scratch = (size_t)(c->lines * ((c->line + TILE - 1) / TILE)) * sizeof(double);
   s->op = &snp_op_chain;
   s->flush = flush;
   s->nin = s->nlist = nin, s->nout = nout, s->nattr = 1;
@@ -275,12 +370,17 @@ static bool apart(const finder *f, const snp_step *s) {
 
 static void collect(finder *f, int i) {
   const snp_tape *t = f->t;
+  int64_t lines, line;
+  f->sum = -1;
   f->n = 1;
   f->step[0] = f->to = i;
   for (int k = i + 1, between = 0; k < t->nstep && f->n < MOST_LINKS; k++) {
     if (t->step[k].dead) continue;
     if (can_link(t, &t->step[k], &t->step[i])) f->step[f->n++] = f->to = k;
-    else if (++between > MOST_BETWEEN || !apart(f, &t->step[k])) break;
+    else if (ends(f, &t->step[k], &lines, &line)) {
+      f->sum = f->to = k;
+      break;
+    } else if (++between > MOST_BETWEEN || !apart(f, &t->step[k])) break;
   }
 }
 
