@@ -351,6 +351,75 @@ describe("random programs on shared memory", function()
   end)
 end)
 
+-- ---- random training steps on memory that is shared
+
+local optimizers = {
+  function(p) return sn.SGD(p, { lr = 0.1 }) end, function(p) return sn.SGD(p, { lr = 0.1, momentum = 0.9 }) end, function(p) return sn.RMSProp(p, { lr = 0.01 }) end,
+  function(p) return sn.Adam(p, { lr = 0.01, clip_norm = 0.5 }) end, function(p) return sn.AdamW(p, { lr = 0.01 }) end,
+}
+local layers = {
+  function(h, a) return (h * a):tanh() end, function(h, a) return h:matmul(a:t()):tanh() end, function(h, a, b) return h + a * b end,
+  function(h, a, b) return h:linear(a, b:narrow(1, 1, 1):reshape(4)):relu() end, function(h, a) return (h - a:sum() * 0.1):tanh() end,
+  function(h) return h:dropout(0.3) end, function(h, a) return h:matmul(a:tanh()):tanh() end,
+  function(h, a) return h * (a * a):mean(2, { keepdim = true }) end, function(h, a) return h + a:narrow(1, 1, 2):sum() end,
+}
+
+-- Parameters that lie apart, side by side or over one another; gradients left, cleared or set before, inside and after the call; one of them as an argument.
+local function training(seed, wrap)
+  core.manual_seed(seed)
+  local throw, base, room, leaves, plan = dice(seed), core.randn(12, 4):mul(0.3), core.zeros(9, 4), {}, {}
+  local overlap = throw(4) == 1
+  for i = 1, 3 do
+    leaves[i] = throw(2) == 1 and base:narrow(1, overlap and i or 4 * i - 3, 4):requires_grad_() or core.randn(4, 4):mul(0.3):requires_grad_()
+  end
+  local extra = leaves[1]:detach():requires_grad_()
+  local opt = optimizers[throw(#optimizers)](leaves)
+  for i = 1, 2 + throw(5) do plan[i] = { layers[throw(#layers)], throw(4), throw(4) } end
+  local zero, update, give, twice, set = throw(4), throw(3), throw(5), throw(3), throw(4)
+  local f = wrap(function(x, p)
+    if zero == 1 then opt:zero_grad() elseif zero == 2 then leaves[1].grad = nil end
+    local all, h = { leaves[1], leaves[2], leaves[3], p }, x
+    for _, q in ipairs(plan) do h = q[1](h, all[q[2]], all[q[3]]) end
+    local loss = h:square():mean() + (leaves[1] * leaves[2] * leaves[3] * p):sum() * 0.01
+    loss:backward()
+    if twice == 1 then (leaves[2] * p):sum():backward() end
+    local seen = give == 1 and leaves[1].grad or give == 2 and p.grad or give == 3 and leaves[2] or give == 4 and leaves[1].grad * 2 or h:detach()
+    if update == 1 then opt:step() elseif update == 2 then
+      local _ <close> = core.no_grad()
+      leaves[1]:sub_(leaves[1].grad * 0.1)
+      leaves[2]:t():sub_(p.grad:t() * 0.05)
+    end
+    if zero == 3 then opt:zero_grad() end
+    if set == 1 then leaves[3].grad = room:narrow(1, 2, 4) end
+    return loss:detach(), seen
+  end)
+  local x, p, kept = grid(4), leaves[1], nil
+  return { base, room, leaves[1], leaves[2], leaves[3], extra }, function(i)
+    if throw(6) == 1 then p = leaves[throw(3)] end
+    local r, at, arg = throw(36), throw(5), x
+    if r == 1 then p = extra elseif r == 2 then x = grid(4) elseif r == 3 then leaves[2].grad = nil elseif r == 4 then leaves[2].grad = room:narrow(1, at, 4)
+    elseif r == 5 then leaves[1].grad = core.ones(4, 4) elseif r == 6 then base:mul_(0.9) elseif r == 7 then opt:zero_grad()
+    elseif r == 8 then arg = base:narrow(1, at, 4) elseif r == 9 then arg = leaves[1].grad or x end
+    local ok, loss, seen = pcall(f, arg, p) -- refusals are the same, too
+    if i % 3 == 0 then kept = seen end
+    return ok, ok and loss, ok and seen, kept, leaves[1].grad, leaves[2].grad, leaves[3].grad, extra.grad
+  end
+end
+
+describe("random training steps on shared memory", function()
+  it("do what they do eagerly", function()
+    local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and 150 or 1000)
+    local replayed = 0
+    local _ <close> = silence()
+    for seed = 1, n do
+      local cast <close> = seed % 4 == 0 and core.autocast("bfloat16") or nil -- luacheck: ignore cast
+      local ok, msg = pcall(function() replayed = replayed + twin(30, function(wrap) return training(seed, wrap) end):count().replayed end)
+      if not ok then error("steps " .. seed .. ": " .. tostring(msg), 0) end
+    end
+    assert.is_true(replayed > 8 * n, replayed .. " replays")
+  end)
+end)
+
 -- ---- signatures
 
 describe("the cache of signatures", function()
