@@ -5,9 +5,42 @@
 #include "calc/gemm.h"
 #include "calc/tile.h"
 
+#if defined(__AVX512F__)
+/* The same for nine to sixteen columns: pairs, fours, then quarters of vectors change places. */
+SNK_INLINE void transpose_wide(float *dst, int64_t ld, const float *src, int64_t sld, const int n) {
+  const __mmask16 some = (__mmask16)((1u << n) - 1);
+  __m512 r[16], t[16];
+  SNK_UNROLL
+  for (int j = 0; j < 16; j++) r[j] = j < n ? _mm512_loadu_ps(src + j * sld) : _mm512_setzero_ps();
+  SNK_UNROLL
+  for (int j = 0; j < 16; j += 2) t[j] = _mm512_unpacklo_ps(r[j], r[j + 1]), t[j + 1] = _mm512_unpackhi_ps(r[j], r[j + 1]);
+  SNK_UNROLL
+  for (int j = 0; j < 16; j++) {
+    const __m512d a = (__m512d)t[j / 4 * 4 + (j >> 1 & 1)], b = (__m512d)t[j / 4 * 4 + (j >> 1 & 1) + 2];
+    r[j] = (__m512)(j & 1 ? _mm512_unpackhi_pd(a, b) : _mm512_unpacklo_pd(a, b));
+  }
+  SNK_UNROLL
+  for (int q = 0; q < 4; q++) {
+    const __m512 a = _mm512_shuffle_f32x4(r[q], r[4 + q], 0x88), b = _mm512_shuffle_f32x4(r[8 + q], r[12 + q], 0x88);
+    const __m512 c = _mm512_shuffle_f32x4(r[q], r[4 + q], 0xdd), d = _mm512_shuffle_f32x4(r[8 + q], r[12 + q], 0xdd);
+    _mm512_mask_storeu_ps(dst + q * ld, some, _mm512_shuffle_f32x4(a, b, 0x88));
+    _mm512_mask_storeu_ps(dst + (4 + q) * ld, some, _mm512_shuffle_f32x4(c, d, 0x88));
+    _mm512_mask_storeu_ps(dst + (8 + q) * ld, some, _mm512_shuffle_f32x4(a, b, 0xdd));
+    _mm512_mask_storeu_ps(dst + (12 + q) * ld, some, _mm512_shuffle_f32x4(c, d, 0xdd));
+  }
+}
+#endif
+
 /* dst[i * ld + j] = src[j * sld + i] for i < L and j < n: rows of a panel from columns of memory. */
 SNK_LOOPS static void transpose_f32(float *dst, int64_t ld, const float *src, int64_t sld, int n, float *unused) {
   (void)unused;
+#if defined(__AVX512F__)
+  if (n == 16 || n == 12) { /* whole vectors, rows of a tile */
+    if (n == 16) transpose_wide(dst, ld, src, sld, 16);
+    else transpose_wide(dst, ld, src, sld, 12);
+    return;
+  }
+#endif
 #if defined(__AVX2__)
   if (n >= 6 && n <= 8) { /* six or eight rows, eight columns at a time */
     for (int q = 0; q < VFL; q += 8, src += 8, dst += 8 * ld) {
