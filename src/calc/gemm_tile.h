@@ -408,6 +408,10 @@ static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_
     if (i1 < w->iend) f.at[2] = w->a + i1 * g->ars + k0 + part, f.step[2] = g->ars;
     else if (k0 + kc < g->k) f.at[2] = w->a + w->io * g->ars + k0 + kc + part, f.step[2] = g->ars;
   }
+  if (w->far_a && w->pack_a && g->ars == 1) { /* columns that will be packed */
+    if (i1 + part < w->iend) f.at[2] = w->a + i1 + part + k0 * g->acs, f.step[2] = g->acs;
+    else if (i1 >= w->iend && k0 + 2 * kc <= g->k) f.at[2] = w->a + w->io + part + (k0 + kc) * g->acs, f.step[2] = g->acs;
+  }
   return f;
 }
 
