@@ -4,6 +4,7 @@
  * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
  */
 
+enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1 }; /* tiles with fewer rows have no relu of their own: what the code weighs */
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
 
 /* One number as a vector of them is rounded. */
@@ -20,7 +21,7 @@ typedef struct FN(dest) {
   int64_t crs, ccs;
   T *p;
   int64_t ldp, pi, pj; /* element (i, j) of the partial sums is p[(i - pi) * ldp + j - pj] */
-  bool first, last, accumulate, relu, round, simple; /* simple: no bias, addition, activation or rounding */
+  bool first, last, accumulate, relu, round;
   const T *row_bias, *col_bias;
 } FN(dest);
 
@@ -107,12 +108,18 @@ typedef struct FN(sweep) {
   const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
   int nbeside;
   int64_t ldo;
-  bool plain;                                 /* whole rows that are kept, or added to what is there: straight from registers */
+  bool plain, relu;                           /* plain: whole rows that are kept, or added to what is there, with bias and relu: from registers */
+  const T *bias;                              /* of plain rows: of the panel's columns, or NULL */
   T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
 } FN(sweep);
 
-static bool FN(is_plain)(const FN(dest) *d, int64_t nr, int64_t wide) {
-  return nr >= wide && (!d->last || (d->simple && d->ccs == 1 && d->p == d->c));
+/* How the next tiles of nr columns, at least mr rows, are finished: nv vectors a row, that is. */
+static void FN(set_finish)(FN(sweep) *w, int64_t mr, int64_t nr, int64_t nv) {
+  const FN(dest) *d = w->d;
+  const bool whole = d->ccs == 1 && d->p == d->c && !d->row_bias && !d->accumulate && !d->round && (!d->relu || (mr >= FN(RELU_ROWS) && nv == 2));
+  w->plain = nr >= nv * L && (!d->last || whole);
+  w->bias = d->last && d->col_bias ? d->col_bias + w->j0 : NULL;
+  w->relu = d->last && d->relu;
 }
 
 __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
@@ -176,19 +183,22 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(w->t + i * L, acc[i]);
     FN(finish)(w, mr, nv);
-  } else if (w->d->first) {
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++, p += ldp) {
-      SNK_UNROLL
-      for (int j = 0; j < nv; j++) v_store(p + j * L, acc[i * nv + j]);
-    }
-  } else {
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++, p += ldp) {
-      SNK_UNROLL
-      for (int j = 0; j < nv; j++) v_store(p + j * L, v_load(p + j * L) + acc[i * nv + j]);
-    }
+    return;
   }
+  if (!w->d->first) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_load(p + i / nv * ldp + i % nv * L) + acc[i];
+  }
+  if (w->bias) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + v_load(w->bias + i % nv * L);
+  }
+  if (mr >= FN(RELU_ROWS) && nv == 2 && w->relu) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
+  }
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) v_store(p + i / nv * ldp + i % nv * L, acc[i]);
 }
 
 #define ARGS FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step
@@ -436,7 +446,8 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
     const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s);
     const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
-    s.j0 = j, s.nr = nr, s.plain = FN(is_plain)(d, nr, nr > L ? NR : L);
+    s.j0 = j, s.nr = nr;
+    FN(set_finish)(&s, low, nr, nr > L ? 2 : 1);
     T *p = d->p + (i0 - d->pi) * d->ldp + (j - d->pj);
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
@@ -462,13 +473,15 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
     const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);
-    s.j0 = j, s.plain = FN(is_plain)(d, wide, wide);
+    s.j0 = j;
+    FN(set_finish)(&s, m, wide, wide / L);
     kern(&s, a, b, p + j, b, 0);
   }
   for (s.bps = NR; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR;
     const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s);
-    s.j0 = j, s.nr = nr, s.plain = FN(is_plain)(d, nr, nr > L ? NR : L);
+    s.j0 = j, s.nr = nr;
+    FN(set_finish)(&s, m, nr, nr > L ? 2 : 1);
     FN(kernels)[nr > L][m](&s, a, b, p + j, b, 0);
   }
 }
@@ -488,7 +501,6 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;
   d.col_bias = g->bias_kind == SNK_BIAS_COL ? g->bias : NULL;
-  d.simple = !d.row_bias && !d.col_bias && !d.accumulate && !d.relu && !d.round;
   int64_t mouter = parts ? mc : m;
   const int64_t npad = (n + NR - 1) / NR * NR;
   const bool keep = npad * g->k <= NC * KCMAX; /* all of B is packed once */
