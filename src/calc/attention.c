@@ -4,7 +4,7 @@
 #include "base/thread.h"
 #include "calc/gemm.h"
 
-enum { BLOCK = 32 }; /* rows of queries at a time */
+enum { BLOCK = 32, STRIP = 2 * BLOCK }; /* rows of queries at a time; those whose part in the gradients of keys and values is one sum */
 
 typedef struct attention_job {
   const snk_attention_args *a;
@@ -21,13 +21,13 @@ static int64_t row_length(int64_t tk) { return (tk + 15) / 16 * 16; }
 static size_t packed_bytes(bool f64, int64_t n, int64_t k) { return (snk_gemm_packed_bytes(f64, n, k) + 63) / 64 * 64; }
 
 size_t snk_attention_scratch(const snk_attention_args *a) {
-  return SNK_GEMM_SCRATCH + (size_t)(2 * BLOCK * row_length(a->tk) + 2 * BLOCK) * (a->f64 ? 8 : 4) + packed_bytes(a->f64, a->tk, a->d) +
+  return SNK_GEMM_SCRATCH + (size_t)(2 * STRIP * row_length(a->tk) + 2 * BLOCK) * (a->f64 ? 8 : 4) + packed_bytes(a->f64, a->tk, a->d) +
          packed_bytes(a->f64, a->tk, a->dv);
 }
 
 static space space_of(const attention_job *w, int worker) {
   space p = {.pack = sn_scratch(worker)};
-  const int64_t bytes = BLOCK * row_length(w->a->tk) * w->size;
+  const int64_t bytes = STRIP * row_length(w->a->tk) * w->size;
   p.s = (char *)p.pack + SNK_GEMM_SCRATCH;
   p.dp = p.s + bytes;
   p.sum = p.dp + bytes;
@@ -104,28 +104,44 @@ void snk_attention(const snk_attention_args *a) {
   sn_parallel(a->n * a->heads * w.blocks, 100000 / work + 1, forward_blocks, &w);
 }
 
+/* Scores of block b of head i, their gradient and that of its queries; the probabilities stay at p->s, the gradient at p->dp. Keys seen. */
+static int64_t backward_block(const attention_job *w, const space *p, int64_t i, int64_t b) {
+  const snk_attention_args *a = w->a;
+  const int64_t r0 = b * BLOCK, z = w->size;
+  char *gy = head(a, &a->gy, i, r0, z);
+  snk_attention_rows r = scores(w, p, i, b);
+  r.gy = gy, r.gy_row = a->gy.st;
+  r.y = head(a, &a->y, i, r0, z), r.y_row = a->y.st, r.d = a->dv;
+  turned_product(w, p, r.rows, r.cols, a->dv, gy, a->gy.st, head(a, &a->v, i, 0, z), a->v.st, p->v, r.dp, r.ld);
+  w->k->backward(&r);
+  product(w, p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, head(a, &a->gq, i, r0, z), a->gq.st, false);
+  return r.cols;
+}
+
 static void backward_heads(void *ctx, int64_t begin, int64_t end, int worker) {
   const attention_job *w = ctx;
   const snk_attention_args *a = w->a;
-  const int64_t z = w->size;
+  const int64_t z = w->size, ld = row_length(a->tk), per = STRIP / BLOCK;
   const space p = space_of(w, worker);
   for (int64_t i = begin; i < end; i++) {
     char *gk = head(a, &a->gk, i, 0, z), *gv = head(a, &a->gv, i, 0, z);
     turn(w, &a->k, i, a->d, p.k);
     turn(w, &a->v, i, a->dv, p.v);
-    int64_t done = 0; /* keys that have a gradient already: the last block, which comes first, sees the most */
-    for (int64_t b = w->blocks - 1; b >= 0; b--) {
-      const int64_t r0 = b * BLOCK;
-      char *gy = head(a, &a->gy, i, r0, z), *q = head(a, &a->q, i, r0, z);
-      snk_attention_rows r = scores(w, &p, i, b);
-      r.gy = gy, r.gy_row = a->gy.st;
-      r.y = head(a, &a->y, i, r0, z), r.y_row = a->y.st, r.d = a->dv;
-      turned_product(w, &p, r.rows, r.cols, a->dv, gy, a->gy.st, head(a, &a->v, i, 0, z), a->v.st, p.v, r.dp, r.ld);
-      w->k->backward(&r);
-      product(w, &p, r.rows, a->d, r.cols, r.dp, r.ld, 1, head(a, &a->k, i, 0, z), a->k.st, 1, head(a, &a->gq, i, r0, z), a->gq.st, false);
-      product(w, &p, r.cols, a->d, r.rows, r.dp, 1, r.ld, q, a->q.st, 1, gk, a->gk.st, done > 0);
-      product(w, &p, r.cols, a->dv, r.rows, r.s, 1, r.ld, gy, a->gy.st, 1, gv, a->gv.st, done > 0);
-      if (done == 0) done = r.cols;
+    int64_t done = 0; /* keys that have a gradient already: the last strip, which comes first, sees the most */
+    for (int64_t b0 = (w->blocks - 1) / per * per; b0 >= 0; b0 -= per) {
+      const int64_t b1 = b0 + per < w->blocks ? b0 + per : w->blocks, last = b1 * BLOCK < a->tq ? b1 * BLOCK : a->tq;
+      int64_t seen[STRIP / BLOCK], from = 0;
+      for (int64_t b = b0; b < b1; b++) {
+        space at = p;
+        at.s += (b - b0) * BLOCK * ld * z, at.dp += (b - b0) * BLOCK * ld * z;
+        seen[b - b0] = backward_block(w, &at, i, b);
+      }
+      for (int64_t b = b0; b < b1; from = seen[b - b0], b++) { /* keys that the rows from this block's on see, and not those before */
+        const int64_t n = seen[b - b0] - from, r0 = b * BLOCK, at = ((b - b0) * BLOCK * ld + from) * z;
+        product(w, &p, n, a->d, last - r0, p.dp + at, 1, ld, head(a, &a->q, i, r0, z), a->q.st, 1, gk + from * a->gk.st * z, a->gk.st, done > 0);
+        product(w, &p, n, a->dv, last - r0, p.s + at, 1, ld, head(a, &a->gy, i, r0, z), a->gy.st, 1, gv + from * a->gv.st * z, a->gv.st, done > 0);
+      }
+      if (done == 0) done = from;
     }
     for (int64_t j = done; j < a->tk; j++) {
       memset(gk + j * a->gk.st * z, 0, (size_t)(a->d * z));
