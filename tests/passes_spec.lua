@@ -20,6 +20,8 @@ local dice = walk.dice
 local unary = { "relu", "tanh", "sigmoid", "exp", "neg", "square", "abs", "gelu" }
 local binary = { "add", "sub", "mul", "maximum" }
 
+local running = { core.zeros(5), core.ones(5) }
+
 -- What a step may be: each takes the values so far (5 x 5 each), a way to pick one, and dice thrown when the graph was made.
 local kinds = {
   function(pick, d) return pick(d[1])[unary[d[2] % #unary + 1]](pick(d[1]):tanh()) end,
@@ -43,6 +45,12 @@ local kinds = {
   function(pick, d) return core.cat({ pick(d[1]):narrow(1, 1, 2), pick(d[3]):narrow(1, 3, 3) }, 1) end,
   function(pick, d) return pick(d[1]):dropout(0.3) end,                                                          -- random numbers
   function(pick, d) return pick(d[1]):clone() end,
+  function(pick, d) return core.batch_norm(pick(d[1]):float():reshape(1, 5, 5)):relu():reshape(5, 5) end,        -- relu in another's store
+  function(pick, d, w, fixed)
+    local y = core.batch_norm(pick(d[1]):float(), w:select(1, 1), fixed:select(1, 2), table.unpack(d[3] % 2 == 0 and running or {}))
+    return (d[2] % 2 == 0 and y + pick(d[3]) or pick(d[3]):float():tanh() + y):relu()
+  end,
+  function(pick, d) return pick(d[1]):reshape(1, 5, 5):relu():max_pool2d(2):pad({ 0, 3, 0, 3 }):reshape(5, 5) end,
   function(pick, d) return pick(d[1]):to("bfloat16") end,                                                        -- casts
   function(pick, d) return pick(d[1]):to("bfloat16"):to("float32") end,
 }
@@ -62,6 +70,9 @@ local function graph(seed, fixed)
     return loss:detach(), v[#v]:detach():clone(), v[#v // 2 + 1]:detach()
   end
 end
+
+-- Operations that passes make of several, and in how many graphs they were met.
+local made = { batch_norm_relu = 0, batch_norm_relu_backward = 0, max_pool2d_relu_backward = 0, chain = 0 }
 
 local function try(seed)
   core.manual_seed(seed)
@@ -88,6 +99,8 @@ local function try(seed)
   end
   if off > 0 then switch(true) end
   assert.equal(2, c:count().replayed, c:reason())
+  local text = c:explain()
+  for op, n in pairs(made) do made[op] = n + (text:find(op .. " ", 1, true) and 1 or 0) end
 end
 
 describe("passes", function()
@@ -98,6 +111,7 @@ describe("passes", function()
       switch(true)
       if not ok then error("graph " .. seed .. ": " .. tostring(msg), 0) end
     end
+    for op, times in pairs(made) do assert.is_true(times > n / 400, op .. " was made in " .. times .. " graphs") end
   end)
 
   it("are switched by name", function()

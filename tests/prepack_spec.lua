@@ -254,6 +254,9 @@ describe("normalisation after a convolution", function()
       return y
     end):find("conv2d_norm", 1, true))
     assert.falsy(text(function() return core.batch_norm(x:conv2d(w)) end):find("conv2d_norm", 1, true))
+    local function turned() return norm(x:conv2d(w)):transpose(3, 4):relu() end
+    local c, same = core.compile(turned), turned():bytes()
+    for _ = 1, 3 do assert.equal(same, c():bytes()) end
     core.passes("epilogue", false)
     local off = text(function() return norm(x:conv2d(w)) end)
     core.passes("epilogue", true)

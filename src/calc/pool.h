@@ -13,9 +13,17 @@
 typedef struct snk_pool_axis { int64_t in, out, k, stride, pad, dilation; } snk_pool_axis;
 typedef struct snk_pool_shape {
   bool f64;
+  bool relu;        /* backward of snk_pool_pairs: x is a relu's result, and the gradient is that of relu's input */
   int64_t planes;
   snk_pool_axis y, x;
 } snk_pool_shape;
+
+/* All windows are two by two, side by side. */
+static inline bool snk_pool_pairs(const snk_pool_shape *s) {
+  const snk_pool_axis *y = &s->y, *x = &s->x;
+  return y->k == 2 && x->k == 2 && y->stride == 2 && x->stride == 2 && y->dilation == 1 && x->dilation == 1 && y->pad == 0 && x->pad == 0 &&
+         2 * y->out <= y->in && 2 * x->out <= x->in;
+}
 
 /* Means: output i of a direction is the sum of positions lo[i] .. hi[i]-1 over count[i]. */
 typedef struct snk_mean_axis { int64_t in, out; const int64_t *lo, *hi, *count; } snk_mean_axis;

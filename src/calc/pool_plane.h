@@ -17,12 +17,6 @@ INL int64_t N(reach)(const snk_pool_axis *a, int64_t i, int64_t *end) {
   return lo;
 }
 
-static bool N(pairs)(const snk_pool_shape *s) {
-  const snk_pool_axis *y = &s->y, *x = &s->x;
-  return y->k == 2 && x->k == 2 && y->stride == 2 && x->stride == 2 && y->dilation == 1 && x->dilation == 1 && y->pad == 0 && x->pad == 0 &&
-         2 * y->out <= y->in && 2 * x->out <= x->in;
-}
-
 /* Position of the winner of output (i, j); -1 if the window holds nothing. */
 INL int64_t N(winner)(const snk_pool_shape *s, const T *x, int64_t i, int64_t j) {
   int64_t r1, r0 = N(reach)(&s->y, i, &r1), c1, c0 = N(reach)(&s->x, j, &c1), best = -1;
@@ -69,7 +63,7 @@ static void N(split)(const snk_pool_shape *s, const T *x, T *to) {
 static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room) {
   const T *x = xp;
   T *y = yp;
-  if (N(pairs)(s)) {
+  if (snk_pool_pairs(s)) {
     const int64_t width = s->x.in, out = s->x.out;
     for (int64_t i = 0; i < s->y.out; i++, y += out) {
       const T *a = x + 2 * i * width, *b = a + width;
@@ -106,7 +100,7 @@ static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room
   }
 }
 
-static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx) {
+INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx, bool relu) {
   const int64_t width = s->x.in, out = s->x.out;
   memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
   for (int64_t i = 0; i < s->y.out; i++, g += out) {
@@ -115,13 +109,14 @@ static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T
     for (int64_t j = 0; j < out; j += L) {
       const int64_t n = 2 * (out - j);
       const V p0 = W(take)(p + 2 * j, n), p1 = W(take)(p + 2 * j + L, n - L), q0 = W(take)(q + 2 * j, n), q1 = W(take)(q + 2 * j + L, n - L);
-      const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), gv = W(take)(g + j, out - j), zero = W(splat)(0);
-      V m = EVEN(p0, p1);
+      const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), zero = W(splat)(0);
+      V m = EVEN(p0, p1), gv = W(take)(g + j, out - j);
       const VM wb = (VM)BEATS(b, m);
       m = W(where)(wb, b, m);
       const VM wc = (VM)BEATS(c, m);
       m = W(where)(wc, c, m);
       const VM wd = (VM)BEATS(d, m);
+      if (relu) gv = W(where)((VM)(W(where)(wd, d, m) > zero), gv, zero);
       const V ga = W(where)(wb | wc | wd, zero, gv), gb = W(where)(wb & ~wc & ~wd, gv, zero), gc = W(where)(wc & ~wd, gv, zero),
               gd = W(where)(wd, gv, zero);
       W(put)(to + 2 * j, LOW(ga, gb), n);
@@ -136,8 +131,9 @@ static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T
 static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp, void *gxp, void *room) {
   const T *g = gp, *x = xp;
   T *gx = gxp;
-  if (N(pairs)(s)) {
-    N(max_back_pairs)(s, g, x, gx);
+  if (snk_pool_pairs(s)) {
+    if (s->relu) N(max_back_pairs)(s, g, x, gx, true);
+    else N(max_back_pairs)(s, g, x, gx, false);
     return;
   }
   memset(gx, 0, (size_t)(s->y.in * s->x.in) * sizeof(T));

@@ -18,8 +18,12 @@ static snk_norm_args args_of(const snt_tensor *x, const snt_tensor *w, const snt
   return a;
 }
 
+/* of batch_norm_relu: what joins before relu */
+enum { ADD = 3 };
+
 static int infer_train(sno_call *c) {
-  const snt_tensor *x = c->in[0];
+  const snt_tensor *x = c->in[0], *add = c->nin > ADD ? c->in[ADD] : NULL;
+  if (add && (add->dtype != x->dtype || !snt_same_shape(add, x))) return sn_fail("%s: %s joins %s", c->op->name, SNT_SHAPE(add), SNT_SHAPE(x));
   sno_want(c, Y, (sn_dtype)x->dtype, x->ndim, x->shape);
   for (int k = MEAN; k <= VAR; k++) sno_want(c, k, (sn_dtype)x->dtype, 1, x->shape + 1);
   return 0;
@@ -29,6 +33,8 @@ static void forward_train(sno_call *c) {
   snk_norm_args a = args_of(c->in[0], c->in[1], c->in[2]);
   a.training = true;
   a.round = c->round;
+  a.relu = c->op == &sno_op_batch_norm_relu;
+  if (a.relu && c->in[ADD]) a.add = snt_data(c->in[ADD]);
   a.epsilon = c->attr[0].d;
   a.mean = snt_data(c->out[MEAN]), a.rstd = snt_data(c->out[RSTD]), a.var = snt_data(c->out[VAR]);
   a.y = snt_data(c->out[Y]);
@@ -84,7 +90,24 @@ static void forward_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args = "gy x weight? mean scale training:bool epsilon:num",
-                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_back, .forward = forward_back};
+                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 3, .infer = infer_back, .forward = forward_back};
+
+static void forward_relu_back(sno_call *c) {
+  snk_norm_args a = args_of(c->in[1], c->in[2], c->in[3]);
+  a.round = c->round;
+  a.training = a.relu = true;
+  a.g = snt_data(c->in[0]);
+  a.mean = snt_data(c->in[4]), a.rstd = snt_data(c->in[5]);
+  a.y = snt_data(c->out[0]), a.gw = snt_data(c->out[1]), a.gb = snt_data(c->out[2]);
+  snk_batch_backward(&a);
+}
+
+/*** batch_norm_relu_backward(gy, x, weight?, bias?, mean, rstd)
+ * relu_backward and batch_norm_backward of training in one: what programs make of the two. What relu let pass is found again from x.
+ * @math \bar x = w\, r \left(\bar z - \frac1m \sum \bar z - \hat x\, \frac1m \sum \bar z\, \hat x\right), \quad \bar z = \bar y\, [\hat x w + b > 0]
+ */
+const sno_op sno_op_batch_norm_relu_backward = {.name = "batch_norm_relu_backward", .args = "gy x weight? bias? mean rstd",
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 3, .infer = infer_back, .forward = forward_relu_back};
 
 static snt_tensor *channels_of(snt_tensor *v, const sno_out *x) {
   int64_t shape[SNT_MAXDIM];
@@ -122,6 +145,13 @@ const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x w
     .nout = 4,
                                         .save_in = 3, .save_out = 1 << MEAN | 1 << RSTD, .infer = infer_train, .forward = forward_train,
                                         .backward = back_train};
+
+/*** batch_norm_relu(x, weight?, bias?, add?, epsilon) -> y, mean, 1/sqrt(variance + epsilon), variance
+ * batch_norm_train, an addition and relu in one store, each rounded as by itself: what programs make of them.
+ * @math y = \max\left(0, \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c + a\right)
+ */
+const sno_op sno_op_batch_norm_relu = {.name = "batch_norm_relu", .args = "x weight? bias? add? epsilon:num",
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = 1 | 1 << ADD, .infer = infer_train, .forward = forward_train};
 
 /*** batch_norm_eval(x, weight?, bias?, mean, var, epsilon)
  * Normalises with given statistics, which get no gradients.

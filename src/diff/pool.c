@@ -111,12 +111,14 @@ static int infer_max_back(sno_call *c) {
   if (g->ndim != x->ndim || planes_of(g) != s.planes || g->shape[g->ndim - 2] != h || g->shape[g->ndim - 1] != w)
     return sn_fail("%s: the gradient is %s, input %s wants planes of %lldx%lld", c->op->name, SNT_SHAPE(g), SNT_SHAPE(x), (long long)h, (long long)w);
   if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
+  if (c->op == &sno_op_max_pool2d_relu_backward && !snk_pool_pairs(&s)) return sn_fail("%s: wants windows of two by two side by side", c->op->name);
   if ((pick ? want(c, 1, s.y.out, s.x.out) : want(c, 1, s.y.in, s.x.in)) < 0) return -1;
   return sn_scratch_reserve(snk_max_worker(&s));
 }
 static void forward_max_back(sno_call *c) {
   snk_pool_shape s;
   if (max_shape(c, 1, 0, &s) < 0) return;
+  s.relu = c->op == &sno_op_max_pool2d_relu_backward;
   if (c->op == &sno_op_max_pool2d_pick) snk_max_pool_pick(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
   else snk_max_pool_backward(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
 }
@@ -136,6 +138,16 @@ const sno_op sno_op_max_pool2d_backward = {
     .name = "max_pool2d_backward", .args = "gy x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false",
     .flags = SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 2, .infer = infer_max_back, .forward = forward_max_back, .backward = back_max_back,
     .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is"};
+
+/*** max_pool2d_relu_backward(gy, x, kernel_size, {stride, padding, dilation, ceil_mode})
+ * max_pool2d_backward and the relu_backward behind it in one store, of windows of two by two side by side: what programs make of the two. x is
+ * what relu gave.
+ * @math \bar x_{uv} = [x_{uv} > 0] \sum_{ij:\,(u,v)\text{ wins } (i,j)} \bar y_{ij}
+ */
+const sno_op sno_op_max_pool2d_relu_backward = {
+    .name = "max_pool2d_relu_backward", .args = "gy x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false",
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_max_back, .forward = forward_max_back,
+    .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is; f(1,1,3,5), d(1,1,4,6), 2, {stride=1} => side by side"};
 
 /*** max_pool2d_pick(g, x, kernel_size, {stride, padding, dilation, ceil_mode})
  * `g` at the places where the windows of `x` have their largest numbers.

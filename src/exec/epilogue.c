@@ -12,8 +12,7 @@ static const struct { const sno_op *product, *activation, *both; } joined[] = {
     {&sno_op_conv2d, &sno_op_relu, &sno_op_conv2d_relu},
 };
 
-/* The only live step after i that touches the slot, or -1. */
-static int only_reader(const snp_tape *t, int i, int slot) {
+int snp_only_reader(const snp_tape *t, int i, int slot) {
   int found = -1;
   for (int k = i + 1; k < t->nstep; k++) {
     const snp_step *s = &t->step[k];
@@ -33,9 +32,9 @@ static bool steady(const snp_tape *t, int first, int n) {
   return true;
 }
 
-static bool same_place(const snp_ref *a, const snp_ref *b) {
+bool snp_same_place(const snp_ref *a, const snp_ref *b) {
   return a->slot == b->slot && a->dtype == b->dtype && a->ndim == b->ndim && a->offset == b->offset &&
-         memcmp(a->shape, b->shape, sizeof a->shape) == 0;
+         memcmp(a->shape, b->shape, sizeof a->shape) == 0 && snp_ref_dense(a) && snp_ref_dense(b);
 }
 
 /* Step i with room for all that conv2d_norm takes, and its epsilon and relu; -1 after sn_fail. */
@@ -70,13 +69,13 @@ static int join_norm(snp_tape *t, int i) {
   const bool bare = s->op == &sno_op_conv2d;
   if (s->dead || s->round || (!bare && (s->op != &sno_op_conv2d_norm || t->attr[s->attr + SNO_CONV_RELU].i))) return 0;
   if (y->ndim != 4 || t->slot[y->slot].kind != SNP_INTERNAL || t->slot[y->slot].written || !steady(t, s->in, s->nin)) return 0;
-  const int at = only_reader(t, i, y->slot);
+  const int at = snp_only_reader(t, i, y->slot);
   if (at < 0 || t->step[at].flush != s->flush || !t->step[at].op) return 0;
   const snp_step *r = &t->step[at];
   if (r->round) return 0;
   const snp_ref *z = &t->ref[r->out];
   if (!steady(t, r->in, r->nin) || !snp_ref_whole(t, z) || t->slot[z->slot].written) return 0;
-  if (bare && r->op == &sno_op_batch_norm_eval && same_place(&t->ref[r->in], y)) {
+  if (bare && r->op == &sno_op_batch_norm_eval && snp_same_place(&t->ref[r->in], y)) {
     const int from = r->in, epsilon = r->attr;
     if (widen(t, i) < 0) return -1;
     snp_step *w = &t->step[i];
@@ -89,12 +88,12 @@ static int join_norm(snp_tape *t, int i) {
   } else if (!bare && r->op == &sno_op_add && t->ref[s->in + SNO_CONV_ADD].slot < 0) {
     const int own = t->ref[r->in].slot == y->slot ? 0 : 1;
     const snp_ref *a = &t->ref[r->in + !own];
-    if (!same_place(&t->ref[r->in + own], y) || a->slot < 0 || a->slot == y->slot || a->dtype != y->dtype || a->ndim != y->ndim ||
+    if (!snp_same_place(&t->ref[r->in + own], y) || a->slot < 0 || a->slot == y->slot || a->dtype != y->dtype || a->ndim != y->ndim ||
         memcmp(a->shape, y->shape, sizeof a->shape) != 0 || !snp_ref_dense(a))
       return 0;
     t->ref[s->in + SNO_CONV_ADD] = *a;
     join(t, i, at);
-  } else if (!bare && r->op == &sno_op_relu && same_place(&t->ref[r->in], y)) {
+  } else if (!bare && r->op == &sno_op_relu && snp_same_place(&t->ref[r->in], y)) {
     t->attr[s->attr + SNO_CONV_RELU] = sno_bool(true);
     join(t, i, at);
   }
@@ -110,7 +109,7 @@ int snp_pass_epilogue(snp_tape *t) {
       if (s->op != joined[k].product) continue;
       const snp_ref *y = &t->ref[s->out];
       if (t->slot[y->slot].kind != SNP_INTERNAL || t->slot[y->slot].written) continue;
-      const int at = only_reader(t, i, y->slot);
+      const int at = snp_only_reader(t, i, y->slot);
       if (at < 0 || t->step[at].op != joined[k].activation || t->step[at].flush != s->flush) continue;
       snp_step *a = &t->step[at];
       const snp_ref *z = &t->ref[a->out];

@@ -1,7 +1,6 @@
 /* plan.c - one block for everything that lives only inside a program: places by lifetime, found by walking the steps with a list of gaps. */
 #include <string.h>
 #include "base/mem.h"
-#include "diff/conv.h"
 #include "diff/map.h"
 #include "diff/ops.h"
 #include "exec/record.h"
@@ -65,19 +64,21 @@ static int give(plan *p, int64_t at, int64_t size) {
   return 0;
 }
 
-/* An elementwise step, or a chain of them, may write result `out` over an operand that dies with it, a convolution over what it adds last. */
+/* An elementwise step, or a chain of them, may write result `out` over an operand that dies with it, others their first over what they name. */
 static int dying_operand(const snp_tape *t, const plan *p, int i, int out) {
   const snp_step *s = &t->step[i];
-  const bool adds = s->op == &sno_op_conv2d_norm, chain = s->op == &snp_op_chain;
-  if (!s->op || (!chain && ((!sno_is_map(s->op) && !adds) || s->nout != 1))) return -1;
+  const bool chain = s->op == &snp_op_chain, map = s->op && sno_is_map(s->op) && s->nout == 1;
+  const uint32_t over = s->op && out == 0 ? s->op->over : 0;
+  if (!chain && !map && !over) return -1;
   const snp_ref *y = &t->ref[s->out + out];
   if (t->slot[y->slot].kind != SNP_INTERNAL || !snp_ref_whole(t, y)) return -1;
-  for (int k = adds ? SNO_CONV_ADD : 0; k < s->nin; k++) {
+  for (int k = 0; k < s->nin; k++) {
     const snp_ref *x = &t->ref[s->in + k];
+    if (over && !(over >> k & 1)) continue;
     if (x->slot < 0 || x->slot == y->slot || t->slot[x->slot].kind != SNP_INTERNAL || p->last[x->slot] != i || p->offset[x->slot] < 0) continue;
     if (x->dtype != y->dtype || x->ndim != y->ndim || memcmp(x->shape, y->shape, sizeof x->shape) != 0 || !snp_ref_whole(t, x)) continue;
     bool again = false; /* met again as another view */
-    for (int j = 0; j < s->nin; j++) again |= j != k && t->ref[s->in + j].slot == x->slot && (adds || memcmp(&t->ref[s->in + j], x, sizeof *x) != 0);
+    for (int j = 0; j < s->nin; j++) again |= j != k && t->ref[s->in + j].slot == x->slot && (over || memcmp(&t->ref[s->in + j], x, sizeof *x) != 0);
     if (again || p->share[p->owner[x->slot]] > 1 || (chain && !snp_chain_over(t, s, out, k))) continue;
     return x->slot;
   }

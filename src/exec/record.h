@@ -86,7 +86,7 @@ bool snp_ref_dense(const snp_ref *r);                     /* consecutive element
 bool snp_ref_whole(const snp_tape *t, const snp_ref *r);  /* the slot from its first byte to its last, in order */
 int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 
-/* ---- passes (passes.c, epilogue.c, chain.c, update.c) and plan.c */
+/* ---- passes (passes.c, epilogue.c, relu.c, chain.c, update.c) and plan.c */
 int snp_pass_dead(snp_tape *t);
 int snp_pass_cse(snp_tape *t);
 int snp_pass_round(snp_tape *t);
@@ -97,6 +97,9 @@ int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
 int snp_pass_update(snp_tape *t);
 bool snp_untouched(const snp_tape *t, const snp_step *s, int from, int to); /* do steps from..to-1 leave what s reads as it is? */
+int snp_pass_relu(snp_tape *t);
+int snp_only_reader(const snp_tape *t, int i, int slot);          /* the only live step after i that touches the slot, or -1 */
+bool snp_same_place(const snp_ref *a, const snp_ref *b);          /* the same consecutive elements in the same shape */
 extern const sno_op snp_op_chain;
 bool snp_chain_over(const snp_tape *t, const snp_step *s, int out, int in); /* may that result be written over that operand? */
 int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most);
