@@ -163,18 +163,28 @@ static int runs_of(const snk_winograd *p, const snk_winograd_piece *piece, int64
   return n;
 }
 
+/* What follows a vector of sums of channel ch; add: what lies where they go, or NULL. */
+SNK_INLINE VF after(const snk_winograd *p, VF v, int64_t ch, const VF *add) {
+  if (p->bias) v = v + vf_set1(p->bias[ch]);
+  if (p->mean) v = (v - vf_set1(p->mean[ch])) * vf_set1(p->scale[ch]) + vf_set1(p->shift[ch]);
+  if (add) v = v + *add;
+  if (p->relu) v = vf_relu(v);
+  if (p->round) v = vf_bf16(v);
+  return v;
+}
+SNK_INLINE void finish_whole(const snk_winograd *p, VF v, int64_t ch, int64_t to) {
+  VF add;
+  if (p->add) add = vf_load(p->add + to);
+  vf_store(p->dst + to, after(p, v, ch, p->add ? &add : NULL));
+}
 static void finish(const snk_winograd *p, const float *from, int64_t n, int64_t ch, int64_t to) {
-  float *out = p->dst + to;
   for (int64_t j = 0; j < n; j += L) {
-    const int64_t left = n - j;
-    VF v = vf_load(from + j);
-    if (p->bias) v = v + vf_set1(p->bias[ch]);
-    if (p->mean) v = (v - vf_set1(p->mean[ch])) * vf_set1(p->scale[ch]) + vf_set1(p->shift[ch]);
-    if (p->add) v = v + (left >= L ? vf_load(p->add + to + j) : vf_some(p->add + to + j, vf_lanes(left)));
-    if (p->relu) v = vf_relu(v);
-    if (p->round) v = vf_bf16(v);
-    if (left >= L) vf_store(out + j, v);
-    else vf_keep(out + j, v, left);
+    if (n - j >= L) finish_whole(p, vf_load(from + j), ch, to + j);
+    else {
+      VF add;
+      if (p->add) add = vf_some(p->add + to + j, vf_lanes(n - j));
+      vf_keep(p->dst + to + j, after(p, vf_load(from + j), ch, p->add ? &add : NULL), n - j);
+    }
   }
 }
 
@@ -185,8 +195,14 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
   kernels[nv - 1][mr - LEAST](p->c, p->packed + (piece->group * p->m + m0) * AT * p->c, panels + snk_winograd_panel(p->c, q, 2, L), sums);
   stretch s[2 * L];
   const int n = runs_of(p, piece, q, nv, s);
+  int64_t whole[4] = {-1, -1, -1, -1}; /* where the vectors of a row of tiles go, if each lies in one row of the result */
+  bool all = true;
+  for (int k = 0; k < n; k++) {
+    all = all && s[k].from % L == 0 && s[k].n % L == 0 && s[k].low >= 0;
+    for (int64_t j = 0; j < s[k].n && all; j += L) whole[(s[k].from + j) / L] = s[k].to + j;
+  }
   for (int64_t i = 0; i < mr; i++) {
-    const int64_t step = mr * nv * L;
+    const int64_t step = mr * nv * L, ch = piece->group * p->m + m0 + i, plane = (m0 + i) * p->oh * p->ow;
     for (int j = 0; j < nv; j++) {
       const float *from = sums + (i * nv + j) * L;
       VF a[4], b[4];
@@ -196,11 +212,16 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
         a[x] = u + v + w, b[x] = v - w - z;
       }
       const VF a0 = a[0] + a[1] + a[2], a1 = a[1] - a[2] - a[3], b0 = b[0] + b[1] + b[2], b1 = b[1] - b[2] - b[3];
+      if (all) {
+        const int64_t low = whole[2 * j] + plane, high = whole[2 * j + 1] + plane;
+        if (whole[2 * j] >= 0) finish_whole(p, LOW_F(a0, a1), ch, low), finish_whole(p, LOW_F(b0, b1), ch, low + p->ow);
+        if (whole[2 * j + 1] >= 0) finish_whole(p, HIGH_F(a0, a1), ch, high), finish_whole(p, HIGH_F(b0, b1), ch, high + p->ow);
+        continue;
+      }
       vf_store(rows + 2 * j * L, LOW_F(a0, a1)), vf_store(rows + (2 * j + 1) * L, HIGH_F(a0, a1));
       vf_store(rows + (4 + 2 * j) * L, LOW_F(b0, b1)), vf_store(rows + (5 + 2 * j) * L, HIGH_F(b0, b1));
     }
-    const int64_t ch = piece->group * p->m + m0 + i, plane = (m0 + i) * p->oh * p->ow;
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < n && !all; k++) {
       finish(p, rows + s[k].from, s[k].n, ch, s[k].to + plane);
       if (s[k].low >= 0) finish(p, rows + 4 * L + s[k].from, s[k].n, ch, s[k].low + plane);
     }
