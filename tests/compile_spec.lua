@@ -198,6 +198,63 @@ describe("a compiled function", function()
     assert.same({ 11, 21 }, c(core.tensor { 1, 1 }):totable())
   end)
 
+  it("is recorded anew when a captured tensor begins or ends to require a gradient", function()
+    local w, v = core.ones(3):requires_grad_(), core.ones(3)
+    local c = core.compile(function(x)
+      w.grad, v.grad = nil, nil
+      local l = (x * w * v):sum()
+      if w.requires_grad or v.requires_grad then l:backward() end
+      return l:detach()
+    end)
+    for _, on in ipairs { { true, false }, { true, true }, { false, true }, { false, false }, { true, false } } do
+      w:requires_grad_(on[1])
+      v:requires_grad_(on[2])
+      for i = 1, 4 do
+        c(core.ones(3))
+        assert.same(on, { w.grad ~= nil, v.grad ~= nil }, "call " .. i)
+      end
+    end
+    assert.equal(4, c:count().programs)
+  end)
+
+  it("is recorded anew when a network gets a layer or another number type, an optimizer other parameters", function()
+    local net, w = core.Sequential(core.Dense { 3, inshape = 4 }), core.ones(3):requires_grad_()
+    local opt, x = core.SGD(net:parameters(), { lr = 0.1 }), core.randn(5, 4)
+    local step = core.compile(function()
+      opt:zero_grad()
+      w.grad = nil;
+      (net(x) * w):square():mean():backward()
+      opt:step()
+    end)
+    local eval = core.compile(function(y)
+      local _ <close> = core.no_grad()
+      return net(y)
+    end)
+    for _ = 1, 4 do
+      step()
+      eval(x)
+    end
+    assert.is_true(w:detach():equal(core.ones(3)))
+    opt:add { w }
+    for _ = 1, 4 do
+      local before = w:detach():clone()
+      step()
+      assert.is_false(w:detach():equal(before))
+    end
+    net:add(core.Dense { 7 })
+    for _ = 1, 4 do assert.same({ 5, 7 }, eval(x):size()) end
+    net:to("float64")
+    net:to("float32") -- other tensors
+    for _, p in ipairs(net:parameters()) do p:detach():fill_(0) end
+    for _ = 1, 4 do assert.equal(0, eval(x):abs():sum():item()) end
+    local many = eval:count().recorded
+    local other = core.Sequential(core.Dense { 2, inshape = 3 }, core.ReLU()) -- nothing to do with it
+    other(core.ones(1, 3))
+    core.SGD(other:parameters(), { lr = 1 })
+    eval(x)
+    assert.equal(many, eval:count().recorded)
+  end)
+
   it("takes another part of the same data as the same call", function()
     local X = core.arange(0, 24):to("float32"):reshape(8, 3)
     local c = core.compile(function(x) return x:mul(2), x, x:narrow(2, 2, 1) end)

@@ -165,7 +165,7 @@ const sno_arg *sno_parse_args(const char *args, int *n);
 typedef struct sno_recorder {      /* exec's side of a call */
   void (*called)(struct sno_recorder *r, sno_call *c);           /* after every successful call */
   void (*host)(struct sno_recorder *r, sno_foreign *f, void (*run)(sno_foreign *));
-  void (*depends)(struct sno_recorder *r, sno_foreign *owner, const bool *flag);
+  void (*depends)(struct sno_recorder *r, sno_foreign *owner, const uint32_t *at);
   void (*grad_set)(struct sno_recorder *r, snt_tensor *leaf);    /* .grad was set or cleared by hand */
   void (*leaf)(struct sno_recorder *r, snt_tensor *leaf);        /* a gradient is about to reach this leaf */
   void (*stop)(struct sno_recorder *r, const char *why);         /* a number was read out, an operation written in Lua ran, ...: recording ends */
@@ -186,9 +186,9 @@ void sno_stop_recording(const char *why);
 /* A step on the host that a replay must repeat at the same place (an optimizer counts its step and computes the learning rate it
  * writes into a small tensor): runs `run(f)` now and is recorded. It may touch only f's own memory: no operations, no Lua, no failure. */
 void sno_host(sno_foreign *f, void (*run)(sno_foreign *));
-/* What was just called depended on this flag (a layer's train/eval): a recording is good only while it has its present value.
- * `owner` is kept alive by the recording. */
-void sno_depends(sno_foreign *owner, const bool *flag);
+/* What was just called depended on this number (a layer's train/eval): a recording is good only while it has its present value.
+ * `owner` (may be NULL) is kept alive by the recording. */
+void sno_depends(sno_foreign *owner, const uint32_t *at);
 
 /* Counts, per thread, what cannot be undone: writes, random positions taken, host steps, gradients handed out. A caller that runs out of
  * memory may try once more only if the count has not moved. */

@@ -30,9 +30,9 @@ void sno_host(sno_foreign *f, void (*run)(sno_foreign *)) {
   if (r) r->host(r, f, run);
 }
 
-void sno_depends(sno_foreign *owner, const bool *flag) {
+void sno_depends(sno_foreign *owner, const uint32_t *at) {
   sno_recorder *r = sno_mode_now()->recorder;
-  if (r) r->depends(r, owner, flag);
+  if (r) r->depends(r, owner, at);
 }
 
 /* The owned tensors of a thread, innermost scope last. The array is given back when the outermost scope closes over

@@ -78,6 +78,23 @@ static void *array(size_t n, size_t size, int *bad) {
   return a;
 }
 
+/* What both recordings met is captured; other tensors are views made anew in each call. */
+static void keep_captured(snp_tape *t, const snp_tape *before) {
+  for (int i = 0; i < t->nres; i++)
+    if (t->given[i].t != before->given[i].t) {
+      snt_release(t->given[i].t);
+      t->given[i].t = NULL;
+    }
+  int n = 0;
+  for (int i = 0; i < t->nquiet; i++) {
+    int k = 0;
+    while (k < before->nquiet && before->quiet[k] != t->quiet[i]) k++;
+    if (k < before->nquiet) t->quiet[n++] = t->quiet[i];
+    else snt_release(t->quiet[i]);
+  }
+  t->nquiet = n;
+}
+
 snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   int bad = 0;
   snp_prog *p = array(1, sizeof *p, &bad);
@@ -107,11 +124,7 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
       if (t->slot[i].kind == SNP_BOUND) p->bound[p->nbound++] = i;
       p->alias |= t->slot[i].written && (t->slot[i].kind == SNP_ARG || t->slot[i].kind == SNP_BOUND);
     }
-    for (int i = 0; i < t->nres; i++)
-      if (t->given[i].t != before->given[i].t) { /* a view made anew in each call */
-        snt_release(t->given[i].t);
-        t->given[i].t = NULL;
-      }
+    keep_captured(t, before);
     for (int i = 0; i < t->nslot; i++)
       if (t->slot[i].kind == SNP_ARG) {
         const int k = t->slot[i].arg;
@@ -164,15 +177,17 @@ static bool lies_at(const snp_tape *t, const snp_ref *r, const snt_tensor *g, sn
 bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
   for (int i = 0; i < t->nflag; i++)
-    if (*t->flag[i].at != t->flag[i].value) return false;
+    if (__atomic_load_n(t->flag[i].at, __ATOMIC_RELAXED) != t->flag[i].value) return false;
   for (int i = 0; i < t->nleaf; i++) {
     const snp_leaf *l = &t->leaf[i];
     const snt_tensor *g = sno_grad_of(l->t);
-    if (l->t->storage == NULL) return false;
+    if (l->t->storage == NULL || sno_requires_grad(l->t) != l->tracked) return false;
     if (l->entry == SNP_GRAD_NONE && g != NULL) return false;
     if (l->arg >= 0 && args[l->arg] != l->t) return false; /* another parameter on the same memory */
     if (l->entry == SNP_GRAD_HAS && (g == NULL || !lies_at(t, &l->before, g, args))) return false;
   }
+  for (int i = 0; i < t->nquiet; i++)
+    if (sno_requires_grad(t->quiet[i])) return false;
   for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++) {
     const int k = t->slot[i].arg, fixed = p->fixed[k];
     if (fixed && args[k]->storage->id != t->slot[i].id) return false;

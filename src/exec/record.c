@@ -121,6 +121,7 @@ static int add_leaf(snp_tape *t, snt_tensor *x, int entry) {
   memset(l, 0, sizeof *l);
   l->entry = entry;
   l->arg = arg_of(t, x);
+  l->tracked = sno_requires_grad(x);
   fill_ref(t, &l->grad, -1, NULL);
   fill_ref(t, &l->before, -1, NULL);
   if (entry == SNP_GRAD_HAS) {
@@ -207,6 +208,21 @@ static int write_down(snp_tape *t, const sno_call *c) {
   return 0;
 }
 
+/* Should one of these require a gradient later, other operations would be called. A view that is made anew in each call is found to be one by
+ * comparing with the recording before (snp_build). */
+static int note_quiet(snp_tape *t, const sno_call *c) {
+  for (int i = 0; i < c->nin && sno_mode_now()->grad; i++) {
+    snt_tensor *x = c->in[i];
+    if (x == NULL || x->storage->id > t->start_id || !sn_is_float((sn_dtype)x->dtype) || sno_requires_grad(x) || arg_of(t, x) >= 0) continue;
+    int k = 0;
+    while (k < t->nquiet && t->quiet[k] != x) k++;
+    if (k < t->nquiet) continue;
+    if (GROW(t, quiet, 1) < 0) return -1;
+    t->quiet[t->nquiet++] = snt_retain(x);
+  }
+  return 0;
+}
+
 static void called(sno_recorder *r, sno_call *c) {
   snp_listener *l = of(r);
   snp_tape *t = l->tape;
@@ -218,6 +234,7 @@ static void called(sno_recorder *r, sno_call *c) {
   }
   for (int i = 0; i < c->nin; i++)
     if (c->in[i] && c->in[i]->meta && c->in[i]->meta->requires_grad && !c->in[i]->meta->node && meet_leaf(t, c->in[i]) < 0) { l->failed = true; return; }
+  if (note_quiet(t, c) < 0) { l->failed = true; return; }
   bool fresh = c->nout == 0 || (c->op->flags & SNO_WRITES);
   for (int k = 0; k < c->nout; k++) fresh |= made_here(t, c, k);
   if (!fresh) { /* only views: whoever reads them reads the slot; an input met here for the first time is bound */
@@ -243,13 +260,13 @@ static void host(sno_recorder *r, sno_foreign *f, void (*run)(sno_foreign *)) {
   s->run = run;
 }
 
-static void depends(sno_recorder *r, sno_foreign *owner, const bool *flag) {
+static void depends(sno_recorder *r, sno_foreign *owner, const uint32_t *at) {
   snp_listener *l = of(r);
   snp_tape *t = l->tape;
   for (int i = 0; i < t->nflag; i++)
-    if (t->flag[i].at == flag) return;
+    if (t->flag[i].at == at) return;
   if (GROW(t, flag, 1) < 0) { l->failed = true; return; }
-  t->flag[t->nflag++] = (snp_flag){sno_foreign_retain(owner), flag, *flag};
+  t->flag[t->nflag++] = (snp_flag){sno_foreign_retain(owner), at, __atomic_load_n(at, __ATOMIC_RELAXED)};
 }
 
 static void grad_set(sno_recorder *r, snt_tensor *x) {
@@ -346,8 +363,9 @@ void snp_tape_free(snp_tape *t) {
   }
   for (int i = 0; i < t->nleaf; i++) snt_release(t->leaf[i].t);
   for (int i = 0; i < t->nres; i++) snt_release(t->given[i].t);
+  for (int i = 0; i < t->nquiet; i++) snt_release(t->quiet[i]);
   for (int i = 0; i < t->nflag; i++) sno_foreign_release(t->flag[i].owner);
-  sn_free(t->line); sn_free(t->step); sn_free(t->ref); sn_free(t->attr); sn_free(t->slot); sn_free(t->leaf); sn_free(t->flag);
+  sn_free(t->line); sn_free(t->step); sn_free(t->ref); sn_free(t->attr); sn_free(t->slot); sn_free(t->leaf); sn_free(t->quiet); sn_free(t->flag);
   sn_free(t->res); sn_free(t->given); sn_free(t->reskey); sn_free(t->hash); sn_free(t->arg_offset);
   sn_free(t);
 }
@@ -405,12 +423,12 @@ bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n) {
   }
   for (int i = 0; i < a->nleaf; i++) {
     const snp_leaf *s = &a->leaf[i], *o = &b->leaf[i];
-    if (s->t != o->t || s->entry != o->entry || s->arg != o->arg || s->has != o->has ||
+    if (s->t != o->t || s->entry != o->entry || s->arg != o->arg || s->tracked != o->tracked || s->has != o->has ||
         memcmp(&s->before, &o->before, sizeof s->before) != 0 || memcmp(&s->grad, &o->grad, sizeof s->grad) != 0)
        return differ(b, why, n, "a gradient", -1);
   }
   for (int i = 0; i < a->nflag; i++)
-    if (a->flag[i].at != b->flag[i].at || a->flag[i].value != b->flag[i].value) return differ(b, why, n, "train or eval mode", -1);
+    if (a->flag[i].at != b->flag[i].at || a->flag[i].value != b->flag[i].value) return differ(b, why, n, "train or eval mode, or what layers and optimizers hold", -1);
   if (a->nres && memcmp(a->res, b->res, (size_t)a->nres * sizeof *a->res) != 0) return differ(b, why, n, "the results", -1);
   for (int i = 0; i < a->nres; i++) {
     const snp_given *s = &a->given[i], *o = &b->given[i];

@@ -41,6 +41,7 @@ typedef struct snp_slot {
 enum { SNP_GRAD_NONE, SNP_GRAD_HAS, SNP_GRAD_ANY };
 typedef struct snp_leaf {
   snt_tensor *t;           /* retained */
+  bool tracked;            /* it required a gradient */
   int entry;               /* what it had when the call began; ANY: it was set before it was looked at */
   int arg;                 /* which argument it is, or -1 */
   snp_ref before;          /* its gradient at entry: slot -1 where it had none */
@@ -51,7 +52,7 @@ typedef struct snp_leaf {
 /* A result that is an argument (its number, else -1), or a tensor itself that lies in bound memory (retained): captured, where both recordings gave it. */
 typedef struct snp_given { int arg; snt_tensor *t; } snp_given;
 
-typedef struct snp_flag { sno_foreign *owner; const bool *at; bool value; } snp_flag;
+typedef struct snp_flag { sno_foreign *owner; const uint32_t *at; uint32_t value; } snp_flag;
 
 typedef struct snp_tape {
   snp_step *step; int nstep, room_step;
@@ -60,6 +61,7 @@ typedef struct snp_tape {
   snp_slot *slot; int nslot, room_slot;
   char *line; int nline, room_line; /* texts, each with its 0 */
   snp_leaf *leaf; int nleaf, room_leaf;
+  snt_tensor **quiet; int nquiet, room_quiet; /* captured tensors that were read and did not require a gradient (retained) */
   snp_flag *flag; int nflag, room_flag;
   snp_ref *res; int nres;
   snp_given *given;        /* by result */

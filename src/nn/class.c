@@ -168,7 +168,7 @@ snn_obj *snn_new(const snn_class *c, int nval, const sno_val *val, int nchild, s
   if (o == NULL) return NULL;
   o->base = (sno_foreign){.refs = 1, .free = free_obj};
   o->cls = c;
-  o->training = true;
+  o->training = 1;
   o->slot = o->few;
   o->room = SNN_SLOTS;
   if (room && (o->val = sn_calloc((size_t)room, sizeof *o->val)) == NULL) goto fail;

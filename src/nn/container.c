@@ -17,6 +17,7 @@ int snn_add_child(snn_obj *o, snn_obj *child) {
   o->child = p;
   p[o->nchild++] = snn_retain(child);
   if (!o->training) snn_train(child, false);
+  if (o->built) snn_restructured();
   o->built = false;
   return 0;
 }

@@ -89,6 +89,10 @@ static int make_ready(snn_obj *o, const snt_tensor *x) {
   return snn_build(o, &in, NULL);
 }
 
+static uint32_t structure; /* atomic; of all objects there are */
+void snn_restructured(void) { __atomic_add_fetch(&structure, 1, __ATOMIC_RELAXED); }
+void snn_depends(void) { sno_depends(NULL, &structure); }
+
 snt_tensor *snn_run(snn_obj *o, snt_tensor *x) {
   if (x == NULL) return NULL;
   if (o->cls->forward == NULL) {
@@ -97,6 +101,7 @@ snt_tensor *snn_run(snn_obj *o, snt_tensor *x) {
   }
   if (make_ready(o, x) < 0) return NULL;
   if (deeper() < 0) return NULL;
+  snn_depends();
   snt_tensor *y = o->cls->forward(o, x);
   depth--;
   return y;
@@ -110,6 +115,7 @@ static snt_tensor *described(const snn_obj *o) {
 int snn_step(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **out) {
   if (in[0] == NULL) return -1;
   if (o->cls->carry == NULL) return sn_fail("%s has no states", snn_name(o));
+  snn_depends();
   const int n = make_ready(o, in[0]) < 0 ? -1 : o->cls->carry(o, nin, in, out);
   if (n < 0) described(o);
   return n;

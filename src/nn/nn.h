@@ -49,8 +49,8 @@ struct snn_obj {
   int nval;
   snn_obj **child;         /* retained */
   int nchild;
-  bool training;           /* true at first */
-  bool built;
+  uint32_t training;       /* 1 at first, 0 after snn_train(o, false) */
+  bool built;              /* of an optimizer: it has been used */
   snn_shape in, out;       /* once built */
   snn_slot *slot, few[SNN_SLOTS]; /* slot is `few` until there are more */
   int nslot, room;
@@ -84,6 +84,9 @@ int snn_step(snn_obj *o, int nin, snt_tensor *const *in, snt_tensor **out); /* b
 bool snn_declared(const snn_obj *o, snn_shape *in);                /* is the input's shape known, by building or by arguments? */
 void snn_train(snn_obj *o, bool on);                               /* with everything inside */
 int snn_add_child(snn_obj *o, snn_obj *child);                     /* Sequential; retains */
+/* To be called when a layer in use got other layers or tensors, an optimizer another group: recordings made before are of no use. */
+void snn_restructured(void);
+void snn_depends(void);                                            /* tells the recorder that it depends on that */
 /* Every tensor by dotted name ("0.weight", "bn.running_mean"), children in order; stops at the first non-zero return and gives it. Builds
  * what can be built; -1 after sn_fail where a shape is not known. prefix: "" or ends in a dot. */
 typedef int snn_visit(void *ctx, const char *name, snt_tensor **t, bool param);

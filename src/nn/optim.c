@@ -219,6 +219,7 @@ int snn_optim_add(snn_obj *o, int n, snt_tensor *const *params) {
   memcpy(g.val, o->val, (size_t)o->nval * sizeof *g.val);
   for (; g.n < n; g.n++) g.p[g.n] = snt_retain(params[g.n]);
   u->g[u->ng++] = g;
+  if (o->built) snn_restructured();
   return 0;
 }
 
@@ -256,8 +257,14 @@ int snn_optim_walk(snn_obj *o, snn_visit *fn, void *ctx) {
   return 0;
 }
 
+static void used(snn_obj *o) {
+  o->built = true;
+  snn_depends();
+}
+
 int snn_optim_zero_grad(snn_obj *o) {
   const optim *u = of(o);
+  used(o);
   for (int k = 0; k < u->ng; k++)
     for (int i = 0; i < u->g[k].n; i++)
       if (sno_set_grad(u->g[k].p[i], NULL) < 0) return -1;
@@ -351,6 +358,7 @@ int snn_optim_step(snn_obj *o) {
   const bool grad = mode->grad;
   mode->grad = false;
   const size_t mark = sno_scope_open();
+  used(o);
   const int rc = o->cls->step(o);
   sno_scope_close(mark);
   mode->grad = grad;

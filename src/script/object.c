@@ -132,7 +132,7 @@ static bool common_field(lua_State *L, snn_obj *o, const char *key) {
   if (strcmp(key, "class") == 0) lua_pushstring(L, snn_name(o));
   else if (strcmp(key, "family") == 0) lua_pushstring(L, snl_family(o));
   else if (strcmp(key, "name") == 0) lua_pushstring(L, o->name);
-  else if (o->cls->family == SNN_LAYER && strcmp(key, "training") == 0) lua_pushboolean(L, o->training);
+  else if (o->cls->family == SNN_LAYER && strcmp(key, "training") == 0) lua_pushboolean(L, o->training != 0);
   else if (o->cls->family == SNN_LAYER && strcmp(key, "inshape") == 0) push_shape(L, o->built, &o->in);
   else if (o->cls->family == SNN_LAYER && strcmp(key, "outshape") == 0) push_shape(L, o->built, &o->out);
   else if (o->cls->carry && strcmp(key, "step") == 0) lua_pushcfunction(L, snl_step);

@@ -218,7 +218,8 @@ static int call_program(lua_State *L) {
  * A function that does what fn does, and after two calls that did the same is replayed by C: without Lua, without allocation, with one block of
  * memory, dead work removed. Gradients, updates, random numbers and learning rates go on as they would; results are equal bit for bit.
  * Arguments and results are tensors, numbers, strings, booleans and nil; a new combination of shapes, plain values and modes is recorded anew
- * (the eight last used are kept). What the Lua code of fn decides is decided while recording: reading a number out of a tensor (item, totable,
+ * (the eight last used are kept), and so is one after a network got a layer, an optimizer parameters, a captured tensor another requires_grad. A
+ * result that is an argument or a captured tensor is that tensor. What the Lua code of fn decides is decided while recording: reading a number out of a tensor (item, totable,
  * printing) or an operation written in Lua makes it stay eager, with one notice. Effects other than on tensors happen only while recording.
  * Methods: explain(timed=false) tells as text what the program does: its steps, their shapes, the floating-point operations of their products (FLOP)
  * and the bytes that they read and write when each operand and result moves once; from explain(true) on they are timed. steps() gives a list of the

@@ -199,6 +199,7 @@ static int convert_one(void *ctx, const char *name, snt_tensor **t, bool param) 
 static int body_convert(lua_State *L, void *ctx, snt_tensor **out) {
   (void)L, (void)out;
   convert *c = ctx;
+  if (c->o->built) snn_restructured();
   return snn_walk(c->o, "", convert_one, &c->t);
 }
 
