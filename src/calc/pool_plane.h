@@ -231,7 +231,7 @@ static void N(mean_back)(const snk_mean_shape *s, const void *gp, void *gxp, voi
   const int64_t width = s->x.in;
   if (s->whole) {
     const T v = g[0] / N(divisor)(s, 0, 0);
-    for (int64_t c = 0; c < s->y.in * width; c++) gx[c] = v;
+    for (int64_t c = 0; c < s->y.in * width; c += L) W(put)(gx + c, W(splat)(v), s->y.in * width - c);
     return;
   }
   if (!s->pairs || 2 * s->y.out < s->y.in || 2 * s->x.out < width) memset(gx, 0, (size_t)(s->y.in * width) * sizeof(T));

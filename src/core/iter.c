@@ -76,28 +76,29 @@ static void run_range(void *p, int64_t begin, int64_t end, int worker) {
   const job *j = p;
   const snt_iter *it = j->it;
   const int last = it->ndim - 1;
-  int64_t at[SNT_MAXDIM], s[SNT_ITER_MAX];
-  char *q[SNT_ITER_MAX];
-  int64_t rest = begin;
+  int64_t at[SNT_MAXDIM], s[SNT_ITER_MAX], rest = begin, from;
+  char *q[SNT_ITER_MAX], *row[SNT_ITER_MAX]; /* where the present row begins */
   for (int i = last; i >= 0; i--) {
     at[i] = rest % it->shape[i];
     rest /= it->shape[i];
   }
-  for (int k = 0; k < it->nops; k++) s[k] = it->stride[k][last];
-  while (begin < end) {
-    int64_t n = it->shape[last] - at[last];
-    if (n > end - begin) n = end - begin;
-    for (int k = 0; k < it->nops; k++) {
-      char *b = it->base[k];
-      for (int i = 0; i <= last; i++) b += at[i] * it->stride[k][i];
-      q[k] = b;
-    }
+  from = at[last];
+  for (int k = 0; k < it->nops; k++) {
+    s[k] = it->stride[k][last];
+    row[k] = it->base[k];
+    for (int i = 0; i < last; i++) row[k] += at[i] * it->stride[k][i];
+  }
+  for (;;) {
+    const int64_t n = it->shape[last] - from < end - begin ? it->shape[last] - from : end - begin;
+    for (int k = 0; k < it->nops; k++) q[k] = row[k] + from * s[k];
     j->fn(j->ctx, n, q, s);
-    begin += n;
-    at[last] += n;
-    for (int i = last; i > 0 && at[i] == it->shape[i]; i--) {
+    if ((begin += n) >= end) return;
+    from = 0;
+    for (int i = last - 1; i >= 0; i--) {
+      const bool over = ++at[i] == it->shape[i];
+      for (int k = 0; k < it->nops; k++) row[k] += over ? (1 - it->shape[i]) * it->stride[k][i] : it->stride[k][i];
+      if (!over) break;
       at[i] = 0;
-      at[i - 1]++;
     }
   }
 }

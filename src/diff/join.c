@@ -197,13 +197,17 @@ static void forward_pad(sno_call *c) {
   int64_t lo[SNT_MAXDIM], hi[SNT_MAXDIM];
   if (mode_of(c->attr[1].s) != CONSTANT || read_pads(c, lo, hi) < 0) return; /* it was read before and is right */
   snt_tensor to = *c->out[0], from = *c->in[0], fill = to;
-  char value[8];
+  char value[8] = {0};
+  static const char zero[8];
   snt_storage s = {.data = value};
   sn_store_double(value, (sn_dtype)to.dtype, c->attr[2].d);
   fill.storage = &s;
   fill.offset = 0;
   memset(fill.stride, 0, sizeof fill.stride);
-  sno_copy_elements(c->out[0], &fill);
+  bool around = false;
+  for (int d = 0; d < to.ndim; d++) around |= lo[d] > 0 || hi[d] > 0;
+  if (around && memcmp(value, zero, sizeof value) == 0) sno_zero_elements(c->out[0]);
+  else if (around) sno_copy_elements(c->out[0], &fill);
   for (int d = 0; d < to.ndim; d++) {
     const int64_t skip = lo[d] < 0 ? -lo[d] : 0, cut = hi[d] < 0 ? -hi[d] : 0, n = from.shape[d] - skip - cut;
     if (n <= 0) return;
