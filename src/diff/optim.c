@@ -254,8 +254,6 @@ const sno_op sno_op_adam_ = {
 
 /* ---- with the product */
 
-_Static_assert((int)SNO_UPDATE_WIDE <= (int)SNK_GEMM_TAKEN && (int)SNO_UPDATE_DEEP <= (int)SNK_GEMM_DEEP, "rows of products");
-
 static double flops_joined(const sno_call *c) { return 2.0 * (double)snt_numel(c->in[0]) * (double)c->in[c->nin - 2]->shape[1]; }
 
 #define JOINED(name_, args_, writes_)                                                                                                    \
@@ -270,6 +268,12 @@ const sno_op *sno_product_update(const sno_op *op) {
   for (size_t i = 0; i < sizeof pair / sizeof *pair; i++)
     if (pair[i].update == op) return &pair[i].joined;
   return NULL;
+}
+
+/* For a few rows the second factor is not worth bringing in order. Of long sums the product is nearly all the work, and better done at once. */
+bool sno_product_update_pays(int64_t m, int64_t n, int64_t k) {
+  enum { ROWS = 48, NUMBERS = 2048 };
+  return m >= ROWS && m * n >= NUMBERS && n >= 2 && n <= SNK_GEMM_TAKEN && k <= SNK_GEMM_DEEP;
 }
 
 size_t sno_product_update_scratch(sn_dtype t, int64_t n, int64_t k) { return snk_gemm_rows_room(t == SN_F64, n, k); }
