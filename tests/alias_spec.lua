@@ -451,6 +451,33 @@ describe("the cache of signatures", function()
     assert.truthy(f:explain())
   end)
 
+  it("is not filled with programs that no later call fits: gradients that add up over calls", function()
+    local notices = {}
+    local _ <close> = silence(notices)
+    local c = twin(120, function(wrap)
+      local w, b = core.randn(4, 4):requires_grad_(), core.randn(4):requires_grad_()
+      local f = wrap(function(x)
+        local l = x:linear(w, b):square():mean()
+        l:backward()
+        return l:detach()
+      end)
+      return { w, b }, function(i)
+        local l = f(grid(3))
+        local g, h = w.grad:clone(), b.grad:clone()
+        if i % 4 == 0 then
+          w:detach():sub_(w.grad * 0.1)
+          w.grad, b.grad = nil, nil
+        end
+        return l, g, h
+      end
+    end)
+    assert.is_nil(c:reason())
+    local count = c:count()
+    assert.is_true(count.replayed >= 28 and count.recorded < 20, count.replayed .. " replays, " .. count.recorded .. " recordings")
+    assert.equal(1, #notices)
+    assert.truthy(notices[1]:find("some calls of this function stay eager", 1, true), notices[1])
+  end)
+
   it("tells results of a signature from those of the one that was in its place", function()
     local f = core.compile(function(k) if k % 2 == 0 then return k, square(2) * k, "even" end return square(3) * k, k end)
     for round = 1, 3 do

@@ -7,6 +7,7 @@
 #include "exec/prog.h"
 
 enum { GIVE_UP = 8 }; /* recordings in a row that differ from the one before */
+enum { BARREN = 6, FEW = 4 }; /* recordings and programs of one signature that fitted fewer than so many later calls */
 
 typedef struct entry {
   char *key;
@@ -14,6 +15,7 @@ typedef struct entry {
   snp_tape *last;         /* the previous recording; NULL before the first and once there is a program */
   snp_prog *prog;
   int misses;
+  int replays;
   uint64_t used;
 } entry;
 
@@ -28,7 +30,7 @@ struct snp_func {
   sno_recorder *before;
   char *key;              /* scratch */
   size_t room_key;
-  char reason[240];
+  char reason[240], partly[160];
   snp_counts count;
   int newest;
 };
@@ -55,6 +57,7 @@ void snp_func_free(snp_func *f) {
 }
 
 const char *snp_reason(const snp_func *f) { return f->reason[0] ? f->reason : NULL; }
+const char *snp_partly(const snp_func *f) { return f->partly[0] ? f->partly : NULL; }
 int snp_chosen(const snp_func *f) { return f->now; }
 int snp_results(const snp_func *f) { return f->e[f->now].prog->tape->nres; }
 snp_counts snp_count(const snp_func *f) { return f->count; }
@@ -91,15 +94,21 @@ static size_t make_key(snp_func *f, const void *key, size_t nkey, int nargs, snt
   return need;
 }
 
+/* The entry, or -1: this call runs eagerly. */
 static int choose(snp_func *f, size_t nkey, snt_tensor *const *args) {
-  int open = -1;
+  int open = -1, barren = 0;
   for (int i = 0; i < f->n; i++) {
     entry *e = &f->e[i];
     if (e->nkey != nkey || memcmp(e->key, f->key, nkey) != 0) continue;
     if (e->prog && snp_fits(e->prog, args)) return i;
-    if (!e->prog) open = i;
+    if (!e->prog && (e->last == NULL || snp_tape_fits(e->last, args))) open = i;
+    else barren += e->replays < FEW;
   }
   if (open >= 0) return open;
+  if (barren >= BARREN) { /* recorded calls are slower than plain ones: such calls stay eager */
+    snprintf(f->partly, sizeof f->partly, "gradients or captured tensors lie elsewhere in every call; where gradients add up over calls, let one call do all of them");
+    return -1;
+  }
   int at = f->n;
   if (f->n == SNP_SIGNATURES) {
     at = 0;
@@ -196,6 +205,7 @@ int snp_leave(snp_func *f, int nres, snt_tensor *const *res, const void *reskey,
 
 int snp_replay(snp_func *f, snt_tensor **res) {
   f->count.replayed++;
+  f->e[f->now].replays++;
   f->newest = f->now;
   return snp_run(f->e[f->now].prog, f->args, res);
 }

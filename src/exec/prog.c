@@ -174,8 +174,7 @@ static bool lies_at(const snp_tape *t, const snp_ref *r, const snt_tensor *g, sn
          memcmp(g->stride, r->stride, (size_t)g->ndim * sizeof *g->stride) == 0;
 }
 
-bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
-  const snp_tape *t = p->tape;
+bool snp_tape_fits(const snp_tape *t, snt_tensor *const *args) {
   for (int i = 0; i < t->nflag; i++)
     if (__atomic_load_n(t->flag[i].at, __ATOMIC_RELAXED) != t->flag[i].value) return false;
   for (int i = 0; i < t->nleaf; i++) {
@@ -188,6 +187,12 @@ bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   }
   for (int i = 0; i < t->nquiet; i++)
     if (sno_requires_grad(t->quiet[i])) return false;
+  return true;
+}
+
+bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
+  const snp_tape *t = p->tape;
+  if (!snp_tape_fits(t, args)) return false;
   for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++) {
     const int k = t->slot[i].arg, fixed = p->fixed[k];
     if (fixed && args[k]->storage->id != t->slot[i].id) return false;

@@ -45,6 +45,7 @@ typedef struct snp_prog {
 snp_prog *snp_build(snp_tape *t, const snp_tape *before);  /* takes over t also on failure; NULL after sn_fail */
 void snp_prog_free(snp_prog *p);
 const snp_prog *snp_newest(const snp_func *f);             /* NULL after sn_fail when there is none yet */
+bool snp_tape_fits(const snp_tape *t, snt_tensor *const *args); /* modes of layers, gradients, tensors that require one are as they were */
 bool snp_fits(const snp_prog *p, snt_tensor *const *args); /* flags, gradients and fixed arguments are as recorded */
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res);
 void snp_fill_view(snt_tensor *v, const snp_ref *r, snt_storage *shell);

@@ -42,6 +42,8 @@ extern void (*snp_line)(char *to, size_t n);
 
 /* Why the function runs eagerly for good, or NULL. */
 const char *snp_reason(const snp_func *f);
+/* Why calls of some signature do, or NULL. */
+const char *snp_partly(const snp_func *f);
 /* What the newest program does, as text (sn_malloc'd), and by step; NULL or -1 after sn_fail when there is none yet. */
 char *snp_explain(const snp_func *f, bool timed);
 typedef struct snp_step_told { const char *op; sno_work work; double us; } snp_step_told; /* us: the mean since snp_time, negative where unknown */

@@ -9,6 +9,7 @@
 #define TYPE "slugnet.Program"
 enum { FN = 1, SHAPES = 2 }; /* user values: the function; by signature, how plain results lie between tensors */
 enum { MOST = 64 };          /* arguments or results */
+#define WHOLE "this function stays"
 
 typedef struct program {
   snp_func *f;
@@ -110,10 +111,10 @@ static int body_replay(lua_State *L, void *ctx, snt_tensor **out) {
   return lost ? -1 : n;
 }
 
-static void tell(lua_State *L, program *p, const char *why) {
+static void tell(lua_State *L, program *p, const char *what, const char *why) {
   if (p->told) return;
   p->told = true;
-  snl_notice(L, "compile: this function stays eager: %s", why);
+  snl_notice(L, "compile: %s eager: %s", what, why);
 }
 
 /* Remembers the plain results of a recorded call under the number of its signature: a list with `true` in place of each tensor; nothing when
@@ -178,7 +179,7 @@ static int call_recorded(lua_State *L, call *c) {
     snl_run(L, 0, body_abort, c);
     char why[96];
     snprintf(why, sizeof why, "it returns %s; tensors and plain values can be returned", bad);
-    tell(L, c->p, why);
+    tell(L, c->p, WHOLE, why);
     lua_getiuservalue(L, 1, SHAPES); /* from now on eager: marked in the table, which is looked at first */
     lua_pushboolean(L, 1);
     lua_rawseti(L, -2, 0);
@@ -186,7 +187,7 @@ static int call_recorded(lua_State *L, call *c) {
     return lua_gettop(L) - 1;
   }
   snl_run(L, 0, body_leave, c);
-  if (snp_reason(c->p->f)) tell(L, c->p, snp_reason(c->p->f));
+  if (snp_reason(c->p->f)) tell(L, c->p, WHOLE, snp_reason(c->p->f));
   keep_shape(L, c);
   return c->n;
 }
@@ -204,11 +205,14 @@ static int call_program(lua_State *L) {
   if (sort_out(L, &c, &bad) < 0) {
     char why[96];
     snprintf(why, sizeof why, "it is given %s; tensors and plain values can be given", bad);
-    tell(L, c.p, why);
+    tell(L, c.p, WHOLE, why);
     return call_eager(L, c.n);
   }
   snl_run(L, 0, body_enter, &c);
-  if (c.way == SNP_EAGER) return call_eager(L, c.n);
+  if (c.way == SNP_EAGER) {
+    if (snp_partly(c.p->f)) tell(L, c.p, "some calls of this function stay", snp_partly(c.p->f));
+    return call_eager(L, c.n);
+  }
   if (c.way == SNP_RECORD) return call_recorded(L, &c);
   const int n = snl_run(L, snp_results(c.p->f), body_replay, &c);
   return with_plain(L, &c, n);
