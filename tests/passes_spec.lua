@@ -36,6 +36,7 @@ local kinds = {
     return pick(d[1]) + (d[2] % 2 == 0 and z:sum() * 0.01 or z:mean())
   end,
   function(pick, d, w) return pick(d[1]):linear(w):relu():mul(0.2) end,
+  function(pick, d, w) return pick(d[1]) + pick(d[1]):layer_norm(d[2] % 2 == 0 and w[1] or nil):tanh() end,      -- a way round a norm
   function(pick, d) return pick(d[1]) * core.arange(1, 6):to("float32"):mul(0.1 * (d[2] % 7)):exp() end,         -- constants: folded
   function(pick, d) return pick(d[1]) + core.ones(5, 5):mul(d[2] % 5):tanh() end,
   function(pick, d, _, fixed) return pick(d[1]) * (fixed * (d[2] % 3)):tanh():t():contiguous() end,               -- of a captured tensor: kept
@@ -387,5 +388,31 @@ describe("chain", function()
     assert.is_nil(seen(c))
     local _ <close> = core.autocast("bfloat16")
     replayed(function(a) return a:matmul(a:t()):relu():square():sum(2), a:to("bfloat16"):tanh():mean() end, x)
+  end)
+end)
+
+describe("residual", function()
+  local x, w = core.randn(6, 5):requires_grad_(), core.randn(5):requires_grad_()
+  local function explained(other)
+    return replayed(function()
+      x.grad, w.grad = nil, nil
+      local y = x * 2
+      local loss = y:layer_norm(w):tanh():sum() + other(y)
+      loss:backward()
+      return loss:detach(), x.grad, w.grad
+    end):explain()
+  end
+  local function fused(text) return text:find("row_norm_backward_add", 1, true) ~= nil end
+  it("adds the gradient of another way where that of a norm is made", function()
+    local function square(y) return y:square():sum() end
+    assert.is_true(fused(explained(square)))
+    core.passes("residual", false)
+    local off = explained(square)
+    core.passes("residual", true)
+    assert.is_false(fused(off))
+  end)
+  it("leaves a gradient that is the same for all rows, and a norm by itself", function()
+    assert.is_false(fused(explained(function(y) return y:sum() end)))
+    assert.is_false(fused(explained(function() return w:sum() end)))
   end)
 end)

@@ -15,7 +15,7 @@ typedef struct snk_norm_args {
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;
   const void *x, *g;       /* g: gradient of y */
-  const void *add;         /* batch, forward: joins before relu; laid out as x, or NULL */
+  const void *add;         /* laid out as x, or NULL. Batch, forward: joins before relu. Rows, backward: joins the gradient of x */
   const void *weight, *bias; /* a number a channel (rows: an element), or NULL; backward reads the bias for relu alone */
   void *mean, *rstd, *var; /* batch: one a channel; rows: mean and rstd one a row, or NULL in a forward */
   void *y;                 /* the result, or the gradient of x; NULL when not wanted. Batch: may lie over x, g or add */

@@ -116,8 +116,9 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
       const V m = W(splat)(mean[l]), r = W(splat)(rstd[l]), k1 = W(splat)(a->centered ? (S)(sg[l] / (double)n) : 0);
       const V k2 = W(splat)((S)(sgx[l] / (double)n * (double)rstd[l] * (double)rstd[l]));
       for (int64_t c = 0; c < n; c += L) {
-        const V v = W(get)(gl + c, n - c) * N(weight)(a, c, n - c);
-        W(set)(y + l * n + c, r * (v - k1 - (W(get)(xl + c, n - c) - m) * k2), n - c);
+        V v = W(get)(gl + c, n - c) * N(weight)(a, c, n - c);
+        v = r * (v - k1 - (W(get)(xl + c, n - c) - m) * k2);
+        W(set)(y + l * n + c, a->add ? v + W(get)((const S *)a->add + (u + l) * n + c, n - c) : v, n - c);
       }
     }
   }

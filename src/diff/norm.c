@@ -102,6 +102,7 @@ static void forward_rows_backward(sno_call *c) {
   a.rstd = (double *)c->scratch + a.n;
   a.gw = snt_data(c->out[1]);
   a.gb = snt_data(c->out[2]);
+  if (c->nin > 3) a.add = snt_data(c->in[3]);
   snk_row_norm_backward(&a);
 }
 
@@ -112,6 +113,21 @@ static void forward_rows_backward(sno_call *c) {
 const sno_op sno_op_row_norm_backward = {.name = "row_norm_backward", .args = "gy x weight? ndim:int epsilon:num centered:bool",
                                          .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_rows_backward,
                                          .forward = forward_rows_backward};
+
+/* ---- what programs make of it and the addition of the gradient that went another way round */
+
+static int infer_backward_add(sno_call *c) {
+  if (!snt_same_shape(c->in[3], c->in[1])) return sn_fail("%s: %s is added to the gradient of %s", c->op->name, SNT_SHAPE(c->in[3]), SNT_SHAPE(c->in[1]));
+  return sno_cast_input(c, 3, (sn_dtype)c->in[1]->dtype) < 0 ? -1 : infer_rows_backward(c);
+}
+
+/*** row_norm_backward_add(gy, x, weight?, other, ndim, epsilon, centered)
+ * row_norm_backward, and the gradient that comes another way added to that of x.
+ * @math \bar x = r \left(g - \frac1n \sum g - \hat x\, \frac1n \sum g\, \hat x\right) + \bar x_2, \quad g = \bar y\, w
+ */
+const sno_op sno_op_row_norm_backward_add = {.name = "row_norm_backward_add", .args = "gy x weight? other ndim:int epsilon:num centered:bool",
+                                             .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 1 << 3, .infer = infer_backward_add,
+                                             .forward = forward_rows_backward};
 
 static int back_rows(sno_back *b) {
   const int nd = (int)b->attr[NDIM].i;

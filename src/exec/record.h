@@ -97,6 +97,7 @@ int snp_pass_fold(snp_tape *t);
 int snp_pass_hoist(snp_tape *t);
 int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
+int snp_pass_residual(snp_tape *t);
 int snp_pass_update(snp_tape *t);
 bool snp_untouched(const snp_tape *t, const snp_step *s, int from, int to); /* do steps from..to-1 leave what s reads as it is? */
 int snp_pass_relu(snp_tape *t);
