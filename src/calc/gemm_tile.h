@@ -105,6 +105,7 @@ typedef struct FN(sweep) {
   int64_t kc, ars, acs, ldb, bps, j0, nr, i0; /* i0: the tile's first row */
   int64_t edge;                               /* how many numbers of its last vector a row of B has (where loads can be masked) */
   const FN(dest) *d;
+  T *keep;                                    /* where a packing tile writes the rows of B that it reads */
   const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
   int nbeside;
   int64_t ldo;
@@ -132,7 +133,7 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
 /* One tile: mr rows of A times kc rows of B, sums to p. On the way it fetches: one row of NR numbers per step of K at `next` (what a later
  * tile or panel reads), in its last steps what lies beside the tile and the lines that the sums are stored over or added to. Rows of A are
  * reached from every third one, which keeps all addresses in registers. */
-SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
+SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
   const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
   V acc[MR * 2 > 8 ? MR * 2 : 8];
@@ -143,6 +144,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   const VM edge = v_lanes(w->edge);
   (void)edge;
+  T *keep = pack ? w->keep : NULL;
   /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch at p */
   int stages = w->nbeside;
   int64_t rest = w->kc < mr * (1 + stages) ? w->kc : mr * (1 + stages), some = step ? w->kc - rest : 0, none = w->kc - rest - some;
@@ -153,8 +155,10 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
     SNK_UNROLL                                                                                        \
     for (int j = 0; j < nv; j++) {                                                                    \
       const T *at = b + (j >> 1) * bps + (j & 1) * L;                                                 \
-      bv[j] = j == nv - 1 && nv <= SNK_MASKED ? v_take(at, edge) : v_load(at);                        \
+      bv[j] = !pack && j == nv - 1 && nv <= SNK_MASKED ? v_take(at, edge) : v_load(at);               \
+      if (pack) v_store(keep + j * L, bv[j]);                                                         \
     }                                                                                                 \
+    if (pack) keep += 2 * L;                                                                          \
     SNK_UNROLL                                                                                        \
     for (int i = 0; i < mr; i++) {                                                                    \
       const V av = v_set1(row[i / 3][i % 3 * ars]);                                                   \
@@ -204,7 +208,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, FN(sweep) *w, const T *a, c
 #define ARGS FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
-  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, w, a, b, p, next, step); }
+  static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, false, w, a, b, p, next, step); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
@@ -215,6 +219,7 @@ ROWS(TILES)
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
+__attribute__((noinline)) static void FN(packing_tile)(ARGS) { FN(tile)(MR, 2, true, w, a, b, p, next, step); }
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
 static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
@@ -355,6 +360,7 @@ typedef struct FN(job) {
   T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC, or all of it where that is no more) */
   bool pack_a, direct_b;
   bool far_a, far_b;    /* too large to be in the second cache */
+  bool once;            /* a panel of B is read by one block of rows only: all are packed to the same place */
   int64_t io, iend;     /* the rows that are gone through for one block of K */
 } FN(job);
 
@@ -411,7 +417,7 @@ static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_
   if (j + NR < j1) {
     if (packed) f.at[0] = b + NR * kc, f.step[0] = NR;
     else if (!g->pack && g->bcs == 1 && (!w->direct_b || w->far_b)) f.at[0] = w->b + k0 * g->brs + j + NR, f.step[0] = g->brs;
-    if (fresh && !w->direct_b && !g->packed) f.at[1] = w->pb + (j + NR - j0) * kc, f.step[1] = NR;
+    if (fresh && !w->once && !w->direct_b && !g->packed) f.at[1] = w->pb + (j + NR - j0) * kc, f.step[1] = NR;
   }
   const int64_t part = (j - j0) / NR * NR;
   if (w->far_a && g->acs == 1 && part < kc) {
@@ -444,7 +450,10 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
   while (d->last && s.nbeside < 3 && g->beside[s.nbeside]) s.nbeside++;
   for (int64_t j = j0; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
-    const T *b = FN(panel)(w, k0, kc, j, nr, w->pb + (j - j0) * kc, fresh, &s);
+    /* a whole panel is packed by its first tile, which reads it as it lies */
+    const bool packing = fresh && !w->direct_b && !g->packed && !g->pack && g->bcs == 1 && nr == NR && low + (extra > 0) == MR;
+    T *to = w->once ? w->pb : w->pb + (j - j0) * kc;
+    const T *b = FN(panel)(w, k0, kc, j, nr, to, fresh && !packing, &s);
     const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
     s.j0 = j, s.nr = nr;
     FN(set_finish)(&s, low, nr, nr > L ? 2 : 1);
@@ -455,7 +464,11 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
       if (w->pack_a) a = w->pa + i * kc, s.ars = 1, s.acs = mr;
       s.i0 = i0 + i;
       for (int q = 0; q < s.nbeside; q++) s.beside[q] = (const T *)g->beside[q] + (i0 + i) * s.ldo + j;
-      FN(kernels)[nr > L][mr](&s, a, b, p, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
+      if (t == 0 && packing) {
+        s.keep = to, s.ldb = g->brs;
+        FN(packing_tile)(&s, a, w->b + k0 * g->brs + j, p, f.at[0], f.step[0]);
+        s.ldb = NR;
+      } else FN(kernels)[nr > L][mr](&s, a, b, p, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
       i += mr, p += mr * d->ldp;
     }
   }
@@ -494,7 +507,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
-  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, 0, 0};
+  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, m <= MC, 0, 0};
   w.pack_a = m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief); /* rows are read as they lie */
   bool few = m <= 3 && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
