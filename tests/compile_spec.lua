@@ -217,6 +217,19 @@ describe("a compiled function", function()
     assert.equal(4, c:count().programs)
   end)
 
+  it("reads the gradient that is there, wherever it is, and sees when there is none", function()
+    local w = core.ones(2):requires_grad_()
+    local c = core.compile(function() return w.grad and w.grad * 2 or "none" end)
+    for _, v in ipairs { 1, 100, 0, 3 } do
+      w.grad = v ~= 0 and core.ones(2) * v or nil
+      for _ = 1, 4 do
+        local g = c()
+        if v == 0 then assert.equal("none", g) else assert.same({ 2 * v, 2 * v }, g:totable()) end
+      end
+    end
+    assert.equal(4, c:count().programs)
+  end)
+
   it("is recorded anew when a network gets a layer or another number type, an optimizer other parameters", function()
     local net, w = core.Sequential(core.Dense { 3, inshape = 4 }), core.ones(3):requires_grad_()
     local opt, x = core.SGD(net:parameters(), { lr = 0.1 }), core.randn(5, 4)

@@ -41,6 +41,12 @@ int sno_set_requires_grad(snt_tensor *t, bool on) {
 
 snt_tensor *sno_grad_of(const snt_tensor *t) { return t->meta ? t->meta->grad : NULL; }
 
+snt_tensor *sno_take_grad(snt_tensor *t) {
+  sno_recorder *r = sno_mode_now()->recorder;
+  if (r && t->meta) r->leaf(r, t);
+  return sno_grad_of(t);
+}
+
 int sno_set_grad(snt_tensor *t, snt_tensor *g) {
   if (g && !snt_same_shape(t, g)) return sn_fail("grad: shape %s given, the tensor is %s", SNT_SHAPE(g), SNT_SHAPE(t));
   if (g && g->dtype != t->dtype) return sn_fail("grad: dtype %s given, the tensor is %s", sn_dtypes[g->dtype].name, sn_dtypes[t->dtype].name);

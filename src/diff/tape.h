@@ -18,6 +18,8 @@ typedef struct sno_meta {
 bool sno_requires_grad(const snt_tensor *t);       /* a leaf marked so, or the result of something tracked */
 int sno_set_requires_grad(snt_tensor *t, bool on); /* leaves of floating dtype only: -1 after sn_fail */
 snt_tensor *sno_grad_of(const snt_tensor *t);      /* borrowed, may be NULL */
+/* The same for who goes on to use it: a recording then depends on where it is, and on whether there is one. */
+snt_tensor *sno_take_grad(snt_tensor *t);
 int sno_set_grad(snt_tensor *t, snt_tensor *g);    /* retains; g may be NULL; shape and dtype checked */
 snt_tensor *sno_detach(snt_tensor *t);             /* scope-owned view without meta */
 

@@ -338,7 +338,7 @@ static int step(optim *u) {
   int total = 0, with = 0;
   for (int k = 0; k < u->ng; k++) {
     total += u->g[k].n;
-    for (int i = 0; i < u->g[k].n; i++) with += sno_grad_of(u->g[k].p[i]) != NULL;
+    for (int i = 0; i < u->g[k].n; i++) with += sno_take_grad(u->g[k].p[i]) != NULL;
   }
   const char *who = u->o.cls->name;
   if (total == 0) return sn_fail("%s: step: there are no parameters; make it with sn.%s(net:parameters()), or give it to sn.Model", who, who);

@@ -301,10 +301,17 @@ static int allclose(lua_State *L) {
 
 /* ---- fields */
 
+/* Outside snl_run, where sno_take_grad would not find the mode. */
+static snt_tensor *take_grad(lua_State *L, const snt_tensor *t) {
+  sno_recorder *r = snl_of(L)->mode.recorder;
+  if (r && t->meta && t->meta->node == NULL) r->leaf(r, (snt_tensor *)(uintptr_t)t);
+  return sno_grad_of(t);
+}
+
 static int get_field(lua_State *L, const snt_tensor *t, const char *key) {
   if (strcmp(key, "shape") == 0) push_shape(L, t);
   else if (strcmp(key, "dtype") == 0) lua_pushstring(L, sn_dtypes[t->dtype].name);
-  else if (strcmp(key, "grad") == 0) snl_push_shared(L, sno_grad_of(t));
+  else if (strcmp(key, "grad") == 0) snl_push_shared(L, take_grad(L, t));
   else if (strcmp(key, "requires_grad") == 0) lua_pushboolean(L, sno_requires_grad(t));
   else if (strcmp(key, "is_leaf") == 0) lua_pushboolean(L, t->meta == NULL || t->meta->node == NULL);
   else if (strcmp(key, "ndim") == 0) lua_pushinteger(L, t->ndim);
