@@ -31,6 +31,24 @@ describe("softmax", function()
   end)
 end)
 
+describe("sums", function()
+  it("have the same bits down columns and along rows, however few there are", function()
+    for _, dtype in ipairs { "float32", "float64" } do
+      for _, n in ipairs { 2, 3, 15, 16, 17, 31, 32, 33, 70 } do
+        for _, width in ipairs { 4, 7, 16, 33, 300 } do
+          local x = sn.randn(n, width, { dtype = dtype })
+          x:select(1, 1):narrow(1, 1, 1):fill_(-0.0)
+          for _, v in ipairs { x, -sn.zeros(n, width, { dtype = dtype }), x:narrow(2, 2, width - 2) } do
+            local rows = v:t():contiguous()
+            assert.equal(rows:sum(2):bytes(), v:sum(1):bytes(), ("%d rows of %d"):format(n, v:size(2)))
+            assert.equal(rows:mean(2):bytes(), v:mean(1):bytes())
+          end
+        end
+      end
+    end
+  end)
+end)
+
 describe("losses over classes", function()
   it("do not overflow", function()
     local x = sn.tensor { { 1e4, -1e4 }, { -1e4, 1e4 } }:requires_grad_()

@@ -1,6 +1,6 @@
 /* reduce.isa.c - reductions as vector code: rows of one block, and columns side by side. */
 #include "calc/reduce.h"
-#include "calc/vec.h"
+#include "calc/tail.h"
 
 #define SNK_ROWS "calc/reduce_rows.h"
 #include "calc/both.h"
@@ -28,4 +28,4 @@ static double fold(int which, int64_t n, double *part, int f64) {
   return part[0];
 }
 
-const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, seek_f32, seek_f64, cols_begin, cols_f32, cols_f64, cols_end, fold};
+const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, seek_f32, seek_f64, cols_begin, cols_f32, cols_f64, cols_end, cols_short_f32, cols_short_f64, fold};
