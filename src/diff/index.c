@@ -2,6 +2,7 @@
 #include "diff/index.h"
 #include <string.h>
 #include "base/error.h"
+#include "base/thread.h"
 #include "calc/cast.h"
 #include "calc/index.h"
 #include "core/iter.h"
@@ -64,6 +65,32 @@ snt_tensor sno_part(const snt_tensor *t, int dim, int64_t start, int64_t length,
   return v;
 }
 
+typedef struct among { snt_tensor *y; const snt_tensor *part, *x; } among;
+
+static void copy_some(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const among *j = ctx;
+  snt_tensor y = sno_part(j->y, 0, begin, end - begin, 1), part = sno_part(j->part, 0, begin, end - begin, 1);
+  const snt_tensor x = sno_part(j->x, 0, begin, end - begin, 1);
+  sno_zero_elements(&y);
+  sno_copy_elements(&part, &x);
+}
+
+static void copy_each(void *ctx, int64_t begin, int64_t end, int worker) {
+  for (int64_t i = begin; i < end; i++) copy_some(ctx, i, i + 1, worker);
+}
+
+void sno_copy_among_zeros(snt_tensor *y, const snt_tensor *part, const snt_tensor *x) {
+  among j = {y, part, x};
+  const int64_t n = y->ndim > 0 ? y->shape[0] : 0;
+  if (n >= 8 && part->shape[0] == n && snt_numel(x) > 0) sn_parallel(n, GRAIN / (snt_numel(y) / n) + 1, copy_each, &j);
+  else {
+    sno_zero_elements(y);
+    snt_tensor to = *part;
+    sno_copy_elements(&to, x);
+  }
+}
+
 static sno_val dim_val(int64_t dim) { return (sno_val){.kind = SNO_DIM, .i = dim}; }
 static sno_val base_val(int64_t base) { return (sno_val){.kind = SNO_BASE, .i = base}; }
 static sno_val pos_val(int64_t pos) { return (sno_val){.kind = SNO_POS, .i = pos}; }
@@ -113,9 +140,8 @@ static int infer_narrow_backward(sno_call *c) {
 static void forward_narrow_backward(sno_call *c) {
   const snt_tensor *g = c->in[0];
   const int dim = (int)c->attr[0].i;
-  sno_zero_elements(c->out[0]);
-  snt_tensor part = sno_part(c->out[0], dim, c->attr[1].i, g->shape[dim], c->attr[2].i);
-  sno_copy_elements(&part, g);
+  const snt_tensor part = sno_part(c->out[0], dim, c->attr[1].i, g->shape[dim], c->attr[2].i);
+  sno_copy_among_zeros(c->out[0], &part, g);
 }
 
 static int back_narrow_backward(sno_back *b) {

@@ -12,6 +12,8 @@ int sno_check_index(sno_call *c, int i, int64_t base, const snt_tensor *x, int d
 int sno_contiguous_input(sno_call *c, int i);
 /* Elements of x into y of the same shape; converts. */
 void sno_copy_elements(snt_tensor *y, const snt_tensor *x);
+/* y is zeros but for `part`, a view of it, which is x: one by one along the first dimension, while what was filled is near. */
+void sno_copy_among_zeros(snt_tensor *y, const snt_tensor *part, const snt_tensor *x);
 void sno_zero_elements(snt_tensor *y); /* contiguous */
 /* A part of t along a dimension, as a tensor on the stack: nothing is allocated, nothing to be freed. */
 snt_tensor sno_part(const snt_tensor *t, int dim, int64_t start, int64_t length, int64_t step);

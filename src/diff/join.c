@@ -206,15 +206,19 @@ static void forward_pad(sno_call *c) {
   memset(fill.stride, 0, sizeof fill.stride);
   bool around = false;
   for (int d = 0; d < to.ndim; d++) around |= lo[d] > 0 || hi[d] > 0;
-  if (around && memcmp(value, zero, sizeof value) == 0) sno_zero_elements(c->out[0]);
-  else if (around) sno_copy_elements(c->out[0], &fill);
+  const bool zeros = memcmp(value, zero, sizeof value) == 0;
+  if (around && !zeros) sno_copy_elements(c->out[0], &fill);
   for (int d = 0; d < to.ndim; d++) {
     const int64_t skip = lo[d] < 0 ? -lo[d] : 0, cut = hi[d] < 0 ? -hi[d] : 0, n = from.shape[d] - skip - cut;
-    if (n <= 0) return;
+    if (n <= 0) {
+      if (zeros) sno_zero_elements(c->out[0]);
+      return;
+    }
     from = sno_part(&from, d, skip, n, 1);
     to = sno_part(&to, d, lo[d] > 0 ? lo[d] : 0, n, 1);
   }
-  sno_copy_elements(&to, &from);
+  if (around && zeros) sno_copy_among_zeros(c->out[0], &to, &from);
+  else sno_copy_elements(&to, &from);
 }
 
 static int back_pad(sno_back *b) {
