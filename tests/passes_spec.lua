@@ -73,7 +73,7 @@ local function graph(seed, fixed)
 end
 
 -- Operations that passes make of several, and in how many graphs they were met.
-local made = { batch_norm_relu = 0, batch_norm_relu_backward = 0, max_pool2d_relu_backward = 0, chain = 0 }
+local made = { batch_norm_relu = 0, batch_norm_relu_backward = 0, batch_norm_way_backward = 0, max_pool2d_relu_backward = 0, chain = 0 }
 
 local function try(seed)
   core.manual_seed(seed)

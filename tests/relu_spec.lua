@@ -19,16 +19,16 @@ describe("relu", function()
       x.grad, way.grad, w.grad, b.grad = nil, nil, nil, nil
       local running, old, before = { mean:clone(), var:clone() }, x * 2, form ~= "plain" and way * 3
       local y = core.batch_norm(old, form ~= "bare" and w or nil, form ~= "bare" and b or nil, running[1], running[2])
-      if form == "before" then y = y + before elseif form == "after" then y = way:tanh() + y end
+      if form == "before" or form == "both" then y = y + before elseif form == "after" then y = way:tanh() + y end
       y = y:relu()
-      local out = form == "again" and y * before or y
+      local out = form == "again" and y * before or form == "both" and y * way + y or y
       out:backward(g)
       return y:detach(), running[1], running[2]
     end, { x, way, w, b }
   end
   it("joins batch norm in training, with another way, and its gradient: the eager bits on any number of threads", function()
     for k, shape in ipairs { { 3, 8, 20, 20 }, { 5, 3, 7 }, { 40, 6, 4, 5 }, { 33, 20 }, { 2, 16, 40, 40 }, { 0, 3, 4, 4 } } do
-      for _, form in ipairs { "plain", "bare", "before", "after", "again" } do
+      for _, form in ipairs { "plain", "bare", "before", "after", "again", "both" } do
         for _, dtype in ipairs { "float32", "float64" } do
           local what = form .. " " .. k .. " " .. dtype
           core.threads(k % 3 + 1)
@@ -46,7 +46,10 @@ describe("relu", function()
           assert.equal(3, c:count().replayed, c:reason())
           local text = c:explain()
           assert.truthy(text:find("batch_norm_relu ", 1, true), text)
-          assert.equal(form ~= "before" and form ~= "after", text:find("batch_norm_relu_backward ", 1, true) ~= nil, text)
+          local joins = form == "before" or form == "after" or form == "both"
+          assert.equal(not joins, text:find("batch_norm_relu_backward ", 1, true) ~= nil, text)
+          assert.equal(joins, text:find("batch_norm_way_backward ", 1, true) ~= nil, text)
+          if form == "both" then assert.falsy(text:find("add ", 1, true), text) end
           assert.falsy(text:find("batch_norm_train ", 1, true), text)
         end
       end

@@ -15,6 +15,8 @@ typedef struct snk_norm_args {
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;
   const void *x, *g;       /* g: gradient of y */
+  const void *other, *seen; /* batch, backward: other (or NULL) joins g; seen: what relu gave, or NULL: only where that is above zero the sum counts, */
+  void *masked;            /* ... and is written here (may lie over g or other) */
   const void *add;         /* laid out as x, or NULL. Batch, forward: joins before relu. Rows, backward: joins the gradient of x */
   const void *weight, *bias; /* a number a channel (rows: an element), or NULL; backward reads the bias for relu alone */
   void *mean, *rstd, *var; /* batch: one a channel; rows: mean and rstd one a row, or NULL in a forward */

@@ -169,6 +169,13 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
 
 INL V N(passed)(V g, V x, V mean, V scale, V bias) { return W(keep)((x - mean) * scale + bias > W(splat)(0), g); }
 
+INL V N(masked)(const snk_norm_args *a, int64_t at, int64_t k, V g, bool other) {
+  if (other) g += W(get)((const S *)a->other + at, k);
+  g = W(keep)(W(get)((const S *)a->seen + at, k) > W(splat)(0), g);
+  W(set)((S *)a->masked + at, g, k);
+  return g;
+}
+
 /* gb = sum g, gw = sum g (x - mean) rstd. */
 static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
   const V mean = W(get)((const S *)a->mean + c, k), scale = W(get)((const S *)a->rstd + c, k) * N(weight)(a, c, k), bias = N(bias)(a, c, k);
@@ -178,6 +185,7 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
     for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
       const V x = W(get)((const S *)a->x + r * a->channels + c, k);
       V g = W(get)((const S *)a->g + r * a->channels + c, k);
+      if (a->seen) g = N(masked)(a, r * a->channels + c, k, g, a->other);
       if (a->relu) g = N(passed)(g, x, mean, scale, bias);
       s += g;
       t += g * (x - mean);
@@ -190,12 +198,13 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
   }
 }
 
-INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, double *sg, double *sgx) {
+INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, bool other, double *sg, double *sgx) {
   const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
   const V zero = W(splat)(0);
   V s[2] = {zero, zero}, t[2] = {zero, zero};
   for (int64_t p = k->first; p < k->first + k->planes; p++) {
-    const S *g = (const S *)a->g + (p * a->channels + c) * a->inner, *x = (const S *)a->x + (p * a->channels + c) * a->inner;
+    const int64_t at = (p * a->channels + c) * a->inner;
+    const S *g = (const S *)a->g + at, *x = (const S *)a->x + at;
     int64_t i = k->at;
     for (; i + 2 * L <= k->end; i += 2 * L)
       SNK_ALL for (int j = 0; j < 2; j++) {
@@ -203,6 +212,12 @@ INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, cons
         V v = W(load)(g + i + j * L);
         N(ask)(g + i + j * L, ahead);
         N(ask)(x + i + j * L, ahead);
+        if (seen) {
+          N(ask)((const S *)a->seen + at + i + j * L, ahead);
+          if (other) N(ask)((const S *)a->other + at + i + j * L, ahead);
+          N(ask_to_write)((const S *)a->masked + at + i + j * L, ahead);
+          v = N(masked)(a, at + i + j * L, L, v, other);
+        }
         if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
         s[j] += v;
         t[j] += v * (xv - f->mean);
@@ -210,6 +225,7 @@ INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, cons
     for (; i < k->end; i += L) {
       const V xv = W(get)(x + i, k->end - i);
       V v = W(get)(g + i, k->end - i);
+      if (seen) v = N(masked)(a, at + i, k->end - i, v, other);
       if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
       s[0] += N(part)(v, k->end - i);
       t[0] += N(part)(v * (xv - f->mean), k->end - i);
@@ -228,8 +244,10 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
     double sg = 0, sgx = 0;
     const N(scales) f = N(scales_of)(a, u);
     for (N(chunk) k = {0}; N(next)(a, &k);) {
-      if (a->relu) N(join_sums)(a, &k, u, &f, true, &sg, &sgx);
-      else N(join_sums)(a, &k, u, &f, false, &sg, &sgx);
+      if (a->relu) N(join_sums)(a, &k, u, &f, true, false, false, &sg, &sgx);
+      else if (a->seen && a->other) N(join_sums)(a, &k, u, &f, false, true, true, &sg, &sgx);
+      else if (a->seen) N(join_sums)(a, &k, u, &f, false, true, false, &sg, &sgx);
+      else N(join_sums)(a, &k, u, &f, false, false, false, &sg, &sgx);
     }
     ((S *)a->gb)[u] = (S)sg;
     ((S *)a->gw)[u] = (S)(sgx * (double)((const S *)a->rstd)[u]);
@@ -238,7 +256,7 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
 
 /* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
 INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
-  const S *g = (const S *)a->g + at, *x = (const S *)a->x + at;
+  const S *g = (const S *)(a->masked ? a->masked : a->g) + at, *x = (const S *)a->x + at;
   S *y = (S *)a->y + at;
   for (int64_t i = 0; i < a->inner; i += L) {
     const int64_t k = a->inner - i;
@@ -263,7 +281,7 @@ static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t
       for (int64_t c = 0; c < a->channels; c += L) {
         const int64_t k = a->channels - c, at = u * a->channels + c;
         const V r = W(get)(rstd + c, k), m = W(get)(mean + c, k), scale = r * N(weight)(a, c, k), x = W(get)((const S *)a->x + at, k);
-        V v = W(get)((const S *)a->g + at, k);
+        V v = W(get)((const S *)(a->masked ? a->masked : a->g) + at, k);
         if (a->relu) v = N(passed)(v, x, m, scale, N(bias)(a, c, k));
         if (a->training) v = v - part * W(get)(gb + c, k) - (x - m) * (r * part * W(get)(gw + c, k));
         W(set)((S *)a->y + at, scale * v, k);

@@ -90,7 +90,7 @@ static void forward_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args = "gy x weight? mean scale training:bool epsilon:num",
-                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 3, .infer = infer_back, .forward = forward_back};
+                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_back};
 
 static void forward_relu_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], c->in[3]);
@@ -107,7 +107,38 @@ static void forward_relu_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar z - \frac1m \sum \bar z - \hat x\, \frac1m \sum \bar z\, \hat x\right), \quad \bar z = \bar y\, [\hat x w + b > 0]
  */
 const sno_op sno_op_batch_norm_relu_backward = {.name = "batch_norm_relu_backward", .args = "gy x weight? bias? mean rstd",
-    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 3, .infer = infer_back, .forward = forward_relu_back};
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_relu_back};
+
+static int infer_way_back(sno_call *c) {
+  const snt_tensor *x = c->in[3];
+  for (int i = 0; i < 3; i++)
+    if (c->in[i] && (c->in[i]->dtype != x->dtype || !snt_same_shape(c->in[i], x))) return sn_fail("%s: %s and %s", c->op->name, SNT_SHAPE(c->in[i]), SNT_SHAPE(x));
+  sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
+  sno_want(c, 1, (sn_dtype)x->dtype, 1, x->shape + 1);
+  sno_want(c, 2, (sn_dtype)x->dtype, 1, x->shape + 1);
+  sno_want(c, 3, (sn_dtype)x->dtype, x->ndim, x->shape);
+  return 0;
+}
+
+static void forward_way_back(sno_call *c) {
+  snk_norm_args a = args_of(c->in[3], c->in[4], NULL);
+  a.round = c->round;
+  a.training = true;
+  a.g = snt_data(c->in[0]), a.seen = snt_data(c->in[2]);
+  if (c->in[1]) a.other = snt_data(c->in[1]);
+  a.mean = snt_data(c->in[5]), a.rstd = snt_data(c->in[6]);
+  a.y = snt_data(c->out[0]), a.gw = snt_data(c->out[1]), a.gb = snt_data(c->out[2]), a.masked = snt_data(c->out[3]);
+  snk_batch_backward(&a);
+}
+
+/*** batch_norm_way_backward(gy, other?, y, x, weight?, mean, rstd) -> gx, gw, gb, gz
+ * The gradients of y = relu(batch_norm(x) + another way): gz is that of the way, relu_backward of the sum of the two that y has, and from it those of
+ * batch_norm_backward in training. What programs make of the three.
+ * @math \bar z = (\bar y_1 + \bar y_2)\, [y > 0], \quad
+ *   \bar x = w\, r \left(\bar z - \frac1m \sum \bar z - \hat x\, \frac1m \sum \bar z\, \hat x\right)
+ */
+const sno_op sno_op_batch_norm_way_backward = {.name = "batch_norm_way_backward", .args = "gy other? y x weight? mean rstd",
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {8, 0, 0, 3}, .infer = infer_way_back, .forward = forward_way_back};
 
 static snt_tensor *channels_of(snt_tensor *v, const sno_out *x) {
   int64_t shape[SNT_MAXDIM];
@@ -151,7 +182,7 @@ const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x w
  * @math y = \max\left(0, \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c + a\right)
  */
 const sno_op sno_op_batch_norm_relu = {.name = "batch_norm_relu", .args = "x weight? bias? add? epsilon:num",
-    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = 1 | 1 << ADD, .infer = infer_train, .forward = forward_train};
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {1 | 1 << ADD}, .infer = infer_train, .forward = forward_train};
 
 /*** batch_norm_eval(x, weight?, bias?, mean, var, epsilon)
  * Normalises with given statistics, which get no gradients.

@@ -285,7 +285,7 @@ static void forward_norm(sno_call *c) {
 const sno_op sno_op_conv2d_norm = {
     .name = "conv2d_norm",
     .args = "x weight bias? scale? shift? mean var add? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1 epsilon:num relu:bool", .flops = flops_conv,
-    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = 1 << SNO_CONV_ADD, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {1 << SNO_CONV_ADD}, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
 
 /* Another shape with a height of 1. */
 static snt_tensor *tall(snt_tensor *t) {

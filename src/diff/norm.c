@@ -126,7 +126,7 @@ static int infer_backward_add(sno_call *c) {
  * @math \bar x = r \left(g - \frac1n \sum g - \hat x\, \frac1n \sum g\, \hat x\right) + \bar x_2, \quad g = \bar y\, w
  */
 const sno_op sno_op_row_norm_backward_add = {.name = "row_norm_backward_add", .args = "gy x weight? other ndim:int epsilon:num centered:bool",
-                                             .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = 1 << 3, .infer = infer_backward_add,
+                                             .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {1 << 3}, .infer = infer_backward_add,
                                              .forward = forward_rows_backward};
 
 static int back_rows(sno_back *b) {

@@ -134,7 +134,7 @@ typedef struct sno_op {
   uint32_t flags;
   uint8_t nout;                  /* 1 unless infer sets c->nout */
   uint32_t save_in, save_out;    /* bit i: backward reads tensor argument i / output i (a list is one argument) */
-  uint32_t over;                 /* bit i: in a program the first result may be made in place of input i, of its shape, which dies there */
+  uint8_t over[4];               /* of a result, bit i: in a program it may be made in place of input i, of its shape, which dies there */
   uint32_t writes;               /* SNO_WRITES: bit i: tensor argument i is written (a list is one argument); 0 means argument 0 */
   int (*infer)(sno_call *c);     /* checks everything, sets want[]: after it forward cannot fail. -1 after sn_fail */
   void (*forward)(sno_call *c);  /* computes out[] from in[]; no allocation, no failure */

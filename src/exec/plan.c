@@ -64,11 +64,11 @@ static int give(plan *p, int64_t at, int64_t size) {
   return 0;
 }
 
-/* An elementwise step, or a chain of them, may write result `out` over an operand that dies with it, others their first over what they name. */
+/* An elementwise step, or a chain of them, may write result `out` over an operand that dies with it, others over what they name. */
 static int dying_operand(const snp_tape *t, const plan *p, int i, int out) {
   const snp_step *s = &t->step[i];
   const bool chain = s->op == &snp_op_chain, map = s->op && sno_is_map(s->op) && s->nout == 1;
-  const uint32_t over = s->op && out == 0 ? s->op->over : 0;
+  const unsigned over = s->op && out < (int)sizeof s->op->over ? s->op->over[out] : 0;
   if (!chain && !map && !over) return -1;
   const snp_ref *y = &t->ref[s->out + out];
   if (t->slot[y->slot].kind != SNP_INTERNAL || !snp_ref_whole(t, y)) return -1;

@@ -153,6 +153,48 @@ static int join_norm_backward(snp_tape *t, int i) {
   return 0;
 }
 
+static bool untouched(const snp_tape *t, const snp_step *s, int from, int to) { /* the results of s */
+  for (int i = from; i < to; i++)
+    for (int k = 0; !t->step[i].dead && k < s->nout; k++)
+      if (!t->step[i].op || touches(t, &t->step[i], out_of(t, s, k)->slot)) return false;
+  return true;
+}
+
+/* [add,] relu_backward, whose result others read too, batch_norm_backward: it goes up to the relu_backward. */
+static int join_way(snp_tape *t, int i) {
+  const snp_step *r = &t->step[i], *s = NULL;
+  const snp_ref gz = *out_of(t, r, 0), y = *in_of(t, r, 1);
+  snp_ref gy = *in_of(t, r, 0), other = {.slot = -1};
+  int at = i + 1, add = -1;
+  for (; at < t->nstep && !s; at++)
+    if (!t->step[at].dead && t->step[at].op == &sno_op_batch_norm_backward && snp_same_place(in_of(t, &t->step[at], GY), &gz)) s = &t->step[at--];
+  if (!s || s->flush != r->flush || !t->attr[s->attr].i || !whole_result(t, r) || !alike(&gy, &y) || !alike(&y, &gz) || !alike(&gz, in_of(t, s, BACK_X)))
+    return 0;
+  for (int k = BACK_X; k <= RSTD; k++)
+    if (in_of(t, s, k)->slot >= 0 && (maker(t, in_of(t, s, k)->slot, at) > i || !stays(t, in_of(t, s, k), i, at))) return 0;
+  if (!untouched(t, s, i + 1, at)) return 0;
+  for (int k = i - 1; k >= 0 && add < 0; k--)
+    if (!t->step[k].dead && t->step[k].op == &sno_op_add && out_of(t, &t->step[k], 0)->slot == gy.slot) add = k;
+  if (add >= 0 && reader(t, add, &sno_op_relu_backward, 0) == i) {
+    const snp_ref *a = in_of(t, &t->step[add], 0), *b = in_of(t, &t->step[add], 1);
+    if (alike(a, &gy) && alike(b, &gy) && stays(t, a, add, i) && stays(t, b, add, i)) {
+      gy = *a, other = *b;
+      t->step[add].dead = true;
+    }
+  }
+  if (snp_tape_room(t, 7 + 4, 0) < 0) return -1;
+  const snp_ref all[] = {gy, other, y, *in_of(t, s, BACK_X), *in_of(t, s, BACK_WEIGHT), *in_of(t, s, MEAN), *in_of(t, s, RSTD), *out_of(t, s, 0), *out_of(t, s, 1),
+                         *out_of(t, s, 2), gz};
+  memcpy(t->ref + t->nref, all, sizeof all);
+  t->step[i] = t->step[at];
+  t->step[at].dead = true;
+  snp_step *w = &t->step[i];
+  w->op = &sno_op_batch_norm_way_backward;
+  w->in = t->nref, w->nin = 7, w->out = t->nref + 7, w->nout = 4, w->nattr = 0;
+  t->nref += 7 + 4;
+  return 0;
+}
+
 static bool is_pair(const sno_val *v) { return v->v[0] == 2 && v->v[1] == 2; }
 
 /* max_pool2d_backward of windows of two by two, relu_backward by what was pooled. */
@@ -173,6 +215,7 @@ int snp_pass_relu(snp_tape *t) {
   for (int i = 0; i < t->nstep; i++) {
     if (t->step[i].dead) continue;
     if (t->step[i].op == &sno_op_relu_backward && join_norm_backward(t, i) < 0) return -1;
+    if (!t->step[i].dead && t->step[i].op == &sno_op_relu_backward && join_way(t, i) < 0) return -1;
     if (t->step[i].op == &sno_op_max_pool2d_backward) join_pool(t, i);
   }
   return 0;
