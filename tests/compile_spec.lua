@@ -230,6 +230,62 @@ describe("a compiled function", function()
     assert.equal(4, c:count().programs)
   end)
 
+  it("replays calls whose gradients add up, and updates of their own", function()
+    local function train(compiled)
+      core.manual_seed(6)
+      local w, b = core.randn(5, 4):requires_grad_(), core.randn(5):requires_grad_()
+      local opt = core.Adam({ w, b }, { lr = 0.05, clip_norm = 1 })
+      local function add(x)
+        local l = x:linear(w, b):square():mean()
+        l:backward()
+        return l:detach()
+      end
+      local function update() opt:step() opt:zero_grad() end
+      if compiled then add, update = core.compile(add), core.compile(update) end
+      local sum = 0
+      for k = 1, 30 do
+        for _ = 1, 2 + k % 3 do sum = sum + add(core.randn(3, 4)):item() end
+        update()
+      end
+      return sum, w, b, compiled and add:count(), compiled and update:count()
+    end
+    local a, wa, ba = train(false)
+    local c, wc, bc, add, update = train(true)
+    assert.equal(a, c)
+    assert.is_true(walk.same(wa, wc) and walk.same(ba, bc))
+    assert.is_true(add.replayed >= 75 and update.replayed >= 20, add.replayed .. " and " .. update.replayed)
+  end)
+
+  it("gives out gradients that it lets go, and views of them", function()
+    local _ <close> = silence()
+    for way, body in ipairs {
+      function(w) local g = w.grad w.grad = nil return g end,
+      function(w) local g = w.grad:narrow(1, 2, 2) w.grad = nil return g end,
+      function(w, v) v.grad = w.grad w.grad = nil end,
+      function(w, v) v.grad, w.grad = w.grad, v.grad end,
+      function(w, v) local g = w.grad:t() w.grad, v.grad = nil, nil return g, g:t() end,
+      function(w) w.grad:mul_(2) end,
+    } do
+      local function run(compiled)
+        core.manual_seed(way)
+        local w, v = core.randn(3, 3):requires_grad_(), core.randn(3, 3):requires_grad_()
+        local function make(x) w.grad, v.grad = nil, nil (x * w * v):sum():backward() end
+        local function take() return body(w, v) end
+        if compiled then make, take = core.compile(make), core.compile(take) end
+        local all = {}
+        for i = 1, 12 do
+          make(core.randn(3, 3))
+          local a, b = take()
+          for _, t in ipairs { a or false, b or false, w.grad or false, v.grad or false } do all[#all + 1] = t and t:bytes() or "" end
+          a, b = nil, nil -- luacheck: ignore
+          if i % 2 == 0 then collectgarbage() end
+        end
+        return all
+      end
+      assert.same(run(false), run(true), "way " .. way)
+    end
+  end)
+
   it("is recorded anew when a network gets a layer or another number type, an optimizer other parameters", function()
     local net, w = core.Sequential(core.Dense { 3, inshape = 4 }), core.ones(3):requires_grad_()
     local opt, x = core.SGD(net:parameters(), { lr = 0.1 }), core.randn(5, 4)

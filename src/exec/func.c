@@ -106,7 +106,7 @@ static int choose(snp_func *f, size_t nkey, snt_tensor *const *args) {
   }
   if (open >= 0) return open;
   if (barren >= BARREN) { /* recorded calls are slower than plain ones: such calls stay eager */
-    snprintf(f->partly, sizeof f->partly, "gradients or captured tensors lie elsewhere in every call; where gradients add up over calls, let one call do all of them");
+    snprintf(f->partly, sizeof f->partly, "gradients or captured tensors lie elsewhere in every call, as gradients do while the script keeps them");
     return -1;
   }
   int at = f->n;
@@ -191,6 +191,7 @@ int snp_leave(snp_func *f, int nres, snt_tensor *const *res, const void *reskey,
     e->prog = snp_build(t, before);
     snp_tape_free(before);
     if (e->prog == NULL) return -1;
+    snp_tape_let_go(t);
     f->count.programs++;
     f->count.steps = e->prog->nexec;
     f->count.block = e->prog->bytes;
@@ -199,6 +200,7 @@ int snp_leave(snp_func *f, int nres, snt_tensor *const *res, const void *reskey,
   }
   if (e->last && ++e->misses >= GIVE_UP) snprintf(f->reason, sizeof f->reason, "%s", why);
   snp_tape_free(e->last);
+  snp_tape_let_go(t);
   e->last = t;
   return 0;
 }

@@ -170,7 +170,7 @@ static bool aliased(const snp_prog *p, snt_tensor *const *args) {
 static bool lies_at(const snp_tape *t, const snp_ref *r, const snt_tensor *g, snt_tensor *const *args) {
   const snp_slot *s = &t->slot[r->slot];
   const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
-  return g->storage == (a ? a->storage : s->storage) && g->offset == r->offset + (a ? a->offset : 0) &&
+  return g->storage->id == (a ? a->storage->id : s->id) && g->offset == r->offset + (a ? a->offset : 0) &&
          memcmp(g->stride, r->stride, (size_t)g->ndim * sizeof *g->stride) == 0;
 }
 
@@ -230,7 +230,10 @@ static int give_view(snt_tensor **at, snt_storage *s, const snp_ref *r) {
 
 static int ready_output(snp_prog *p, int slot) {
   const snp_tape *t = p->tape;
-  if (p->real[slot] && ours_alone(p, slot)) return 0;
+  if (p->real[slot] && ours_alone(p, slot)) {
+    p->real[slot]->version++;
+    return 0;
+  }
   snt_storage *s = snt_storage_new(t->slot[slot].bytes);
   if (s == NULL) return -1;
   snt_storage_release(p->real[slot]);
@@ -320,40 +323,48 @@ static void mark_writing(snp_prog *p, snt_tensor *const *args) {
   }
 }
 
+static snt_tensor *view_of(const snp_prog *p, const snp_ref *at, snt_tensor *const *args) {
+  const snp_slot *s = &p->tape->slot[at->slot];
+  const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
+  return snt_from_storage(a ? a->storage : s->storage, (sn_dtype)at->dtype, at->ndim, at->shape, at->stride, at->offset + (a ? a->offset : 0));
+}
+
+static int hand_results(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
+  const snp_tape *t = p->tape;
+  for (int i = 0; i < t->nres; i++) {
+    const snp_given *given = &t->given[i];
+    if (t->slot[t->res[i].slot].kind == SNP_OUTPUT) res[i] = snt_retain(p->res[i]);
+    else if (given->arg >= 0) res[i] = snt_retain(args[given->arg]);
+    else if (given->t) res[i] = snt_retain(given->t);
+    else res[i] = view_of(p, &t->res[i], args);
+    if (res[i]) continue;
+    while (i-- > 0) snt_release(res[i]);
+    return -1;
+  }
+  return 0;
+}
+
+/* Results and gradients are made before a gradient is let go: they may lie in its memory. */
 static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   const snp_tape *t = p->tape;
   for (int i = 0; i < t->nleaf; i++) {
+    const snp_ref *at = &t->leaf[i].grad;
+    if (!t->leaf[i].has || at->slot < 0 || t->slot[at->slot].kind == SNP_OUTPUT) continue;
+    snt_tensor *x = view_of(p, at, args); /* it was set by hand to a tensor from outside */
+    if (x == NULL) return -1;
+    snt_release(p->grad[i]);
+    p->grad[i] = x;
+  }
+  if (hand_results(p, args, res) < 0) return -1;
+  int rc = 0;
+  for (int i = 0; i < t->nleaf && rc == 0; i++) {
     const snp_leaf *l = &t->leaf[i];
     snt_tensor *g = sno_grad_of(l->t);
-    if (!l->has && g) { if (sno_set_grad(l->t, NULL) < 0) return -1; }
-    else if (l->has && l->grad.slot >= 0) {
-      const snp_slot *s = &t->slot[l->grad.slot];
-      if (s->kind != SNP_OUTPUT) { /* it was set by hand to a tensor from outside */
-        snp_ref r = l->grad;
-        if (s->kind == SNP_ARG) r.offset += args[s->arg]->offset;
-        if (give_view(&p->grad[i], s->kind == SNP_ARG ? args[s->arg]->storage : s->storage, &r) < 0) return -1;
-      }
-      if (g != p->grad[i] && sno_set_grad(l->t, p->grad[i]) < 0) return -1;
-    }
+    if (!l->has && g) rc = sno_set_grad(l->t, NULL);
+    else if (l->has && l->grad.slot >= 0 && g != p->grad[i]) rc = sno_set_grad(l->t, p->grad[i]);
   }
-  for (int i = 0; i < t->nres; i++) {
-    const snp_slot *s = &t->slot[t->res[i].slot];
-    const snp_given *given = &t->given[i];
-    if (s->kind == SNP_OUTPUT) res[i] = snt_retain(p->res[i]);
-    else if (given->arg >= 0) res[i] = snt_retain(args[given->arg]);
-    else if (given->t) res[i] = snt_retain(given->t);
-    else {
-      const snt_tensor *a = s->kind == SNP_ARG ? args[s->arg] : NULL;
-      snp_ref r = t->res[i];
-      if (a) r.offset += a->offset;
-      res[i] = snt_from_storage(a ? a->storage : s->storage, (sn_dtype)r.dtype, r.ndim, r.shape, r.stride, r.offset);
-    }
-    if (res[i] == NULL) {
-      while (i-- > 0) snt_release(res[i]);
-      return -1;
-    }
-  }
-  return 0;
+  for (int i = 0; rc < 0 && i < t->nres; i++) snt_release(res[i]);
+  return rc;
 }
 
 int snp_run(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {

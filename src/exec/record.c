@@ -125,8 +125,9 @@ static int add_leaf(snp_tape *t, snt_tensor *x, int entry) {
   fill_ref(t, &l->grad, -1, NULL);
   fill_ref(t, &l->before, -1, NULL);
   if (entry == SNP_GRAD_HAS) {
-    const int slot = slot_for(t, x->meta->grad->storage);
+    const int known = t->nslot, slot = slot_for(t, x->meta->grad->storage);
     if (slot < 0) return -1;
+    if (slot == known && t->slot[slot].kind == SNP_BOUND) t->slot[slot].grad = true;
     fill_ref(t, &l->before, slot, x->meta->grad);
   }
   l->t = snt_retain(x);
@@ -214,8 +215,9 @@ static int note_quiet(snp_tape *t, const sno_call *c) {
   for (int i = 0; i < c->nin && sno_mode_now()->grad; i++) {
     snt_tensor *x = c->in[i];
     if (x == NULL || x->storage->id > t->start_id || !sn_is_float((sn_dtype)x->dtype) || sno_requires_grad(x) || arg_of(t, x) >= 0) continue;
-    int k = 0;
-    while (k < t->nquiet && t->quiet[k] != x) k++;
+    int k = snp_slot_of(t, x->storage->id);
+    if (k >= 0 && t->slot[k].grad) continue;
+    for (k = 0; k < t->nquiet && t->quiet[k] != x;) k++;
     if (k < t->nquiet) continue;
     if (GROW(t, quiet, 1) < 0) return -1;
     t->quiet[t->nquiet++] = snt_retain(x);
@@ -352,13 +354,21 @@ int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *re
   return 0;
 }
 
+void snp_tape_let_go(snp_tape *t) {
+  for (int i = 0; i < t->nslot; i++) {
+    if (!t->slot[i].grad || t->slot[i].gone) continue;
+    snt_storage_release(t->slot[i].storage);
+    t->slot[i].gone = true;
+  }
+}
+
 void snp_tape_free(snp_tape *t) {
   if (t == NULL) return;
   for (int i = 0; i < t->nstep; i++) sno_foreign_release(t->step[i].host);
   for (int i = 0; i < t->nattr; i++)
     if (t->attr[i].kind == SNO_FOREIGN && !t->attr[i].absent) sno_foreign_release(t->attr[i].p);
   for (int i = 0; i < t->nslot; i++) {
-    snt_storage_release(t->slot[i].storage);
+    if (!t->slot[i].gone) snt_storage_release(t->slot[i].storage);
     sn_free(t->slot[i].data);
   }
   for (int i = 0; i < t->nleaf; i++) snt_release(t->leaf[i].t);

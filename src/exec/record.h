@@ -31,7 +31,9 @@ typedef struct snp_slot {
   snp_kind kind;
   size_t bytes;
   int arg;                 /* ARG: which argument */
-  snt_storage *storage;    /* BOUND: retained */
+  snt_storage *storage;    /* BOUND: retained, until snp_tape_let_go if it is `grad` */
+  bool grad;               /* a leaf's gradient when the call began: looked at by its id before it is used (snp_tape_fits) */
+  bool gone;               /* no longer retained */
   char *data;              /* CONST: a copy (sn_malloc'd) */
   bool written;            /* by an operation in place */
   bool kept;               /* INTERNAL: result of a kept step, has its place for itself */
@@ -83,6 +85,8 @@ typedef struct snp_listener {
 int snp_listen(snp_listener *l, int nargs, snt_tensor *const *args); /* -1 after sn_fail */
 int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *reskey, size_t nreskey);
 void snp_tape_free(snp_tape *t);
+/* Between calls gradients are not held: the program that makes them can then use their memory again, and finds the next call as this one was. */
+void snp_tape_let_go(snp_tape *t);
 bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n);
 bool snp_ref_dense(const snp_ref *r);                     /* consecutive elements, in order */
 bool snp_ref_whole(const snp_tape *t, const snp_ref *r);  /* the slot from its first byte to its last, in order */
