@@ -242,6 +242,27 @@ describe("feedforward and backpropagation", function()
   end)
 end)
 
+describe("gradients in fit", function()
+  it("are there for a callback that looks after each batch, and gone otherwise, with the same weights", function()
+    local function fitted(callback)
+      local m = quiet { lr = 0.1, n_epoch = 3, batch_size = 8, seed = 4, optimizer = sn.Adam {}, layers = { sn.Dense { 64, inshape = 3 }, sn.Dense { 64 }, sn.Dense { 3 } }, loss = "mse" }
+      m:fit(X, X, { callbacks = callback and { callback } })
+      return m
+    end
+    local seen = 0
+    local with = fitted { on_batch_end = function(_, run)
+      for _, p in ipairs(run.model.network:parameters()) do seen = seen + (p.grad and 1 or 0) end
+    end }
+    local without = fitted()
+    assert.is_true(seen > 0)
+    for i, p in ipairs(without.network:parameters()) do
+      assert.is_nil(p.grad)
+      assert.is_not_nil(with.network:parameters()[i].grad)
+      assert.equal(with.network:parameters()[i]:detach():bytes(), p:detach():bytes())
+    end
+  end)
+end)
+
 describe("a saved model", function()
   it("comes back as the same model", function()
     local Twice = sn.layer("ModelTwice", { init = function(self, body, k) self.body, self.k = body, k end,
