@@ -160,7 +160,7 @@ static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   int64_t tiles = snk_conv_tiles(p->m, j->t->mr);
   for (int64_t i = begin; i < end; i++) {
     int64_t g = i / tiles, m0 = snk_conv_tile_at(p->m, tiles, i % tiles), mr = snk_conv_tile_at(p->m, tiles, i % tiles + 1) - m0;
-    j->t->pack(p, (const char *)j->w + g * p->wg * j->size, m0, mr, j->to + (g * p->m + m0) * p->k * j->size);
+    j->t->pack(p, (const char *)j->w + g * p->wg * j->size, m0, mr, j->to + g * p->m * p->k * j->size);
   }
 }
 

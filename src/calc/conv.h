@@ -120,7 +120,7 @@ enum { SNK_CONV_KCHUNK = 48 };    /* k of a weight's gradient that are packed to
 
 typedef struct snk_conv_type {
   int mr, lanes, wide;            /* rows of a tile; numbers in a vector; places of the widest tile */
-  void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst);
+  void (*pack)(const snk_conv_pass *p, const void *w, int64_t m0, int64_t mr, void *dst); /* dst, w: of the group */
   void (*prepare)(const snk_conv_pass *p, const void *src, int64_t oy0, int64_t n, void *dst);
   /* Places p0..p1 of an image's band (place 0 is of row oy0), rows of tiles t0..t1; src at place 0, dst at its row; the group begins at
    * channel `ch` of the result. */
@@ -143,7 +143,7 @@ SNK_TABLE(conv)
 
 enum { SNK_CONV_BEYOND = 192 };  /* bytes behind a packed weight that may be read (and are not used) */
 enum { SNK_CONV_RUN = 1 << 18 };   /* bytes of a block of the weight that are read for one packed tile after another */
-enum { SNK_CONV_AHEAD = 2048 }; /* bytes of the packed weight that are asked for before they are read: the weights of a net do not stay in any cache */
+enum { SNK_CONV_AHEAD = 4096 }; /* bytes of the packed weight that are asked for before they are read: the weights of a net do not stay in any cache */
 enum { SNK_CONV_TOGETHER = 8 }; /* exact tiles packed together, at most */
 static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64_t tiles) { return tiles * 2 * lanes * (p->kblock + p->m) + lanes; }
 
@@ -155,6 +155,14 @@ static inline bool snk_conv_whole_rows(const snk_conv_pass *p, int64_t lanes) {
 /* Number of k of the first tap of a row of taps. */
 static inline int64_t snk_conv_k(const snk_conv_pass *p, int64_t c, int64_t ty) {
   return (p->tap_rows ? ty * p->c + c : c * p->y.taps + ty) * p->x.taps;
+}
+
+/* Where in a group's packed weight the tile that begins with row m0 has number k of its sums, and how many of the block are left from there: block of k by
+ * block, in each tile by tile, so that it is read from front to back. */
+static inline int64_t snk_conv_at(const snk_conv_pass *p, int64_t m0, int64_t mr, int64_t k, int64_t *left) {
+  const int64_t block = k < p->kblock ? 0 : k / p->kblock * p->kblock, n = block + p->kblock < p->k ? p->kblock : p->k - block;
+  *left = n - (k - block);
+  return block * p->m + m0 * n + (k - block) * mr;
 }
 
 /* Rows of tile t of m rows shared out evenly among tiles of at most mr. */

@@ -40,7 +40,7 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
   }
 }
 
-/* Rows m0 .. of the weight as groups of mr numbers in the order of k. */
+/* Rows m0 .. of the weight as groups of mr numbers in the order of k, at snk_conv_at. */
 SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
   enum { PLACES = 8 * L };
   const T *w = (const T *)wp + m0 * p->wm;
@@ -55,14 +55,16 @@ SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m
     for (int64_t u = 0; u < outer; u++)
       for (int64_t v = 0; v < inner; v++) { /* in the order of k */
         int64_t ty = p->tap_rows ? u : v, c = c0 + (p->tap_rows ? v : u);
-        bool last = c + 1 == p->c && (p->tap_rows || ty + 1 == p->y.taps);
-        T *to = dst + snk_conv_k(p, c, ty) * mr;
+        int64_t k = snk_conv_k(p, c, ty), left = 0; /* of a block */
+        const bool end = p->tap_rows && c + 1 == p->c; /* the next has been written */
+        T *to = NULL;
         snk_conv_tap(&p->y, ty, &r, &slot, &off);
-        for (int64_t tx = 0; tx < p->x.taps; tx++, to += mr) {
+        for (int64_t tx = 0; tx < p->x.taps; tx++, to += mr, k++, left--) {
           int64_t at = r * p->kw + p->x.first + tx * p->x.every;
+          if (left == 0) to = dst + snk_conv_at(p, m0, mr, k, &left);
           if (!turn)
             for (int64_t i = 0; i < mr; i++) to[i] = w[c * p->wc + i * p->wm + at];
-          else if (2 * mr >= L && !(last && tx + 1 == p->x.taps)) /* what is too much is written over by the next */
+          else if (2 * mr >= L && left > 1 && !(end && tx + 1 == p->x.taps)) /* what is too much is written over by the next */
             v_store(to, v_load(turned + ((c - c0) * all + at) * L));
           else
             for (int64_t i = 0; i < mr; i++) to[i] = turned[((c - c0) * all + at) * L + i];
@@ -542,11 +544,11 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
     } else FN(columns)(p, start, nv, at, end, &w);
     FN(meets)(p, oy0 + at / p->pitch, oy0 + (end - 1) / p->pitch, &w);
     for (int64_t t = t0; t < t1; t++) {
-      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w.k0, k1;
+      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w.k0, k1, rest;
       do {
         k1 = (k0 / p->kblock + 1) * p->kblock;
         if (k1 > w.k1) k1 = w.k1;
-        FN(choose)(mr, nv)(p, k0, k1, a + m0 * p->k + k0 * mr, p->koff + k0, src + start, bstep, &w, part, (T *)dst + m0 * mstep, ch + m0);
+        FN(choose)(mr, nv)(p, k0, k1, a + snk_conv_at(p, m0, mr, k0, &rest), p->koff + k0, src + start, bstep, &w, part, (T *)dst + m0 * mstep, ch + m0);
         k0 = k1;
       } while (k0 < w.k1);
     }
@@ -613,8 +615,8 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
         FN(tiles) group[FN(GROUP)];
         some = t + FN(GROUP) <= to ? FN(GROUP) : 1;
         for (int64_t i = 0; i < some; i++) {
-          int64_t m0 = snk_conv_tile_at(p->m, mtiles, t + i), mr = snk_conv_tile_at(p->m, mtiles, t + i + 1) - m0;
-          group[i] = (FN(tiles)){m0, mr, a + m0 * p->k + k0[q] * mr, part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
+          int64_t m0 = snk_conv_tile_at(p->m, mtiles, t + i), mr = snk_conv_tile_at(p->m, mtiles, t + i + 1) - m0, rest;
+          group[i] = (FN(tiles)){m0, mr, a + snk_conv_at(p, m0, mr, k0[q], &rest), part + (q * p->m + m0) * NR + (nv[q] ? mr * L : 0)};
           if (nv[q])
             FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, L, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
                                        ch + m0);

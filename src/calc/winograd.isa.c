@@ -113,7 +113,7 @@ SNK_INLINE void products(const int mr, const int nv, int64_t channels, const flo
       for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
       for (int64_t c = channels * b / blocks, end = channels * (b + 1) / blocks; c < end; c++, u += mr, panel += nv * L) {
         VF v[2];
-        __builtin_prefetch((const char *)u + 4 * SNK_CONV_AHEAD);
+        __builtin_prefetch((const char *)u + 2 * SNK_CONV_AHEAD);
         SNK_UNROLL
         for (int j = 0; j < nv; j++) v[j] = vf_load(panel + j * L);
         SNK_UNROLL
