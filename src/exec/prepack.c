@@ -34,14 +34,22 @@ int snp_prepack(snp_prog *p) {
   for (int i = 0; i < p->nexec; i++) n += weight_of(p, &p->exec[i]) != NULL;
   if (n == 0) return 0;
   if ((p->packing = sn_malloc((size_t)n * sizeof *p->packing)) == NULL) return -1;
+  size_t total = 0;
   for (int i = 0; i < p->nexec; i++) {
     snp_exec *e = &p->exec[i];
-    const snp_slot *w = weight_of(p, e);
-    const size_t bytes = w ? e->step->op->pack_bytes(&e->call) : 0;
+    const size_t bytes = weight_of(p, e) ? e->step->op->pack_bytes(&e->call) : 0;
     if (bytes == 0) continue;
-    if ((e->packed = sn_alloc(bytes)) == NULL) return -1;
-    e->packed_bytes = bytes;
     p->packing[p->npacked++] = i;
+    e->packed_bytes = (bytes + 4095) / 4096 * 4096;
+    total += e->packed_bytes;
+  }
+  if ((p->packs = sn_alloc(total)) == NULL) return -1; /* one block: a large net's is made of large pages */
+  p->packs_bytes = total;
+  char *at = p->packs;
+  for (int k = 0; k < p->npacked; k++) {
+    snp_exec *e = &p->exec[p->packing[k]];
+    const snp_slot *w = weight_of(p, e);
+    e->packed = at, at += e->packed_bytes;
     if (!w->kept) pack(e, w->storage); /* else there is nothing yet */
   }
   return 0;
@@ -61,6 +69,6 @@ void snp_prepack_renew(snp_prog *p, bool kept) {
 }
 
 void snp_prepack_free(snp_prog *p) {
-  for (int i = 0; i < p->npacked; i++) sn_release(p->exec[p->packing[i]].packed, p->exec[p->packing[i]].packed_bytes);
+  sn_release(p->packs, p->packs_bytes);
   sn_free(p->packing);
 }

@@ -34,6 +34,8 @@ typedef struct snp_prog {
   uint64_t runs;
   int npacked;               /* steps with a packed weight; they are the first of `packing` */
   int *packing;              /* numbers of steps in exec */
+  char *packs;               /* their packed weights */
+  size_t packs_bytes;
   int packed_isa;
   int nkept, nsource;        /* the first nkept of exec are kept steps (fold.c) */
   snp_source *source;
