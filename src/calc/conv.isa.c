@@ -7,16 +7,19 @@
 #define GM 4 /* tile of the weight's gradient */
 #define GK 6
 #define ALL_MASKED 1 /* a masked load costs nothing */
+#define FEW_KERNELS 1
 #elif defined(__AVX2__)
 #define MR 6
 #define GM 3
 #define GK 4
 #define ALL_MASKED 0
+#define FEW_KERNELS 1
 #else /* fewer, for processors that are old */
 #define MR 4
 #define GM 2
 #define GK 4
 #define ALL_MASKED 0
+#define FEW_KERNELS 0
 #endif
 
 /* put: the chosen lanes, side by side. */
@@ -143,6 +146,8 @@ enum { ROWS_F32 = MR };
 #undef MR
 #undef GM
 #undef GK
+#undef FEW_KERNELS
+#define FEW_KERNELS 0
 #define MR 4 /* doubles are few: some of the kernels are enough for them */
 #define GM 2
 #define GK 4

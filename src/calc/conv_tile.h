@@ -1,6 +1,6 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), FN(name), MR, v_load v_store v_set1 v_fma v_zero, v_take (masked load), v_put (masked store
+ * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), v_load v_store v_set1 v_fma v_zero, v_take (masked load), v_put (masked store
  * of the chosen lanes side by side), v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
  */
 
@@ -262,14 +262,6 @@ static void FN(meets)(const snk_conv_pass *p, int64_t oy0, int64_t oy1, FN(cols)
   w->k1 = last * p->c * p->x.taps;
 }
 
-/* One number as a vector of them is rounded. */
-static __attribute__((noinline)) T FN(v_round1)(T x) {
-  T t[L] = {0};
-  t[0] = x;
-  v_store(t, v_round(v_load(t)));
-  return t[0];
-}
-
 /* What lies where vector q of a tile goes. */
 static V FN(get)(const FN(cols) *w, const T *from, const int q) {
   T t[L] = {0};
@@ -414,6 +406,15 @@ static FN(kernel) *FN(choose)(int64_t mr, int nv) {
 enum { FN(VM) = (MR + L - 1) / L, FN(FEW) = 4, FN(GROUP) = (MR == 12 ? 4 : 2) / FN(VM) > 1 ? (MR == 12 ? 4 : 2) / FN(VM) : 1 };
 typedef struct FN(tiles) { int64_t m0, mr; const T *a; T *part; } FN(tiles);
 
+#if FEW_KERNELS
+/* One number as a vector of them is rounded. */
+static __attribute__((noinline)) T FN(v_round1)(T x) {
+  T t[L] = {0};
+  t[0] = x;
+  v_store(t, v_round(v_load(t)));
+  return t[0];
+}
+
 SNK_INLINE void FN(few)(const int group, const int n, const snk_conv_pass *p, int64_t k0, int64_t k1, const FN(tiles) *t, const T *b, const FN(cols) *w,
                         int lane, T *dst, int64_t ch) {
   enum { VM = FN(VM), NR = FN(NR) };
@@ -480,6 +481,7 @@ static FN(few_kernel) *const FN(few_kernels)[2][FN(FEW) + 1] = {{NULL, FN(few_on
                                                                 {NULL, FN(few_all1), FN(few_all2), FN(few_all3), FN(few_all4)}};
 #undef ARGS
 #undef SOME
+#endif
 
 /* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
 SNK_LOOPS static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
@@ -596,7 +598,7 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
     n[q] = FN(stretches)(p, piece, at + q * NR, s[q]);
     nv[q] = FN(exact_columns)(p, piece, s[q], n[q], &w[q]);
     int lanes = (int)(s[q][n[q] - 1].lane + s[q][n[q] - 1].n), rest = lanes % L;
-    few[q] = rest <= most ? rest : 0;
+    few[q] = FEW_KERNELS && rest <= most ? rest : 0;
     if (few[q]) nv[q] = lanes / L;
     if (w[q].k1 == w[q].k0) w[q].k0 = w[q].k1 = 0; /* nothing but border: one call all the same */
   }
@@ -621,7 +623,9 @@ static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const
             FN(kernels)[nv[q] - 1][mr](p, k0[q], k1[q], group[i].a, p->kpanel, b, L, &w[q], part + (q * p->m + m0) * NR, (T *)dst + m0 * mstep,
                                        ch + m0);
         }
+#if FEW_KERNELS
         if (few[q]) FN(few_kernels)[some > 1][few[q]](p, k0[q], k1[q], group, b, &w[q], nv[q] * L, dst, ch);
+#endif
       }
     }
   }
