@@ -258,7 +258,7 @@ static snk_conv_pass pass_plain(const snk_conv_shape *s) {
   int64_t taps = s->y.k * s->x.k;
   return (snk_conv_pass){.y = side_forward(&s->y), .x = side_forward(&s->x), .n = s->n, .groups = s->groups, .m = s->co, .c = s->ci, .kh = s->y.k,
                          .kw = s->x.k, .wm = s->ci * taps, .wc = taps, .wg = s->co * s->ci * taps, .dsty = s->y.out, .dstx = s->x.out,
-                         .k = s->ci * taps, .round = s->round};
+                         .k = s->ci * taps, .round = s->round, .more = s->round};
 }
 static snk_conv_pass pass_forward(const snk_conv_shape *s) {
   snk_conv_pass p = pass_plain(s);
@@ -269,7 +269,7 @@ static snk_conv_pass pass_forward(const snk_conv_shape *s) {
 static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) {
   int64_t taps = s->y.k * s->x.k;
   snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kh = s->y.k,
-                     .kw = s->x.k, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in, .round = s->round};
+                     .kw = s->x.k, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in, .round = s->round, .more = s->round};
   plan(&p, type_of(s), size_of(s));
   return p;
 }
@@ -286,7 +286,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
   p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
-  p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add;
+  p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add || p.round;
   run(&p, type_of(s), size_of(s), w, scratch);
 }
 

@@ -71,7 +71,7 @@ typedef struct snk_conv_pass {
   int64_t limit;                          /* direct: no tile may begin later than this many places before the end; else -1 */
   const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
   const int64_t *meets;                   /* rows of output that meet the source through a row of taps: first, end */
-  bool round, more;                       /* rounded to bfloat16; a mean or an addition follows the sum */
+  bool round, more;                       /* rounded to bfloat16; that, a mean or an addition follows the sum */
   const void *src, *bias, *packed, *mean, *scale, *shift, *add;
   void *dst;
 } snk_conv_pass;

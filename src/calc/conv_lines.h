@@ -18,7 +18,6 @@ SNK_INLINE void FN(line)(const int nv, const snk_conv_pass *p, int64_t n, const 
   for (int j = 0; j < nv; j++) {
     if (p->bias) acc[j] = acc[j] + bias;
     if (p->relu && !p->more) acc[j] = v_relu(acc[j]);
-    if (p->round && !p->more) acc[j] = v_round(acc[j]);
     if (!p->more) v_store(out + col[j], acc[j]);
   }
   if (!p->more) return;

@@ -346,10 +346,6 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
   }
-  if (p->round && !p->more && k1 == w->k1) {
-    SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = v_round(acc[i]);
-  }
   if (k1 < w->k1 || !whole || p->more) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
