@@ -145,9 +145,10 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   const VM edge = v_lanes(w->edge);
   (void)edge;
   T *keep = pack ? w->keep : NULL;
-  /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch at p */
+  /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch what lies beside, and at p */
   int stages = w->nbeside;
-  int64_t rest = w->kc < mr * (1 + stages) ? w->kc : mr * (1 + stages), some = step ? w->kc - rest : 0, none = w->kc - rest - some;
+  const int64_t last = mr * (stages + (MR > 6)); /* six rows' steps are over before the lines of C are there, and their end is mispredicted */
+  int64_t rest = w->kc < last ? w->kc : last, some = step ? w->kc - rest : 0, none = w->kc - rest - some;
   int64_t ahead = step;
 #define STEP                                                                                          \
   do {                                                                                                \
