@@ -70,12 +70,59 @@ static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t
   }
 }
 
+/* Where a channel's vectors of patches go, one after another. */
+typedef struct place { int64_t q, at; } place;
+SNK_INLINE float *next_place(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, int64_t c, float *panels, place *w, int64_t *step) {
+  const int64_t left = piece->vectors - w->q * wide, nv = left < wide ? left : wide;
+  float *to = panels + snk_winograd_panel(p->c, w->q, wide, L) + (c * nv + w->at) * L;
+  *step = snk_winograd_position(p->c, nv, L);
+  if (++w->at == nv) w->at = 0, w->q++;
+  return to;
+}
+
+/* One row's patches times B, a vector of tiles. */
+SNK_INLINE void column(const snk_winograd *p, const float *src, int64_t y, const uint32_t mask[4], VF v[4]) {
+  if (y < 0 || y >= p->h) {
+    v[0] = v[1] = v[2] = v[3] = vf_zero();
+    return;
+  }
+  const float *from = src + y * p->w + p->x0;
+  const VF a = vf_take(from, mask[0]), b = vf_take(from + L, mask[1]), c = vf_take(from + 2, mask[2]), d = vf_take(from + 2 + L, mask[3]);
+  const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
+  __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
+  v[0] = e - e1, v[1] = o + e1, v[2] = e1 - o, v[3] = o - o1;
+}
+
+/* A channel where a row of tiles is one vector: two rows of the source are kept for the next tiles. */
+static void one_vector(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, int64_t c, const float *src, float *panels, place *w) {
+  const uint32_t mask[4] = {inside(p->x0, p->w), inside(p->x0 + L, p->w), inside(p->x0 + 2, p->w), inside(p->x0 + 2 + L, p->w)};
+  const int64_t y = p->y0 + 2 * piece->r0;
+  VF a[4], b[4], d[4], e[4];
+  column(p, src, y, mask, a), column(p, src, y + 1, mask, b);
+  for (int64_t r = 1; r <= piece->rows; r++) {
+    int64_t step;
+    float *to = next_place(p, piece, wide, c, panels, w, &step);
+    column(p, src, y + 2 * r, mask, d), column(p, src, y + 2 * r + 1, mask, e);
+    SNK_UNROLL
+    for (int j = 0; j < 4; j++) {
+      vf_store(to + j * step, a[j] - d[j]), vf_store(to + (4 + j) * step, b[j] + d[j]);
+      vf_store(to + (8 + j) * step, d[j] - b[j]), vf_store(to + (12 + j) * step, b[j] - e[j]);
+      a[j] = d[j], b[j] = e[j];
+    }
+  }
+}
+
 static void input(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, float *panels, float *room) {
   const int64_t plane = (p->rows + 1) * p->tx + L, tx = p->tx;
   int64_t q0 = 0, at0 = 0; /* panel of an image's first vector, and its place there */
   for (int64_t i = 0; i < piece->images; i++) {
     int64_t q = q0, at = at0;
-    for (int64_t c = 0; c < p->c; c++) {
+    for (int64_t c = 0; c < p->c && p->tx == L; c++) {
+      place w = {q0, at0};
+      one_vector(p, piece, wide, c, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, panels, &w);
+      q = w.q, at = w.at;
+    }
+    for (int64_t c = 0; c < p->c && p->tx != L; c++) {
       columns(p, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, piece->r0, piece->rows, room);
       q = q0, at = at0;
       for (int64_t v = 0; v < piece->each;) {
