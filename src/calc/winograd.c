@@ -38,7 +38,7 @@ static snk_winograd plan_for(const snk_conv_shape *s, bool back, int64_t lanes, 
   p.ty = (p.oh + 1) / 2, p.tx = (p.ow + 1) / 2;
   const int64_t room = most(1, PIECE_BYTES / (SNK_WINOGRAD_AT * channels * lanes * 4)), each = parts_of(p.ty * p.tx, lanes); /* vectors */
   p.images = 1, p.rows = p.ty;
-  if (each <= room) p.images = most(1, least(p.n, room / each));
+  if (each <= room) p.images = most(1, least(p.n, room / 2 / each)); /* small ones leave more of the cache to the rest */
   else { /* the rows of tiles that leave the fewest lanes empty */
     double best = -1;
     for (int64_t r = 1; r <= p.ty && (r == 1 || parts_of(r * p.tx, lanes) <= room); r++) {
