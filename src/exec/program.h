@@ -37,8 +37,9 @@ int snp_replay(snp_func *f, snt_tensor **res);
 int snp_results(const snp_func *f);       /* of the program that snp_enter chose */
 int snp_chosen(const snp_func *f);        /* number of the signature of the present call, for what the caller keeps with it */
 
-/* script sets this: tells the script's line at work ("train.lua:17", or ""), for what snp_reason says. Called for every operation while recording. */
-extern void (*snp_line)(char *to, size_t n);
+/* script sets this: tells the script's line at work ("train.lua:17", or ""), for what snp_reason says. Called for every operation while recording;
+ * atomic, because every interpreter sets it when it starts. */
+extern void (*_Atomic snp_line)(char *to, size_t n);
 
 /* Why the function runs eagerly for good, or NULL. */
 const char *snp_reason(const snp_func *f);

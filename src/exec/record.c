@@ -144,14 +144,18 @@ static int meet_leaf(snp_tape *t, snt_tensor *x) {
 
 static snp_listener *of(sno_recorder *r) { return (snp_listener *)(void *)r; }
 
-void (*snp_line)(char *to, size_t n);
+void (*_Atomic snp_line)(char *to, size_t n);
 
 enum { LINE = 80 };
+static void where(char *to, size_t n) {
+  void (*line)(char *, size_t) = snp_line;
+  if (line) line(to, n);
+}
 
 /* The script's line at work as a text in the tape: one for all steps of a line. -1 after sn_fail. */
 static int line_now(snp_tape *t) {
   char line[LINE] = "";
-  if (snp_line) snp_line(line, sizeof line);
+  where(line, sizeof line);
   const int last = t->nstep > 0 ? t->step[t->nstep - 1].line : -1, n = (int)strlen(line) + 1;
   if (last >= 0 && strcmp(t->line + last, line) == 0) return last;
   if (GROW(t, line, n) < 0) return -1;
@@ -164,7 +168,7 @@ static void stop(sno_recorder *r, const char *why) {
   snp_listener *l = of(r);
   char line[LINE] = "";
   if (l->why[0]) return;
-  if (snp_line) snp_line(line, sizeof line);
+  where(line, sizeof line);
   snprintf(l->why, sizeof l->why, line[0] ? "%s (%s)" : "%s", why, line);
 }
 
