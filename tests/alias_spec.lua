@@ -321,33 +321,37 @@ local function random_program(seed, base)
   end
 end
 
+-- run(seed) gives the twin's function, for many seeds; a failure names its seed. Every seed replays more than `least` calls in the mean.
+local function fuzz(name, quick, full, least, run)
+  local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and quick or full)
+  local replayed = 0
+  local _ <close> = silence() -- some stay eager
+  for seed = 1, n do
+    local ok, msg = pcall(function() replayed = replayed + run(seed):count().replayed end)
+    if not ok then error(("%s %d: %s"):format(name, seed, tostring(msg)), 0) end
+  end
+  assert.is_true(replayed > least * n, replayed .. " replays")
+end
+
 describe("random programs on shared memory", function()
   it("do what they do eagerly", function()
-    local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and 300 or 2000)
-    local replayed = 0
-    local _ <close> = silence() -- some stay eager
-    for seed = 1, n do
-      local ok, msg = pcall(function()
-        local c = twin(16, function(wrap)
-          core.manual_seed(seed)
-          local bases = { core.randn(7, 4), core.randn(7, 4), core.randn(7, 4) }
-          local f, throw, ways, kept = wrap(random_program(seed, bases[3])), dice(seed + 5), {}, {}
-          for i = 1, 3 do ways[i] = { throw(3), throw(4), throw(2), throw(3), throw(4), throw(2), throw(6) == 1 } end
-          return bases, function(i)
-            local w = ways[throw(#ways)]
-            local a, b = window(bases[w[1]], w[2], w[3] == 1), window(bases[w[4]], w[5], w[6] == 1)
-            if w[7] and kept[i - 1] then b = kept[i - 1] end
-            local out = table.pack(f(a, b))
-            kept[i] = i % 2 == 0 and out[1] or nil -- held, or not
-            out[5] = kept[i - 2]
-            return table.unpack(out, 1, 5)
-          end
-        end)
-        replayed = replayed + c:count().replayed
+    fuzz("program", 300, 2000, 4, function(seed)
+      return twin(16, function(wrap)
+        core.manual_seed(seed)
+        local bases = { core.randn(7, 4), core.randn(7, 4), core.randn(7, 4) }
+        local f, throw, ways, kept = wrap(random_program(seed, bases[3])), dice(seed + 5), {}, {}
+        for i = 1, 3 do ways[i] = { throw(3), throw(4), throw(2), throw(3), throw(4), throw(2), throw(6) == 1 } end
+        return bases, function(i)
+          local w = ways[throw(#ways)]
+          local a, b = window(bases[w[1]], w[2], w[3] == 1), window(bases[w[4]], w[5], w[6] == 1)
+          if w[7] and kept[i - 1] then b = kept[i - 1] end
+          local out = table.pack(f(a, b))
+          kept[i] = i % 2 == 0 and out[1] or nil -- held, or not
+          out[5] = kept[i - 2]
+          return table.unpack(out, 1, 5)
+        end
       end)
-      if not ok then error("program " .. seed .. ": " .. tostring(msg), 0) end
-    end
-    assert.is_true(replayed > 4 * n, replayed .. " replays")
+    end)
   end)
 end)
 
@@ -408,15 +412,10 @@ end
 
 describe("random training steps on shared memory", function()
   it("do what they do eagerly", function()
-    local n = tonumber(os.getenv("GRAPHS")) or (os.getenv("WALK_QUICK") and 150 or 1000)
-    local replayed = 0
-    local _ <close> = silence()
-    for seed = 1, n do
+    fuzz("steps", 150, 1000, 8, function(seed)
       local cast <close> = seed % 4 == 0 and core.autocast("bfloat16") or nil -- luacheck: ignore cast
-      local ok, msg = pcall(function() replayed = replayed + twin(30, function(wrap) return training(seed, wrap) end):count().replayed end)
-      if not ok then error("steps " .. seed .. ": " .. tostring(msg), 0) end
-    end
-    assert.is_true(replayed > 8 * n, replayed .. " replays")
+      return twin(30, function(wrap) return training(seed, wrap) end)
+    end)
   end)
 end)
 
