@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/thread.h"
 #include "calc/gemm.h"
+#include "calc/whole.h"
 #include "calc/winograd.h"
 
 /* Bytes of a prepared band; of a weight that is read again for every few places; partial sums of a weight's gradient; multiply-adds that are
@@ -10,10 +11,6 @@
 enum { BAND_BYTES = 1 << 20, WEIGHT_BYTES = 1 << 18, RUNS = 16, SMALL = 100000 };
 #define PARTIAL_BYTES ((int64_t)16 << 20)
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t parts_of(int64_t n, int64_t by) { return (n + by - 1) / by; }
-static size_t aligned(size_t n) { return (n + 63) / 64 * 64; }
 static int64_t gcd(int64_t a, int64_t b) {
   while (b) {
     int64_t r = a % b;

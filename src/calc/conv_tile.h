@@ -103,12 +103,6 @@ SNK_LOOPS static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, in
   for (int64_t j = hi; j < n; j++) dst[j] = 0;
 }
 
-/* Which lanes of L numbers from position `at` on lie in 0 .. size-1. */
-SNK_INLINE uint32_t FN(inside)(int64_t at, int64_t size) {
-  int64_t lo = at < 0 ? -at : 0, hi = size - at;
-  if (hi > L) hi = L;
-  return hi > lo ? (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo) : 0;
-}
 SNK_INLINE V FN(take)(const T *p, uint32_t mask) {
   if (mask == (uint32_t)(((uint64_t)1 << L) - 1)) return v_load(p);
   return mask ? v_take(p, mask) : v_zero();
@@ -121,8 +115,8 @@ SNK_LOOPS static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t fir
   uint32_t one[CHUNKS], two[CHUNKS];
   int chunks = (int)((p->pitch + L - 1) / L);
   for (int j = 0; j < chunks; j++) {
-    one[j] = FN(inside)(start + j * L * x->step, x->src);
-    two[j] = x->step == 2 ? FN(inside)(start + j * L * 2 + L, x->src) : 0;
+    one[j] = snk_inside(start + j * L * x->step, x->src, L);
+    two[j] = x->step == 2 ? snk_inside(start + j * L * 2 + L, x->src, L) : 0;
   }
   for (int64_t i = 0; i < places; i++, dst += p->pitch, first += y->step) {
     const T *from = src + first * x->src + start;
@@ -209,7 +203,7 @@ SNK_LOOPS static void FN(panel)(const snk_conv_pass *p, const snk_conv_piece *pi
     for (int64_t o = 0; o < s[i].n; o += L, parts++) {
       from[parts] = s[i].image * piece->step + s[i].row * p->pitch + s[i].col + o;
       to[parts] = s[i].lane + o;
-      mask[parts] = FN(inside)(0, s[i].n - o);
+      mask[parts] = snk_inside(0, s[i].n - o, L);
       whole = whole && s[i].n - o >= L;
     }
   const int64_t *koff = p->koff + k0;

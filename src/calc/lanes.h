@@ -3,6 +3,13 @@
 #define SNK_LANES_H
 #include "calc/tile.h"
 
+/* Which of `lanes` numbers from position `at` on lie in 0 .. size-1. */
+SNK_INLINE uint32_t snk_inside(int64_t at, int64_t size, int64_t lanes) {
+  int64_t lo = at < 0 ? -at : 0, hi = size - at;
+  if (hi > lanes) hi = lanes;
+  return hi > lo ? (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo) : 0;
+}
+
 /* The chosen lanes, 0 elsewhere; what is not chosen is not read. */
 #if defined(__AVX512F__)
 SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }

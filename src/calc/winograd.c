@@ -1,17 +1,13 @@
 /* winograd.c - how Winograd's convolution is cut into pieces, and who does what. */
 #include "calc/winograd.h"
 #include "base/thread.h"
+#include "calc/whole.h"
 
 /* Bytes of a piece's panels; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
 enum { PIECE_BYTES = 1 << 20, SMALL = 100000, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
 /* What a vector of patches of one channel costs, in vector multiply-adds: into panels, and from the sums to the result (measured). */
 enum { COST_INPUT = 80, COST_RESULT = 70 };
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t parts_of(int64_t n, int64_t by) { return (n + by - 1) / by; }
-static size_t aligned(size_t n) { return (n + 63) / 64 * 64; }
 
 static bool three_by_three(const snk_conv_shape *s) {
   const snk_conv_axis *y = &s->y, *x = &s->x;

@@ -38,10 +38,23 @@ SNK_LOOPS static void pack(const snk_winograd *p, const float *w, int64_t m0, in
 
 /* ---- the source: B' d B */
 
-/* Which lanes of a vector from position `at` of a row on lie in it. */
-static uint32_t inside(int64_t at, int64_t size) {
-  int64_t lo = at < 0 ? (at < -L ? L : -at) : 0, hi = size - at > L ? L : size - at;
-  return hi > lo ? (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo) : 0;
+/* Which of the numbers that `column` reads lie in a row. */
+SNK_INLINE void masks_at(const snk_winograd *p, int64_t x, uint32_t mask[4]) {
+  mask[0] = snk_inside(x, p->w, L), mask[1] = snk_inside(x + L, p->w, L);
+  mask[2] = snk_inside(x + 2, p->w, L), mask[3] = snk_inside(x + 2 + L, p->w, L);
+}
+
+/* One row's patches times B, a vector of tiles whose first patch begins at x; mask: see masks_at. */
+SNK_INLINE void column(const snk_winograd *p, const float *src, int64_t y, int64_t x, const uint32_t mask[4], VF v[4]) {
+  if (y < 0 || y >= p->h) {
+    v[0] = v[1] = v[2] = v[3] = vf_zero();
+    return;
+  }
+  const float *from = src + y * p->w + x;
+  const VF a = vf_take(from, mask[0]), b = vf_take(from + L, mask[1]), c = vf_take(from + 2, mask[2]), d = vf_take(from + 2 + L, mask[3]);
+  const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
+  __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
+  v[0] = e - e1, v[1] = o + e1, v[2] = e1 - o, v[3] = o - o1;
 }
 
 /* One channel's rows, every row's patches times B: even rows and odd rows apart, in each the four positions, tiles side by side. Vectors go up to
@@ -51,19 +64,13 @@ static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t
   for (int j = 0; j < 8; j++) vf_store(room + j * plane + (rows + 1) * p->tx, vf_zero()); /* is read as tiles behind the last one */
   for (int64_t q = 0;;) {
     const int64_t x = p->x0 + 2 * q;
-    const uint32_t m0 = inside(x, p->w), m1 = inside(x + L, p->w), m2 = inside(x + 2, p->w), m3 = inside(x + 2 + L, p->w);
+    uint32_t mask[4];
+    masks_at(p, x, mask);
     for (int64_t r = 0; r < 2 * rows + 2; r++) {
-      const int64_t y = p->y0 + 2 * r0 + r;
       float *to = room + (r & 1) * 4 * plane + (r >> 1) * p->tx + q;
-      VF v0 = vf_zero(), v1 = v0, v2 = v0, v3 = v0;
-      if (y >= 0 && y < p->h) {
-        const float *from = src + y * p->w + x;
-        const VF a = vf_take(from, m0), b = vf_take(from + L, m1), c = vf_take(from + 2, m2), d = vf_take(from + 2 + L, m3);
-        const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
-        __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
-        v0 = e - e1, v1 = o + e1, v2 = e1 - o, v3 = o - o1;
-      }
-      vf_store(to, v0), vf_store(to + plane, v1), vf_store(to + 2 * plane, v2), vf_store(to + 3 * plane, v3);
+      VF v[4];
+      column(p, src, p->y0 + 2 * r0 + r, x, mask, v);
+      vf_store(to, v[0]), vf_store(to + plane, v[1]), vf_store(to + 2 * plane, v[2]), vf_store(to + 3 * plane, v[3]);
     }
     if (q + L >= p->tx) break;
     q = q + 2 * L <= p->tx ? q + L : p->tx - L;
@@ -80,29 +87,17 @@ SNK_INLINE float *next_place(const snk_winograd *p, const snk_winograd_piece *pi
   return to;
 }
 
-/* One row's patches times B, a vector of tiles. */
-SNK_INLINE void column(const snk_winograd *p, const float *src, int64_t y, const uint32_t mask[4], VF v[4]) {
-  if (y < 0 || y >= p->h) {
-    v[0] = v[1] = v[2] = v[3] = vf_zero();
-    return;
-  }
-  const float *from = src + y * p->w + p->x0;
-  const VF a = vf_take(from, mask[0]), b = vf_take(from + L, mask[1]), c = vf_take(from + 2, mask[2]), d = vf_take(from + 2 + L, mask[3]);
-  const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
-  __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
-  v[0] = e - e1, v[1] = o + e1, v[2] = e1 - o, v[3] = o - o1;
-}
-
 /* A channel where a row of tiles is one vector: two rows of the source are kept for the next tiles. */
 static void one_vector(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, int64_t c, const float *src, float *panels, place *w) {
-  const uint32_t mask[4] = {inside(p->x0, p->w), inside(p->x0 + L, p->w), inside(p->x0 + 2, p->w), inside(p->x0 + 2 + L, p->w)};
+  uint32_t mask[4];
+  masks_at(p, p->x0, mask);
   const int64_t y = p->y0 + 2 * piece->r0;
   VF a[4], b[4], d[4], e[4];
-  column(p, src, y, mask, a), column(p, src, y + 1, mask, b);
+  column(p, src, y, p->x0, mask, a), column(p, src, y + 1, p->x0, mask, b);
   for (int64_t r = 1; r <= piece->rows; r++) {
     int64_t step;
     float *to = next_place(p, piece, wide, c, panels, w, &step);
-    column(p, src, y + 2 * r, mask, d), column(p, src, y + 2 * r + 1, mask, e);
+    column(p, src, y + 2 * r, p->x0, mask, d), column(p, src, y + 2 * r + 1, p->x0, mask, e);
     SNK_UNROLL
     for (int j = 0; j < 4; j++) {
       vf_store(to + j * step, a[j] - d[j]), vf_store(to + (4 + j) * step, b[j] + d[j]);
