@@ -130,7 +130,7 @@ hard: ## build with NaN-filled memory into build-hard/ and run the suite
 clang: ## build with clang into build-clang/, warnings are errors
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang CFLAGS="-g -Werror" all
 
-DEBS = lua5.4 liblua5.4-dev zlib1g-dev libedit-dev lua-busted lua-check luarocks gcc make dataset-fashion-mnist
+DEBS = lua5.4 liblua5.4-dev zlib1g-dev libedit-dev lua-busted lua-check luarocks gcc make strace dataset-fashion-mnist
 deps: ## install missing Debian packages when root, else say which
 	@missing=""; for p in $(DEBS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \

@@ -230,14 +230,14 @@ describe("fit", function()
     assert.is_true(after <= before, ("%d threads, then %d"):format(before, after))
   end)
 
-  it("makes no system call in a step but the hand-over's", function()
+  it("makes no system call in a step but the hand-over's, and with two threads none but theirs", function()
     if not os.execute("command -v strace >/dev/null 2>&1") then return pending("strace is not installed") end
-    local chunk = [[local sn = require "slugnet" sn.threads(1) local X, y = sn.data.digits { flat = true }
-      local m = sn.Model { n_epoch = 1, batch_size = %d, progress = false, seed = 1, layers = { sn.Dense { 30, inshape = 64, activation = "relu" },
+    local chunk = [[local sn = require "slugnet" sn.threads(%d) local X, y = sn.data.digits { flat = true }
+      local m = sn.Model { n_epoch = 1, batch_size = %d, progress = false, seed = 1, layers = { sn.Dense { %d, inshape = 64, activation = "relu" },
         sn.Dense { 10, activation = "softmax" } } } m:fit(X, y, { prefetch = %s })]]
-    local function calls(size, prefetch)
+    local function calls(...)
       local out = os.tmpname()
-      local done = os.execute(("strace -f -o %s %s -e '%s' 2>/dev/null"):format(out, program, chunk:format(size, prefetch)))
+      local done = os.execute(("strace -f -o %s %s -e '%s' 2>/dev/null"):format(out, program, chunk:format(...)))
       local n, futex = 0, 0
       for line in io.lines(out) do
         if line:find("futex(", 1, true) or line:find("futex resumed", 1, true) then futex = futex + 1 else n = n + 1 end
@@ -245,12 +245,16 @@ describe("fit", function()
       os.remove(out)
       return done and n, futex
     end
-    for _, prefetch in ipairs { "false", "true" } do
-      local few = calls(300, prefetch)
+    for _, how in ipairs { { 1, 30, "false" }, { 1, 30, "true" }, { 2, 2000, "false" } } do
+      local threads, width, prefetch = table.unpack(how)
+      local few = calls(threads, 300, width, prefetch)
       if not few then return pending("strace may not trace here") end
-      local many, futex = calls(2, prefetch)
-      assert.is_true(many < few + 60, ("%d system calls for 6 batches, %d for 899 (prefetch = %s)"):format(few, many, prefetch))
-      if prefetch == "false" then assert.is_true(futex < 10, futex .. " futex calls") else assert.is_true(futex < 899, futex .. " futex calls") end
+      local size = threads == 1 and 2 or 20
+      local many, futex = calls(threads, size, width, prefetch)
+      local steps = 1797 // size
+      assert.is_true(many < few + 60, ("%d system calls for 6 batches, %d for %d (%d threads, prefetch = %s)"):format(few, many, steps, threads, prefetch))
+      if threads == 1 and prefetch == "false" then assert.is_true(futex < 10, futex .. " futex calls") end
+      if prefetch == "true" then assert.is_true(futex < steps, futex .. " futex calls") end
     end
   end)
 end)

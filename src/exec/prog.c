@@ -194,7 +194,8 @@ bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
   if (!snp_tape_fits(t, args)) return false;
   for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++) {
-    const int k = t->slot[i].arg, fixed = p->fixed[k];
+    const int k = t->slot[i].arg;
+    const snp_fixed fixed = p->fixed[k];
     if (fixed && args[k]->storage->id != t->slot[i].id) return false;
     if (fixed == SNP_SAME_PLACE && args[k]->offset != t->arg_offset[k]) return false; /* a captured tensor may be another part of it */
   }

@@ -16,6 +16,8 @@ typedef struct snp_exec {
 
 typedef struct snp_source { const snt_storage *storage; uint32_t version; } snp_source; /* as it was when the kept steps ran */
 
+typedef enum snp_fixed { SNP_FREE, SNP_SAME_STORAGE, SNP_SAME_PLACE } snp_fixed; /* what all recordings had in common of an argument */
+
 typedef struct snp_prog {
   snp_tape *tape;            /* owned, after the passes */
   snp_exec *exec;
@@ -29,7 +31,7 @@ typedef struct snp_prog {
   snt_storage **real;        /* by slot: the present memory of an OUTPUT */
   snt_tensor **res;          /* by result: the tensor last given out for an OUTPUT */
   snt_tensor **grad;         /* by leaf: likewise */
-  enum { SNP_FREE, SNP_SAME_STORAGE, SNP_SAME_PLACE } *fixed; /* by argument: what both recordings had in common is all that is known to be right */
+  snp_fixed *fixed;          /* by argument: what both recordings had in common is all that is known to be right */
   bool timing;
   uint64_t runs;
   int npacked;               /* steps with a packed weight; they are the first of `packing` */
