@@ -355,7 +355,11 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   w.spread = !w.exact && !w.last && p->pitch != p->x.n;
   w.vectors = p->y.n > 0 ? parts_of(grad_places(&w, p->band), lanes) : 0;
   w.gld = w.exact ? parts_of(w.per * p->band * p->x.n, lanes) * lanes : w.vectors * lanes;
-  if (w.last) w.gld = w.per * p->band * p->x.n;
+  if (w.last) { /* whole places are read, so strides cost nothing, and none of the border: the source's rows as they lie */
+    w.gld = w.per * p->band * p->x.n;
+    p->direct = true, p->pitch = p->y.step * p->x.src;
+    p->plane = least(p->y.src, (p->band - 1) * p->y.step + (p->y.taps - 1) * p->y.dilation + 1) * p->x.src;
+  }
   w.sums = w.last ? p->y.taps * p->x.taps * p->m * w.channels : p->m * p->k;
   int64_t bytes = most(1, p->groups * w.sums * w.size);
   w.runs = most(1, least(w.blocks, least(RUNS, PARTIAL_BYTES / bytes)));
@@ -364,7 +368,7 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   return w;
 }
 
-/* In a worker's scratch: the prepared source, its turned form, the gradient's copy, packed rows. */
+/* In a worker's scratch: the prepared source or its turned form, the gradient's copy, packed rows. */
 static size_t grad_turned(const grad_plan *w) { return w->last ? aligned((size_t)((w->per * w->p.plane + w->t->wide) * w->channels * w->size)) : 0; }
 static size_t grad_source(const grad_plan *w) { return w->p.direct ? 0 : aligned((size_t)((w->per * w->p.c * w->p.plane + w->t->wide) * w->size)); }
 static size_t grad_copy(const grad_plan *w) {
@@ -390,22 +394,24 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
   char *turned = to + grad_source(w), *copy = turned + grad_turned(w);
   snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? parts_of(grad_places(w, rows), w->t->lanes) : 0, .g = copy, .gld = w->gld, .m0 = m0,
                      .m1 = m1, .out = out, .add = add, .masks = w->masks[rows < p->band], .x = to, .ximage = p->c * p->plane};
+  if (w->last) {
+    const int64_t per = rows * p->x.n, top = p->y.origin + oy0 * p->y.step, from = least(most(top, 0), p->y.src);
+    const int64_t to_row = least(most(top + (rows - 1) * p->y.step + (p->y.taps - 1) * p->y.dilation + 1, from), p->y.src);
+    d.channels = w->channels, d.piece = (snk_conv_piece){images, oy0, rows, p->plane, images * per}, d.gld = images * per;
+    for (int64_t i = 0; i < images && rows; i++) {
+      w->t->turn(x + (i * xstep + from * p->x.src) * size, p->c, splane, (to_row - from) * p->x.src, w->channels,
+                 turned + i * p->plane * w->channels * size);
+      w->t->turn_rows(gy + i * gstep * size, m1 - m0, gplane, per, images * per, i * per, copy);
+    }
+    d.x = turned, d.xfirst = from * p->x.src;
+    w->t->grad_last(&d);
+    return;
+  }
   if (p->direct) {
     d.x = x + ((p->y.origin + oy0) * p->pitch + p->x.origin) * size;
     d.ximage = xstep;
   } else
     for (int64_t i = 0; i < images && rows; i++) w->t->prepare(p, x + i * xstep * size, oy0, rows, to + i * d.ximage * size);
-  if (w->last) {
-    int64_t per = rows * p->x.n, places = p->direct ? (rows + p->y.span - p->y.n) * p->pitch - (p->pitch - p->x.span) : p->plane;
-    d.channels = w->channels, d.piece = (snk_conv_piece){images, oy0, rows, p->plane, images * per}, d.gld = images * per;
-    for (int64_t i = 0; i < images && rows; i++) {
-      w->t->turn((const char *)d.x + i * d.ximage * size, p->c, p->plane, places, w->channels, turned + i * p->plane * w->channels * size);
-      w->t->turn_rows(gy + i * gstep * size, m1 - m0, gplane, per, images * per, i * per, copy);
-    }
-    d.x = turned;
-    w->t->grad_last(&d);
-    return;
-  }
   if (w->exact) {
     d.piece = (snk_conv_piece){images, oy0, rows, d.ximage, images * rows * p->x.n};
     for (int64_t i = 0; i < images; i++)

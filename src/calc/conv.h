@@ -84,11 +84,15 @@ static inline void snk_conv_tap(const snk_conv_side *s, int64_t t, int64_t *r, i
   *off = s->back ? s->emax - e : e;
 }
 static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) { return s->back ? 0 : slot * s->dilation % s->stride; }
-/* Outputs lo .. hi-1 that meet the source, not its border, through tap t. */
-static inline void snk_conv_meets(const snk_conv_side *s, int64_t t, int64_t *lo, int64_t *hi) {
+/* The source position that output 0 meets through tap t. */
+static inline int64_t snk_conv_from(const snk_conv_side *s, int64_t t) {
   int64_t r, slot, off;
   snk_conv_tap(s, t, &r, &slot, &off);
-  int64_t base = s->origin + snk_conv_phase(s, slot) + off * s->step, room = s->src - base;
+  return s->origin + snk_conv_phase(s, slot) + off * s->step;
+}
+/* Outputs lo .. hi-1 that meet the source, not its border, through tap t. */
+static inline void snk_conv_meets(const snk_conv_side *s, int64_t t, int64_t *lo, int64_t *hi) {
+  const int64_t base = snk_conv_from(s, t), room = s->src - base;
   *lo = base < 0 ? (-base + s->step - 1) / s->step : 0;
   *hi = room > 0 ? (room + s->step - 1) / s->step : 0;
   if (*hi > s->n) *hi = s->n;
@@ -115,6 +119,7 @@ typedef struct snk_conv_grad {
   snk_conv_piece piece;           /* exact: what x holds; rows of it for some k are packed into `room`, at gld */
   void *room;
   int64_t channels;               /* channels last: of a place of x, padded to whole vectors; g is in tiles, out is tap x m x channels */
+  int64_t xfirst;                 /* and the place of the source's plane that x begins with */
 } snk_conv_grad;
 enum { SNK_CONV_KCHUNK = 48 };    /* k of a weight's gradient that are packed together */
 

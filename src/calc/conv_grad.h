@@ -157,14 +157,14 @@ SNK_LOOPS static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step
 SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, const T *tile, const T *x, const int64_t r[2], const int64_t c[2],
                           T *out) {
   V acc[2 * MR];
-  const int64_t width = w->p->x.n, step = w->channels;
+  const int64_t width = w->p->x.n, step = w->channels, across = w->p->x.step * step;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
   for (int64_t image = 0; image < w->piece.images; image++)
     for (int64_t row = r[0]; row < r[1]; row++) {
-      const T *b = x + (image * w->piece.step + row * w->p->pitch + c[0]) * step;
+      const T *b = x + (image * w->piece.step + row * w->p->pitch) * step + c[0] * across;
       const T *a = tile + ((image * w->piece.rows + row) * width + c[0]) * mr;
-      for (int64_t col = c[0]; col < c[1]; col++, b += step, a += mr) {
+      for (int64_t col = c[0]; col < c[1]; col++, b += across, a += mr) {
         V bv[2];
         SNK_UNROLL
         for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
@@ -218,13 +218,14 @@ static void FN(grad_last)(const snk_conv_grad *w) {
       int64_t ys[2], xs[2];
       snk_conv_meets(&p->y, tap / p->x.taps, &ys[0], &ys[1]);
       snk_conv_meets(&p->x, tap % p->x.taps, &xs[0], &xs[1]);
+      const int64_t from = (snk_conv_from(&p->y, tap / p->x.taps) + w->piece.oy0 * p->y.step) * p->x.src + snk_conv_from(&p->x, tap % p->x.taps);
       for (int i = 0; i < 2; i++) { /* within the band */
         ys[i] -= w->piece.oy0;
         if (ys[i] < 0) ys[i] = 0;
         if (ys[i] > w->piece.rows) ys[i] = w->piece.rows;
       }
       for (int64_t c = 0; c < w->channels; c += 2 * L)
-        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + p->koff[tap] * w->channels + c, ys, xs,
+        FN(outerers)[w->channels - c > L][mr](w, a, (const T *)w->x + (from - w->xfirst) * w->channels + c, ys, xs,
                                              (T *)w->out + (tap * p->m + w->m0 + m) * w->channels + c);
     }
   }

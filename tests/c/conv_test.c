@@ -89,7 +89,7 @@ static int threads_agree(const snk_conv_shape *s, int what, const void *a, const
 
 /* One small image and many rows: places are packed without what lies between the rows, some are left behind whole vectors, and kernels one wide
  * are packed across rows, of which the first and last may meet nothing but border. */
-enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24, TILES = 60 };
+enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24, TILES = 60, STRIDED = 48 };
 static snk_conv_shape few_places(int i) {
   static const int64_t sizes[4] = {7, 5, 6, 3};
   int64_t size = sizes[i % 4], ky = i / 4 % 3 == 0 ? 1 : 3, kx = i / 12 % 2 ? 3 : 1, pad = i / 4 % 3;
@@ -122,6 +122,20 @@ static snk_conv_shape tiles(int i) {
   s.x = s.y;
   if (i % 4 == 3) s.x.in = 3 + upto(40), s.x.pad = upto(3) - 1;
   s.y.out = s.y.in + 2 * s.y.pad - 2, s.x.out = s.x.in + 2 * s.x.pad - 2;
+  return s;
+}
+
+/* Strides of two over many channels, even and odd sizes, planes of one band and of several. */
+static snk_conv_shape strided(int i) {
+  static const int64_t sizes[6] = {16, 32, 13, 33, 8, 101};
+  snk_conv_shape s = {.f64 = i % 7 == 6, .n = upto(3), .groups = i % 9 == 8 ? 2 : 1, .ci = 3 + upto(20), .co = 3 + upto(30)};
+  s.y = (snk_conv_axis){.in = sizes[i % 6], .k = i % 8 == 7 ? 5 : i % 8 == 5 ? 2 : 3, .stride = 2, .pad = i % 4 != 3, .dilation = 1};
+  s.x = s.y;
+  if (i % 6 == 5) s.n = 1, s.ci = 12;
+  if (i % 5 == 4) s.x.in += 7, s.y.pad = i % 2;
+  if (i % 16 == 9) s.y.stride = 1 + i % 3, s.x.dilation = 2;
+  s.y.out = (s.y.in + 2 * s.y.pad - s.y.k) / s.y.stride + 1;
+  s.x.out = (s.x.in + 2 * s.x.pad - s.x.dilation * (s.x.k - 1) - 1) / 2 + 1;
   return s;
 }
 
@@ -159,8 +173,11 @@ static int one(int round) {
   if (draw() % 4 == 0) s.ci = 1;
   if (draw() % 4 == 0) s.co = upto(3);
   s.y = axis(big, 5), s.x = axis(big, 5);
-  if (round >= RANDOM) s = round < RANDOM + FEW_PLACES ? few_places(round - RANDOM) : round < RANDOM + FEW_PLACES + WHOLE_ROWS ? whole_rows(round - RANDOM - FEW_PLACES)
-                                                                  : tiles(round - RANDOM - FEW_PLACES - WHOLE_ROWS);
+  const int chosen = round - RANDOM;
+  if (chosen >= FEW_PLACES + WHOLE_ROWS + TILES) s = strided(chosen - FEW_PLACES - WHOLE_ROWS - TILES);
+  else if (chosen >= FEW_PLACES + WHOLE_ROWS) s = tiles(chosen - FEW_PLACES - WHOLE_ROWS);
+  else if (chosen >= FEW_PLACES) s = whole_rows(chosen - FEW_PLACES);
+  else if (chosen >= 0) s = few_places(chosen);
   int64_t nx = s.n * s.groups * s.ci * s.y.in * s.x.in, ny = s.n * s.groups * s.co * s.y.out * s.x.out;
   int64_t nw = s.groups * s.co * s.ci * s.y.k * s.x.k;
   void *x = numbers(nx, s.f64), *w = numbers(nw, s.f64), *gy = numbers(ny, s.f64), *bias = numbers(s.groups * s.co, s.f64);
@@ -185,6 +202,6 @@ static int one(int round) {
 }
 
 int main(void) {
-  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS + TILES; round++) CHECK(one(round));
+  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS + TILES + STRIDED; round++) CHECK(one(round));
   return CHECK_DONE();
 }
