@@ -89,7 +89,6 @@ static int threads_agree(const snk_conv_shape *s, int what, const void *a, const
 
 /* One small image and many rows: places are packed without what lies between the rows, some are left behind whole vectors, and kernels one wide
  * are packed across rows, of which the first and last may meet nothing but border. */
-enum { RANDOM = 400, FEW_PLACES = 48, WHOLE_ROWS = 24, TILES = 60, STRIDED = 48 };
 static snk_conv_shape few_places(int i) {
   static const int64_t sizes[4] = {7, 5, 6, 3};
   int64_t size = sizes[i % 4], ky = i / 4 % 3 == 0 ? 1 : 3, kx = i / 12 % 2 ? 3 : 1, pad = i / 4 % 3;
@@ -139,6 +138,20 @@ static snk_conv_shape strided(int i) {
   return s;
 }
 
+/* Every channel by itself: rows of one vector and more, some of which do some places once more; heights that leave rows over. */
+static snk_conv_shape alone(int i) {
+  snk_conv_shape s = {.f64 = i % 5 == 4, .n = upto(2), .groups = 2 + upto(3), .ci = 1, .co = i % 7 == 6 ? 2 : 1};
+  s.x = (snk_conv_axis){.in = 16 + upto(60), .k = i % 4 < 2 ? 3 : upto(5), .stride = 1, .pad = i % 4 == 3 ? 0 : 1, .dilation = i % 6 == 5 ? 2 : 1};
+  s.y = s.x, s.y.in = 10 + upto(24);
+  if (i % 8 == 7) s.y.k = upto(4), s.y.pad = upto(3) - 1;
+  s.y.out = s.y.in + 2 * s.y.pad - s.y.dilation * (s.y.k - 1), s.x.out = s.x.in + 2 * s.x.pad - s.x.dilation * (s.x.k - 1);
+  return s;
+}
+
+enum { RANDOM = 400 };
+static const struct { int n; snk_conv_shape (*make)(int i); } families[] = {{48, few_places}, {24, whole_rows}, {60, tiles}, {48, strided}, {48, alone}};
+enum { FAMILIES = sizeof families / sizeof *families };
+
 /* What a program lets follow in the last store has the bits of the steps one by one (floats). */
 static int with_agrees(const snk_conv_shape *s, const void *x, const void *w, const float *bias, const float *y, int64_t ny) {
   size_t scratch, worker;
@@ -173,11 +186,8 @@ static int one(int round) {
   if (draw() % 4 == 0) s.ci = 1;
   if (draw() % 4 == 0) s.co = upto(3);
   s.y = axis(big, 5), s.x = axis(big, 5);
-  const int chosen = round - RANDOM;
-  if (chosen >= FEW_PLACES + WHOLE_ROWS + TILES) s = strided(chosen - FEW_PLACES - WHOLE_ROWS - TILES);
-  else if (chosen >= FEW_PLACES + WHOLE_ROWS) s = tiles(chosen - FEW_PLACES - WHOLE_ROWS);
-  else if (chosen >= FEW_PLACES) s = whole_rows(chosen - FEW_PLACES);
-  else if (chosen >= 0) s = few_places(chosen);
+  for (int f = 0, chosen = round - RANDOM; f < FAMILIES && chosen >= 0; chosen -= families[f++].n)
+    if (chosen < families[f].n) s = families[f].make(chosen);
   int64_t nx = s.n * s.groups * s.ci * s.y.in * s.x.in, ny = s.n * s.groups * s.co * s.y.out * s.x.out;
   int64_t nw = s.groups * s.co * s.ci * s.y.k * s.x.k;
   void *x = numbers(nx, s.f64), *w = numbers(nw, s.f64), *gy = numbers(ny, s.f64), *bias = numbers(s.groups * s.co, s.f64);
@@ -202,6 +212,8 @@ static int one(int round) {
 }
 
 int main(void) {
-  for (int round = 0; round < RANDOM + FEW_PLACES + WHOLE_ROWS + TILES + STRIDED; round++) CHECK(one(round));
+  int rounds = RANDOM;
+  for (int f = 0; f < FAMILIES; f++) rounds += families[f].n;
+  for (int round = 0; round < rounds; round++) CHECK(one(round));
   return CHECK_DONE();
 }
