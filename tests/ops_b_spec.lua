@@ -208,6 +208,25 @@ describe("batch_norm", function()
     local z = sn.layer_norm(sn.randn(16, 100) + 1000)
     close(z:square():mean():item(), 1, 1e-2)
   end)
+  it("sums the gradients of weight and bias over any number of rows, on any number of threads", function()
+    local before = core.threads()
+    for _, rows in ipairs { 1, 31, 32, 33, 200 } do
+      local x, g, w, b = sn.randn(rows, 150), sn.randn(rows, 150), sn.randn(150):requires_grad_(), sn.zeros(150):requires_grad_()
+      local first
+      for threads = 1, 4 do
+        sn.threads(threads)
+        w.grad, b.grad = nil, nil
+        x:layer_norm(w, b):backward(g)
+        local both = sn.cat({ w.grad, b.grad }, 1)
+        first = first or both
+        assert.is_true(both:equal(first))
+      end
+      sn.threads(before)
+      local normed = (x - x:mean(2, true)) / (x:var(2, true, false) + 1e-5):sqrt()
+      assert.is_true(((g * normed):sum(1) - w.grad):abs():max():item() < 1e-4)
+      assert.is_true((g:sum(1) - b.grad):abs():max():item() < 1e-4)
+    end
+  end)
   it("computes halves in float32 and gives halves", function()
     local x = sn.randn(8, 3):to("bfloat16")
     local rm, rv = sn.zeros(3), sn.ones(3)

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include "calc/isa.h"
 
+enum { SNK_NORM_RUN = 32 };
+
 typedef struct snk_norm_args {
   bool f64;
   bool centered;           /* rows: false: the mean is not subtracted (rms_norm) */
@@ -22,6 +24,7 @@ typedef struct snk_norm_args {
   void *mean, *rstd, *var; /* batch: one a channel; rows: mean and rstd one a row, or NULL in a forward */
   void *y;                 /* the result, or the gradient of x; NULL when not wanted. Batch: may lie over x, g or add */
   void *gw, *gb;           /* gradients of weight and bias */
+  void *part;              /* rows, backward: room for what each run of SNK_NORM_RUN rows adds to gb and gw, two rows a run */
 } snk_norm_args;
 
 /* Units begin..end-1 of the present pass. */
@@ -32,8 +35,8 @@ typedef struct snk_norm_type {
   void (*roots)(const snk_norm_args *a);
   snk_norm_units *stats, *sums;                            /* batch: channels (blocks of lanes when inner is 1) */
   snk_norm_planes *apply, *back;
-  snk_norm_units *row, *row_back, *row_sums;               /* rows, rows, blocks of columns */
-  int lanes, columns;
+  snk_norm_units *row, *row_back, *row_fold;               /* rows, runs of rows, columns */
+  int lanes;
 } snk_norm_type;
 typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
 SNK_TABLE(norm)

@@ -30,6 +30,6 @@ SNK_SMALL_BEGIN
 SNK_SMALL_END
 
 const snk_norm SNK_FN(snk_norm) = {
-    {roots_f32, stats_f32, sums_f32, apply_f32, back_f32, row_f32, row_back_f32, row_sums_f32, VF, WIDE * VF},
-    {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_sums_f64, VD, WIDE * VD},
+    {roots_f32, stats_f32, sums_f32, apply_f32, back_f32, row_f32, row_back_f32, row_fold_f32, VF},
+    {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_fold_f64, VD},
 };

@@ -96,7 +96,7 @@ static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
   }
 }
 
-static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
+static void N(row_gradients)(const snk_norm_args *a, int64_t begin, int64_t end) {
   const int64_t n = a->channels, most = N(together)(a);
   for (int64_t u = begin; u < end; u += most) {
     const int64_t rows = end - u < most ? end - u : most;
@@ -124,35 +124,51 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
   }
 }
 
-/* Sums over the rows of g and of g (x - mean) rstd, for `wide` vectors of columns from c. */
-INL void N(row_sums_block)(const snk_norm_args *a, int64_t c, int64_t k, int wide, double (*sg)[L], double (*sgx)[L]) {
-  for (int64_t at = 0; at < a->n; at += ROWS) {
-    V s[WIDE], t[WIDE];
-    SNK_ALL for (int j = 0; j < WIDE; j++) s[j] = t[j] = W(splat)(0);
-    for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
-      const V m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
-      SNK_ALL for (int j = 0; j < WIDE; j++) {
-        if (j >= wide) continue; /* a break would keep clang from unrolling */
-        const int64_t place = r * a->channels + c + j * L;
-        const V g = W(get)((const S *)a->g + place, k - j * L);
-        s[j] += g;
-        t[j] += g * ((W(get)((const S *)a->x + place, k - j * L) - m) * q);
-      }
+/* Sums over rows begin..end-1 of g and of g (x - mean) rstd, for `wide` vectors of columns from c, to sg and what lies `channels` further on. */
+INL void N(row_sums)(const snk_norm_args *a, int64_t begin, int64_t end, int64_t c, int64_t k, int wide, S *sg) {
+  V s[WIDE], t[WIDE];
+  SNK_ALL for (int j = 0; j < WIDE; j++) s[j] = t[j] = W(splat)(0);
+  for (int64_t r = begin; r < end; r++) {
+    const V m = W(splat)(((const S *)a->mean)[r]), q = W(splat)(((const S *)a->rstd)[r]);
+    SNK_ALL for (int j = 0; j < WIDE; j++) {
+      if (j >= wide) continue; /* a break would keep clang from unrolling */
+      const int64_t place = r * a->channels + c + j * L;
+      const V g = W(get)((const S *)a->g + place, k - j * L);
+      s[j] += g;
+      t[j] += g * ((W(get)((const S *)a->x + place, k - j * L) - m) * q);
     }
-    SNK_ALL for (int j = 0; j < WIDE; j++)
-      for (int l = 0; l < L; l++) sg[j][l] += (double)s[j][l], sgx[j][l] += (double)t[j][l];
+  }
+  SNK_ALL for (int j = 0; j < WIDE; j++) {
+    if (j >= wide) continue;
+    W(set)(sg + c + j * L, s[j], k - j * L);
+    W(set)(sg + a->channels + c + j * L, t[j], k - j * L);
   }
 }
 
-static void N(row_sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
+/* Runs of rows, and what they add to the gradients of weight and bias while they are near. */
+static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
   for (int64_t u = begin; u < end; u++) {
-    const int64_t c = u * WIDE * L, k = a->channels - c < WIDE * L ? a->channels - c : WIDE * L;
-    double sg[WIDE][L] = {{0}}, sgx[WIDE][L] = {{0}};
-    if (k == WIDE * L) N(row_sums_block)(a, c, k, WIDE, sg, sgx);
-    else N(row_sums_block)(a, c, k, (int)((k + L - 1) / L), sg, sgx);
-    for (int64_t l = 0; l < k; l++) {
-      ((S *)a->gb)[c + l] = (S)sg[l / L][l % L];
-      ((S *)a->gw)[c + l] = (S)sgx[l / L][l % L];
+    const int64_t at = u * SNK_NORM_RUN, to = at + SNK_NORM_RUN < a->n ? at + SNK_NORM_RUN : a->n;
+    N(row_gradients)(a, at, to);
+    for (int64_t c = 0; c < a->channels; c += WIDE * L) {
+      const int64_t k = a->channels - c < WIDE * L ? a->channels - c : WIDE * L;
+      S *sg = (S *)a->part + 2 * u * a->channels;
+      if (k == WIDE * L) N(row_sums)(a, at, to, c, k, WIDE, sg);
+      else N(row_sums)(a, at, to, c, k, (int)((k + L - 1) / L), sg);
     }
+  }
+}
+
+/* Columns begin..end-1 of what the runs add. */
+static void N(row_fold)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  enum { SOME = 64 };
+  const int64_t step = 2 * a->channels, runs = (a->n + SNK_NORM_RUN - 1) / SNK_NORM_RUN;
+  for (int64_t c = begin; c < end; c += SOME) {
+    const int64_t k = end - c < SOME ? end - c : SOME;
+    double sg[SOME] = {0}, sgx[SOME] = {0};
+    const S *p = (const S *)a->part + c;
+    for (int64_t u = 0; u < runs; u++, p += step)
+      for (int64_t l = 0; l < k; l++) sg[l] += (double)p[l], sgx[l] += (double)p[a->channels + l];
+    for (int64_t l = 0; l < k; l++) ((S *)a->gb)[c + l] = (S)sg[l], ((S *)a->gw)[c + l] = (S)sgx[l];
   }
 }

@@ -88,7 +88,8 @@ static int infer_rows_backward(sno_call *c) {
   const int nd = (int)c->attr[NDIM].i;
   const int64_t length = row_length(x, nd);
   if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
-  c->scratch_bytes = (size_t)(length > 0 ? snt_numel(x) / length : 0) * 2 * sizeof(double);
+  const int64_t rows = length > 0 ? snt_numel(x) / length : 0;
+  c->scratch_bytes = (size_t)(rows + (rows + SNK_NORM_RUN - 1) / SNK_NORM_RUN * length) * 2 * sizeof(double);
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
   sno_want(c, 1, (sn_dtype)x->dtype, nd, x->shape + x->ndim - nd);
   sno_want(c, 2, (sn_dtype)x->dtype, nd, x->shape + x->ndim - nd);
@@ -100,6 +101,7 @@ static void forward_rows_backward(sno_call *c) {
   a.g = snt_data(c->in[0]);
   a.mean = c->scratch;
   a.rstd = (double *)c->scratch + a.n;
+  a.part = (double *)c->scratch + 2 * a.n;
   a.gw = snt_data(c->out[1]);
   a.gb = snt_data(c->out[2]);
   if (c->nin > 3) a.add = snt_data(c->in[3]);
