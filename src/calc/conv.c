@@ -212,6 +212,19 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
+static void plane_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  const job *j = ctx;
+  const snk_conv_pass *p = j->p;
+  const int64_t splane = p->y.src * p->x.src * j->size, dplane = p->dsty * p->dstx * j->size;
+  (void)worker;
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t g = i % p->groups;
+    j->t->plane(p, (const char *)p->src + i * splane, j->packed + g * p->k * j->size, (char *)p->dst + i * dplane, g);
+  }
+}
+/* One axis of such a pass: three taps side by side that meet any output. */
+static bool is_plane(const snk_conv_side *s, int64_t to) { return s->taps == 3 && s->stride == 1 && s->dilation == 1 && s->n == to; }
+
 static const void *pack_weight(const snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, void *to) {
   job j = {.p = p, .t = t, .w = w, .size = size, .to = to};
   sn_parallel(p->groups * snk_conv_tiles(p->m, t->mr), most(1, SMALL / (p->k * t->mr + 1)), pack_task, &j);
@@ -247,8 +260,10 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   p->koff = koff, p->kpanel = kpanel, p->meets = meets;
   if (p->packed == NULL) p->packed = pack_weight(p, t, size, w, scratch + table_bytes(p));
   j.packed = p->packed;
+  const bool planes = t->plane && p->m == 1 && p->c == 1 && is_plane(&p->y, p->dsty) && is_plane(&p->x, p->dstx);
+  if (planes) items = p->n * p->groups;
   int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
-  sn_parallel(items, threads == 1 ? items : grain, p->exact ? exact_task : flat_task, &j);
+  sn_parallel(items, threads == 1 ? items : grain, planes ? plane_task : p->exact ? exact_task : flat_task, &j);
 }
 
 static snk_conv_pass pass_plain(const snk_conv_shape *s) {

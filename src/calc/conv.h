@@ -142,6 +142,8 @@ typedef struct snk_conv_type {
   void (*turn)(const void *src, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst);
   void (*turn_rows)(const void *src, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dst);
   void (*grad_last)(const snk_conv_grad *g);
+  /* One plane of a pass whose groups are one channel and one row of the weight, its kernel 3 x 3, its stride 1; NULL: band serves. */
+  void (*plane)(const snk_conv_pass *p, const void *src, const void *a, void *dst, int64_t ch);
 } snk_conv_type;
 typedef struct snk_conv { snk_conv_type f32, f64; } snk_conv;
 SNK_TABLE(conv)

@@ -8,18 +8,22 @@
 #define GK 6
 #define ALL_MASKED 1 /* a masked load costs nothing */
 #define FEW_KERNELS 1
+#define PLANES 1
+SNK_INLINE void vf_chosen(float *p, __m512 v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
 #elif defined(__AVX2__)
 #define MR 6
 #define GM 3
 #define GK 4
 #define ALL_MASKED 0
 #define FEW_KERNELS 1
+#define PLANES 0
 #else /* fewer, for processors that are old */
 #define MR 4
 #define GM 2
 #define GK 4
 #define ALL_MASKED 0
 #define FEW_KERNELS 0
+#define PLANES 0
 #endif
 
 /* put: the chosen lanes, side by side. */
@@ -114,6 +118,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_take vf_take
 #define v_put vf_put
 #define v_get vf_get
+#define v_chosen vf_chosen
 #define v_sums vf_sums
 #define v_relu vf_relu
 #define v_round vf_bf16
@@ -134,6 +139,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_take
 #undef v_put
 #undef v_get
+#undef v_chosen
 #undef v_sums
 #undef v_relu
 #undef v_round
@@ -143,6 +149,13 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 
 SNK_SMALL_BEGIN
 enum { ROWS_F32 = MR };
+#if PLANES
+#define PLANE_F32 plane_f32
+#else
+#define PLANE_F32 NULL
+#endif
+#undef PLANES
+#define PLANES 0
 #undef MR
 #undef GM
 #undef GK
@@ -175,7 +188,7 @@ SNK_SMALL_END
 
 const snk_conv SNK_FN(snk_conv) = {
     {ROWS_F32, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,
-     turn_rows_f32, grad_last_f32},
+     turn_rows_f32, grad_last_f32, PLANE_F32},
     {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64, turn_f64,
-     turn_rows_f64, grad_last_f64},
+     turn_rows_f64, grad_last_f64, NULL},
 };

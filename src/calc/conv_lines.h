@@ -19,41 +19,21 @@ __attribute__((noinline)) static void FN(more_lines)(const snk_conv_pass *p, int
   for (int j = 0; j < rows * nv; j++) v_put(out + w.at[j][0], v_load(sums + j * L), w.mask[j][0]);
 }
 
-/* square: n is 9 and the taps are 3 x 3 side by side, so what is loaded for one row serves those before it too. */
-SNK_INLINE void FN(line)(const int rows, const int nv, const bool square, const snk_conv_pass *p, int64_t n, const T *a, const int64_t *koff, const T *b,
-                         const int64_t *col, int64_t seen, T *out, int64_t ch) {
+SNK_INLINE void FN(line)(const int rows, const int nv, const snk_conv_pass *p, int64_t n, const T *a, const int64_t *koff, const T *b, const int64_t *col,
+                         int64_t seen, T *out, int64_t ch) {
   V acc[FN(LINES) * FN(LINE)];
   const int64_t pitch = p->pitch, step = p->dstx;
   SNK_UNROLL
   for (int j = 0; j < rows * nv; j++) acc[j] = v_zero();
-  if (square) {
-    V av[9];
+  for (int64_t k = 0; k < n; k++) {
+    const V av = v_set1(a[k]);
+    const T *from = b + koff[k];
     SNK_UNROLL
-    for (int k = 0; k < 9; k++) av[k] = v_set1(a[k]);
-    b += koff[0];
-    SNK_UNROLL
-    for (int y = 0; y < rows + 2; y++, b += pitch) {
+    for (int i = 0; i < rows; i++, from += pitch) {
       SNK_UNROLL
-      for (int x = 0; x < 3; x++) {
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) {
-          const V v = v_load(b + x + col[j]);
-          SNK_UNROLL
-          for (int i = 0; i < rows; i++)
-            if (y >= i && y < i + 3) acc[i * nv + j] = v_fma(av[(y - i) * 3 + x], v, acc[i * nv + j]);
-        }
-      }
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, v_load(from + col[j]), acc[i * nv + j]);
     }
-  } else
-    for (int64_t k = 0; k < n; k++) {
-      const V av = v_set1(a[k]);
-      const T *from = b + koff[k];
-      SNK_UNROLL
-      for (int i = 0; i < rows; i++, from += pitch) {
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, v_load(from + col[j]), acc[i * nv + j]);
-      }
-    }
+  }
   if (p->bias) {
     const V bias = v_set1(((const T *)p->bias)[ch]);
     SNK_UNROLL
@@ -75,8 +55,6 @@ static bool FN(is_lines)(const snk_conv_pass *p) { return p->m == 1 && p->unit &
 static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t r0, int64_t r1, const T *a, T *dst, int64_t ch) {
   FN(cols) w, end;
   const int64_t n = (p->x.n + L - 1) / L;
-  bool square = FEW_KERNELS && MR == 12 && p->k == 9; /* it wants 32 registers */
-  for (int64_t k = 0; square && k < 9; k++) square = p->koff[k] == p->koff[0] + k / 3 * p->pitch + k % 3;
   for (int64_t r = r0, rows; r < r1; r += rows) {
     FN(meets)(p, oy0 + r, oy0 + r, &w);
     rows = 1;
@@ -94,17 +72,80 @@ static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t
         col[j] = (q + j) * L;
         if (col[j] > p->x.n - L) seen = col[j] - (p->x.n - L), col[j] = p->x.n - L;
       }
-      switch (rows * 10 + nv + (square && rows > 1 && k == 9 ? 100 : 0)) {
-#define LINE(key, rows, nv, square) case key: FN(line)(rows, nv, square, p, k, a + w.k0, koff, b, col, seen, out, ch); break;
-        LINE(11, 1, 1, false) LINE(12, 1, 2, false)
+      switch (rows * 10 + nv) {
+#define LINE(key, rows, nv) case key: FN(line)(rows, nv, p, k, a + w.k0, koff, b, col, seen, out, ch); break;
+        LINE(11, 1, 1) LINE(12, 1, 2)
 #if FEW_KERNELS
-        LINE(41, 4, 1, false) LINE(42, 4, 2, false)
-#if MR == 12
-        LINE(141, 4, 1, true) LINE(142, 4, 2, true)
-#endif
+        LINE(41, 4, 1) LINE(42, 4, 2)
 #endif
 #undef LINE
       }
     }
   }
 }
+
+#if PLANES
+/* A kernel of 3 x 3, its stride 1: PLANE rows by two vectors of a plane are all in registers, so that each row of the source is loaded once for three rows of
+ * the result. It is read where it lies, masks are its borders, and rows that lie outside are left out. Taps of later rows may meet earlier rows (the input's
+ * gradient): then the plane is done from its last row to its first. Each sum is the same chain as in tile(). */
+enum { FN(PLANE) = 4 };
+static void FN(plane)(const snk_conv_pass *p, const void *srcp, const void *ap, void *dst, int64_t ch) {
+  const int64_t top = snk_conv_from(&p->y, 0), d = snk_conv_from(&p->y, 1) - top, first = d > 0 ? top : top + p->y.n - 1;
+  const V bias = p->bias ? v_set1(((const T *)p->bias)[ch]) : v_zero();
+  V a[9];
+  SNK_UNROLL
+  for (int k = 0; k < 9; k++) a[k] = v_set1(((const T *)ap)[k]);
+  for (int64_t col = 0; col < p->x.n; col += 2 * L) {
+    const T *src[3];
+    uint32_t mask[3][2];
+    const uint32_t keep[2] = {snk_inside(col, p->x.n, L), snk_inside(col + L, p->x.n, L)};
+    for (int t = 0; t < 3; t++) {
+      const int64_t at = snk_conv_from(&p->x, t) + col;
+      src[t] = (const T *)srcp + at, mask[t][0] = snk_inside(at, p->x.src, L), mask[t][1] = snk_inside(at + L, p->x.src, L);
+    }
+    for (int64_t b = 0; b < p->y.n; b += FN(PLANE)) {
+      const int64_t count = p->y.n - b < FN(PLANE) ? p->y.n - b : FN(PLANE);
+      T *out = (T *)dst + (d > 0 ? b : p->y.n - 1 - b) * p->dstx + col;
+      V acc[FN(PLANE) * 2];
+      SNK_UNROLL
+      for (int i = 0; i < FN(PLANE) * 2; i++) acc[i] = v_zero();
+      SNK_UNROLL
+      for (int s = 0; s < FN(PLANE) + 2; s++) {
+        const int64_t row = first + (b + s) * d;
+        if (row < 0 || row >= p->y.src) continue;
+        SNK_UNROLL
+        for (int t = 0; t < 3; t++) {
+          const T *from = src[t] + row * p->x.src;
+          const V v = v_take(from, mask[t][0]), w = v_take(from + L, mask[t][1]);
+          SNK_UNROLL
+          for (int i = s < 2 ? 0 : s - 2; i <= s && i < FN(PLANE); i++) {
+            acc[2 * i] = v_fma(a[(s - i) * 3 + t], v, acc[2 * i]);
+            acc[2 * i + 1] = v_fma(a[(s - i) * 3 + t], w, acc[2 * i + 1]);
+          }
+        }
+      }
+      if (p->bias) {
+        SNK_UNROLL
+        for (int i = 0; i < FN(PLANE) * 2; i++) acc[i] = acc[i] + bias;
+      }
+      if (!p->more && !p->relu && count == FN(PLANE)) {
+        SNK_UNROLL
+        for (int i = 0; i < FN(PLANE) * 2; i++) v_chosen(out + i / 2 * d * p->dstx + i % 2 * L, acc[i], keep[i % 2]);
+        continue;
+      }
+      T sums[FN(PLANE) * 2 * L] __attribute__((aligned(64)));
+      SNK_UNROLL
+      for (int i = 0; i < FN(PLANE) * 2; i++) v_store(sums + i * L, acc[i]);
+      for (int64_t i = 0; i < count * 2; i++) {
+        T *to = out + i / 2 * d * p->dstx + i % 2 * L;
+        V v = v_load(sums + i * L);
+        if (p->mean) v = (v - v_set1(((const T *)p->mean)[ch])) * v_set1(((const T *)p->scale)[ch]) + v_set1(((const T *)p->shift)[ch]);
+        if (p->add) v = v + v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % 2]);
+        if (p->relu) v = v_relu(v);
+        if (p->round) v = v_round(v);
+        v_chosen(to, v, keep[i % 2]);
+      }
+    }
+  }
+}
+#endif

@@ -148,8 +148,19 @@ static snk_conv_shape alone(int i) {
   return s;
 }
 
+/* The same with kernels of 3 x 3: planes of less than a vector and of some, borders of every width. */
+static snk_conv_shape planes(int i) {
+  snk_conv_shape s = {.n = upto(2), .groups = 1 + upto(4), .ci = 1, .co = 1};
+  s.y = (snk_conv_axis){.in = 3 + upto(12), .k = 3, .stride = 1, .pad = i % 5, .dilation = 1};
+  s.x = s.y;
+  s.x.in = 3 + upto(i % 4 == 3 ? 70 : 32), s.x.pad = i / 5 % 5;
+  if (i % 16 == 15) s.y.in = 1, s.y.pad = 1;
+  s.y.out = s.y.in + 2 * s.y.pad - 2, s.x.out = s.x.in + 2 * s.x.pad - 2;
+  return s;
+}
+
 enum { RANDOM = 400 };
-static const struct { int n; snk_conv_shape (*make)(int i); } families[] = {{48, few_places}, {24, whole_rows}, {60, tiles}, {48, strided}, {48, alone}};
+static const struct { int n; snk_conv_shape (*make)(int i); } families[] = {{48, few_places}, {24, whole_rows}, {60, tiles}, {48, strided}, {48, alone}, {96, planes}};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 /* What a program lets follow in the last store has the bits of the steps one by one (floats). */
