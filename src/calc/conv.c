@@ -72,6 +72,9 @@ static double border(const snk_conv_side *s) {
   return 1 - (double)sum / (double)(s->taps * s->n);
 }
 
+/* One more copy of the source for a kernel of three: cheaper than packing, and than places between short rows. */
+static void make_dense(snk_conv_side *s) { s->slots = s->back ? s->span - s->n + 1 : s->taps, s->span = s->n, s->dense = true; }
+
 /* The plane as one row: nothing lies between the rows and no tap leaves its place. */
 static void flatten(snk_conv_pass *p) {
   p->x.n = p->x.src = p->x.span = p->dstx = p->y.n * p->x.n;
@@ -96,6 +99,11 @@ static void plan(snk_conv_pass *p, const snk_conv_type *t, int64_t size) {
   if (p->direct && p->k == p->c) exact = m + 3, flat *= 1.04; /* packed from where they lie; read in place their cache lines are far apart */
   if (useful * (double)p->n < 2 * lanes) exact = exact * 2 * lanes / (useful * (double)p->n);
   p->exact = exact < flat;
+  if (p->unit && p->x.step == 2 && p->x.taps == 3 && p->m > 3 && p->m * p->k * size <= 2 * WEIGHT_BYTES) {
+    make_dense(&p->x);
+    p->exact = p->direct = false, p->limit = -1;
+    lay(p, band_rows(p, size));
+  }
   p->tap_rows = p->exact || border(&p->y) > 0.03; /* else taps of a channel follow one another, which are nearer in memory */
   if (!p->exact) return;
   p->direct = fits(&p->y) && fits(&p->x), p->limit = -1;
@@ -142,10 +150,10 @@ static void offsets(const snk_conv_pass *p, int64_t *koff) {
 /* ---- running a pass */
 
 typedef struct job {
-  const snk_conv_pass *p;
+  const snk_conv_pass *p; /* `passes` of them read one copy of the source */
+  int64_t passes;
   const snk_conv_type *t;
   const void *w;
-  const char *packed;
   char *to;             /* where the weight is packed */
   int64_t size, bands, parts, together; /* bands of an image; parts of the rows; exact tiles packed together */
 } job;
@@ -169,22 +177,24 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
     int64_t part = i % j->parts, band = i / j->parts % j->bands, ig = i / j->parts / j->bands, g = ig % p->groups;
     int64_t oy0 = band * p->band, rows = least(p->band, p->y.n - oy0);
     int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts;
-    const char *src = (const char *)p->src + ig * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
-    char *dst = (char *)p->dst + (ig * p->m * dplane + p->y.ostart * p->dstx + p->x.ostart) * j->size;
+    const char *src = (const char *)p->src + ig * p->c * splane * j->size;
     if (rows <= 0 || t0 == t1) continue;
-    int64_t row = p->direct ? 0 : oy0, p0 = 0, p1 = (rows - 1) * p->pitch + p->x.n;
-    if (p->direct) {
-      src += (p->y.origin * p->pitch + p->x.origin) * j->size;
-      p0 = oy0 * p->pitch, p1 += p0;
-    } else {
+    const int64_t row = p->direct ? 0 : oy0, p0 = p->direct ? oy0 * p->pitch : 0;
+    if (p->direct) src += (p->y.origin * p->pitch + p->x.origin) * j->size;
+    else {
       char *to = sn_scratch(worker);
       if (p->k > 0) j->t->prepare(p, src, oy0, rows, to);
       src = to;
-      dst += oy0 * p->y.ostep * p->dstx * j->size;
     }
-    if (p->m * p->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(p, src, row, p0, p1, a, dst, g * p->m, t0, t1);
-    else /* the weight is too large to be read again for every few places */
-      for (int64_t t = t0; t < t1; t++) j->t->band(p, src, row, p0, p1, a, dst, g * p->m, t, t + 1);
+    for (const snk_conv_pass *q = p; q < p + j->passes; q += q->pair ? 2 : 1) {
+      const int64_t p1 = p0 + (least(q->band, q->y.n - oy0) - 1) * q->pitch + q->x.n;
+      const char *a = (const char *)q->packed + g * q->m * q->k * j->size;
+      char *dst = (char *)q->dst + (ig * q->m * dplane + (q->y.ostart + (q->direct ? 0 : oy0) * q->y.ostep) * q->dstx + q->x.ostart) * j->size;
+      if (p1 <= p0) continue;
+      if (q->m * q->k * j->size <= 2 * WEIGHT_BYTES) j->t->band(q, src, row, p0, p1, a, dst, g * q->m, t0, t1);
+      else /* the weight is too large to be read again for every few places */
+        for (int64_t t = t0; t < t1; t++) j->t->band(q, src, row, p0, p1, a, dst, g * q->m, t, t + 1);
+    }
   }
 }
 
@@ -200,7 +210,7 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
     if (piece.rows <= 0 || t0 == t1) continue;
     piece.places = piece.images * piece.rows * p->x.n;
     if (p->direct) piece.step *= p->groups;
-    const char *src = (const char *)p->src + (image * p->groups + g) * p->c * splane * j->size, *a = j->packed + g * p->m * p->k * j->size;
+    const char *src = (const char *)p->src + (image * p->groups + g) * p->c * splane * j->size, *a = (const char *)p->packed + g * p->m * p->k * j->size;
     char *dst = (char *)p->dst + ((image * p->groups + g) * p->m * dplane + (p->y.ostart + oy0 * p->y.ostep) * p->dstx + p->x.ostart) * j->size;
     for (int64_t q = 0; q < piece.images && !p->direct; q++)
       j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
@@ -219,7 +229,7 @@ static void plane_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   for (int64_t i = begin; i < end; i++) {
     const int64_t g = i % p->groups;
-    j->t->plane(p, (const char *)p->src + i * splane, j->packed + g * p->k * j->size, (char *)p->dst + i * dplane, g);
+    j->t->plane(p, (const char *)p->src + i * splane, (const char *)p->packed + g * p->k * j->size, (char *)p->dst + i * dplane, g);
   }
 }
 /* One axis of such a pass: three taps side by side that meet any output. */
@@ -231,12 +241,22 @@ static const void *pack_weight(const snk_conv_pass *p, const snk_conv_type *t, i
   return to;
 }
 
-static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
-  if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
+/* The tables of a pass, and its weight packed if it is not. */
+static void tables(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
   int64_t *koff = (int64_t *)(void *)scratch, *kpanel = koff + p->k, *meets = kpanel + p->k;
-  job j = {.p = p, .t = t, .size = size, .parts = 1, .together = together(p, size)};
-  int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n;
-  double work = (double)p->n * (double)p->groups * (double)p->m * (double)(p->k + 2) * (double)(p->y.n * p->x.n);
+  offsets(p, koff);
+  for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
+  for (int64_t ty = 0; ty < p->y.taps; ty++) snk_conv_meets(&p->y, ty, &meets[2 * ty], &meets[2 * ty + 1]);
+  p->koff = koff, p->kpanel = kpanel, p->meets = meets;
+  if (p->packed == NULL) p->packed = pack_weight(p, t, size, w, scratch + table_bytes(p));
+}
+
+static void run(snk_conv_pass *p, int64_t passes, const snk_conv_type *t, int64_t size, const void *w, char *scratch) {
+  if (p->n == 0 || p->groups == 0 || p->m == 0 || p->y.n <= 0 || p->x.n <= 0) return;
+  job j = {.p = p, .passes = passes, .t = t, .size = size, .parts = 1, .together = together(p, size)};
+  int64_t threads = sn_threads(), tiles = snk_conv_tiles(p->m, t->mr), images = p->n, k = 2;
+  for (int64_t q = 0; q < passes; q++) k += p[q].k;
+  double work = (double)p->n * (double)p->groups * (double)p->m * (double)k * (double)(p->y.n * p->x.n);
   if (work < 2 * SMALL) threads = 1;
   if (p->exact) {
     if (threads > 1) p->per = most(1, least(p->per, parts_of(p->n * p->groups, 2 * threads)));
@@ -254,12 +274,10 @@ static void run(snk_conv_pass *p, const snk_conv_type *t, int64_t size, const vo
   items = images * p->groups * j.bands;
   if (items < threads && threads > 1) j.parts = least(tiles, parts_of(threads, items));
   items *= j.parts;
-  offsets(p, koff);
-  for (int64_t k = 0; k < p->kblock && k < p->k; k++) kpanel[k] = k * 2 * t->lanes;
-  for (int64_t ty = 0; ty < p->y.taps; ty++) snk_conv_meets(&p->y, ty, &meets[2 * ty], &meets[2 * ty + 1]);
-  p->koff = koff, p->kpanel = kpanel, p->meets = meets;
-  if (p->packed == NULL) p->packed = pack_weight(p, t, size, w, scratch + table_bytes(p));
-  j.packed = p->packed;
+  for (int64_t q = 0; q < passes; scratch += pass_scratch(&p[q++], size)) {
+    p[q].band = p->band, p[q].pitch = p->pitch, p[q].rows = p->rows, p[q].plane = p->plane;
+    tables(&p[q], t, size, w, scratch);
+  }
   const bool planes = t->plane && p->m == 1 && p->c == 1 && is_plane(&p->y, p->dsty) && is_plane(&p->x, p->dstx);
   if (planes) items = p->n * p->groups;
   int64_t grain = most(1, (int64_t)(SMALL / (work / (double)items)));
@@ -278,12 +296,40 @@ static snk_conv_pass pass_forward(const snk_conv_shape *s) {
   return p;
 }
 
-static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t py, int64_t px) {
+/* The phase of the input's gradient that begins with row iy and column ix. */
+static snk_conv_pass pass_back(const snk_conv_shape *s, int64_t iy, int64_t ix) {
   int64_t taps = s->y.k * s->x.k;
-  snk_conv_pass p = {.y = side_back(&s->y, py), .x = side_back(&s->x, px), .n = s->n, .groups = s->groups, .m = s->ci, .c = s->co, .kh = s->y.k,
-                     .kw = s->x.k, .wm = taps, .wc = s->ci * taps, .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in, .round = s->round, .more = s->round};
+  snk_conv_pass p = {.y = side_back(&s->y, (iy + s->y.pad) % s->y.stride), .x = side_back(&s->x, (ix + s->x.pad) % s->x.stride), .n = s->n,
+                     .groups = s->groups, .m = s->ci, .c = s->co, .kh = s->y.k, .kw = s->x.k, .wm = taps, .wc = s->ci * taps,
+                     .wg = s->co * s->ci * taps, .dsty = s->y.in, .dstx = s->x.in, .round = s->round, .more = s->round};
   plan(&p, type_of(s), size_of(s));
   return p;
+}
+
+/* All phases read the same places: from the first that one of them wants to the last, for as many outputs as the first phase has. */
+static void share(snk_conv_side *first, snk_conv_side *s, int64_t origin, int64_t extra) {
+  s->emax += s->origin - origin, s->origin = origin, s->span = first->n + extra;
+}
+
+/* The phases of strides of two in the order of the input, where places of even and odd columns are stored together: how many (0: not so). */
+static int64_t pairs(const snk_conv_shape *s, snk_conv_pass *p) {
+  const int64_t ny = s->y.stride;
+  if (s->x.stride != 2 || ny > 2 || s->y.in < ny || s->x.in % 2 || s->x.in < 8) return 0;
+  int64_t oy = 0, ox = 0, ey = 0, ex = 0;
+  for (int64_t q = 0; q < 2 * ny; q++) {
+    p[q] = pass_back(s, q / 2, q % 2);
+    if (p[q].k == 0 || p[q].exact) return 0;
+    oy = q ? least(oy, p[q].y.origin) : p[q].y.origin, ox = q ? least(ox, p[q].x.origin) : p[q].x.origin;
+  }
+  for (int64_t q = 0; q < 2 * ny; q++)
+    ey = most(ey, p[q].y.span - p[q].y.n + p[q].y.origin - oy), ex = most(ex, p[q].x.span - p[q].x.n + p[q].x.origin - ox);
+  for (int64_t q = 0; q < 2 * ny; q++) {
+    share(&p->y, &p[q].y, oy, ey), share(&p->x, &p[q].x, ox, ex);
+    if (p->x.n <= 16) make_dense(&p[q].x); /* in longer rows little is lost between them */
+    p[q].direct = false, p[q].limit = -1, p[q].pair = q % 2 ? NULL : &p[q + 1];
+  }
+  lay(p, band_rows(p, size_of(s)));
+  return 2 * ny;
 }
 
 void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, const void *bias, void *y, void *scratch) {
@@ -299,7 +345,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   p.src = x, p.dst = y;
   p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
   p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add || p.round;
-  run(&p, type_of(s), size_of(s), w, scratch);
+  run(&p, 1, type_of(s), size_of(s), w, scratch);
 }
 
 size_t snk_conv_packed_bytes(const snk_conv_shape *s) {
@@ -321,11 +367,15 @@ void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void
     snk_winograd_run(s, true, gy, w, &(snk_conv_with){.bias = bias}, gx, scratch);
     return;
   }
-  for (int64_t iy = 0; iy < least(s->y.stride, s->y.in); iy++) /* the phases there are, in the order of the input */
+  snk_conv_pass p[4];
+  const int64_t together = pairs(s, p);
+  for (int64_t q = 0; q < together; q++) p[q].src = gy, p[q].bias = bias, p[q].dst = gx;
+  if (together) run(p, together, type_of(s), size_of(s), w, scratch);
+  for (int64_t iy = 0; !together && iy < least(s->y.stride, s->y.in); iy++) /* the phases there are, in the order of the input */
     for (int64_t ix = 0; ix < least(s->x.stride, s->x.in); ix++) {
-      snk_conv_pass p = pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride);
-      p.src = gy, p.bias = bias, p.dst = gx;
-      run(&p, type_of(s), size_of(s), w, scratch);
+      *p = pass_back(s, iy, ix);
+      p->src = gy, p->bias = bias, p->dst = gx;
+      run(p, 1, type_of(s), size_of(s), w, scratch);
     }
 }
 
@@ -559,9 +609,16 @@ void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
     snk_winograd_space(s, back, scratch, worker);
     return;
   }
+  snk_conv_pass phases[4];
+  const int64_t together = back ? pairs(s, phases) : 0;
+  for (int64_t q = 0; q < together; q++) *scratch += pass_scratch(&phases[q], size_of(s));
+  if (together) {
+    *worker += pass_worker(phases, type_of(s), size_of(s));
+    return;
+  }
   for (int64_t iy = 0; iy < (back ? least(s->y.stride, s->y.in) : 1); iy++)
     for (int64_t ix = 0; ix < (back ? least(s->x.stride, s->x.in) : 1); ix++) {
-      snk_conv_pass p = back ? pass_back(s, (iy + s->y.pad) % s->y.stride, (ix + s->x.pad) % s->x.stride) : pass_forward(s);
+      snk_conv_pass p = back ? pass_back(s, iy, ix) : pass_forward(s);
       size_t a = pass_scratch(&p, size_of(s)), b = pass_worker(&p, type_of(s), size_of(s));
       if (p.y.n <= 0 || p.x.n <= 0) continue;
       if (a > *scratch) *scratch = a;

@@ -6,7 +6,8 @@
  * Where a stride, a border or a step of the taps stands in the way, a band of the source is first copied into the worker's scratch with its
  * borders, the phases of a stride in planes of their own; places between the rows are computed and not stored, or, where that would be too
  * much, the places of some images are packed without them, block of k by block. The forward operation is one
- * pass, the gradient of the input one for each phase of the stride. The gradient of the weight sums over places: with many channels as products of
+ * pass, the gradient of the input one for each phase of the stride (for a stride of two from one copy of the source, neighbours in a row stored
+ * together). The gradient of the weight sums over places: with many channels as products of
  * places x channels with shifted places x channels, with few as inner products of planes with shifted planes.
  *
  * Every element is one chain of fused multiply-adds over blocks of k in order (as in gemm.h), so neither the way it is packed nor the number
@@ -52,7 +53,7 @@ typedef struct snk_conv_side {
   int64_t slots, span;        /* phases in use; places of each */
   int64_t taps, first, every; /* kernel positions first, first + every, ... */
   int64_t stride, dilation, emax;
-  bool back;
+  bool back, dense;           /* dense: every shift of the source has a slot of its own, and nothing lies between its rows */
   int64_t ostart, ostep;      /* position of output i in the result */
 } snk_conv_side;
 
@@ -74,6 +75,7 @@ typedef struct snk_conv_pass {
   bool round, more;                       /* rounded to bfloat16; that, a mean or an addition follows the sum */
   const void *src, *bias, *packed, *mean, *scale, *shift, *add;
   void *dst;
+  const struct snk_conv_pass *pair;       /* gives the places between this one's, from the same copy of the source */
 } snk_conv_pass;
 
 /* Kernel position, slot and shift of tap t. */
@@ -82,8 +84,12 @@ static inline void snk_conv_tap(const snk_conv_side *s, int64_t t, int64_t *r, i
   int64_t e = *r * s->dilation / s->stride;
   *slot = s->back ? 0 : t % s->slots; /* phases come round in the order of the first taps */
   *off = s->back ? s->emax - e : e;
+  if (s->dense) *slot = s->back ? *off : t, *off = 0;
 }
-static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) { return s->back ? 0 : slot * s->dilation % s->stride; }
+static inline int64_t snk_conv_phase(const snk_conv_side *s, int64_t slot) {
+  if (s->dense) return s->back ? slot : slot * s->dilation;
+  return s->back ? 0 : slot * s->dilation % s->stride;
+}
 /* The source position that output 0 meets through tap t. */
 static inline int64_t snk_conv_from(const snk_conv_side *s, int64_t t) {
   int64_t r, slot, off;
@@ -156,7 +162,7 @@ static inline int64_t snk_conv_room(const snk_conv_pass *p, int64_t lanes, int64
 
 /* Places in whole vectors, none of which lies in two rows (one to three rows of the weight take more than two vectors at once). */
 static inline bool snk_conv_whole_rows(const snk_conv_pass *p, int64_t lanes) {
-  return p->unit && p->m > 3 && p->pitch > p->x.n && p->x.n % lanes == 0;
+  return (p->unit || p->pair) && p->m > 3 && p->pitch > p->x.n && p->x.n % lanes == 0;
 }
 
 /* Number of k of the first tap of a row of taps. */

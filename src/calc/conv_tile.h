@@ -104,49 +104,59 @@ SNK_LOOPS static void FN(row)(T *dst, const T *src, int64_t n, int64_t start, in
 }
 
 SNK_INLINE V FN(take)(const T *p, uint32_t mask) {
+  if (ALL_MASKED) return v_take(p, mask);
   if (mask == (uint32_t)(((uint64_t)1 << L) - 1)) return v_load(p);
   return mask ? v_take(p, mask) : v_zero();
 }
 
-/* Rows of a slot as whole vectors; what is too much is written over by the next row. */
-SNK_LOOPS static void FN(rows)(const snk_conv_pass *p, const T *src, int64_t first, int64_t places, int64_t start, T *dst) {
-  enum { CHUNKS = 8 };
-  const snk_conv_side *y = &p->y, *x = &p->x;
-  uint32_t one[CHUNKS], two[CHUNKS];
-  int chunks = (int)((p->pitch + L - 1) / L);
-  for (int j = 0; j < chunks; j++) {
-    one[j] = snk_inside(start + j * L * x->step, x->src, L);
-    two[j] = x->step == 2 ? snk_inside(start + j * L * 2 + L, x->src, L) : 0;
-  }
-  for (int64_t i = 0; i < places; i++, dst += p->pitch, first += y->step) {
-    const T *from = src + first * x->src + start;
-    if (first < 0 || first >= y->src)
-      for (int j = 0; j < chunks; j++) v_store(dst + j * L, v_zero());
-    else if (x->step == 1)
-      for (int j = 0; j < chunks; j++) v_store(dst + j * L, FN(take)(from + j * L, one[j]));
-    else
-      for (int j = 0; j < chunks; j++) v_store(dst + j * L, V_EVEN(FN(take)(from + 2 * j * L, one[j]), FN(take)(from + 2 * j * L + L, two[j])));
-  }
+SNK_INLINE void FN(zeros)(T *dst, int64_t n) {
+  for (int64_t j = 0; j < n; j += L) v_store(dst + j, v_zero());
+}
+
+/* n rows as whole vectors; what is too much is written over by the next row. */
+SNK_INLINE void FN(rows)(const int chunks, const int64_t step, const T *src, int64_t from, int64_t n, const uint32_t *in, int64_t pitch, T *dst) {
+  for (; n > 0; n--, src += from, dst += pitch)
+    for (int j = 0; j < chunks; j++) {
+      V v = FN(take)(src + j * L * step, in[2 * j]);
+      if (step == 2) v = V_EVEN(v, FN(take)(src + j * L * 2 + L, in[2 * j + 1]));
+      v_store(dst + j * L, v);
+    }
 }
 
 /* The source of output rows oy0 .. oy0+n-1 of one image and group, with borders and phases apart. */
 SNK_LOOPS static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
+  enum { CHUNKS = 8, SLOTS = 8 };
   const snk_conv_side *y = &p->y, *x = &p->x;
-  int64_t places = n + y->span - y->n, splane = y->src * x->src;
-  bool vectors = p->pitch <= 8 * L && x->step <= 2;
+  const int64_t places = n + y->span - y->n, splane = y->src * x->src, pitch = p->pitch;
+  const bool vectors = pitch <= CHUNKS * L && x->step <= 2 && x->slots <= SLOTS;
+  uint32_t in[SLOTS][2 * CHUNKS]; /* what lies in the row, in turn for the first and second of two vectors, of which every second number counts */
+  const int chunks = (int)((pitch + L - 1) / L);
+  for (int64_t jx = 0; jx < x->slots && vectors; jx++)
+    for (int64_t j = 0; j < 2 * chunks; j++)
+      in[jx][j] = snk_inside(x->origin + snk_conv_phase(x, jx) + (j / 2 * x->step + j % 2) * L, x->src, L);
   for (int64_t c = 0; c < p->c; c++)
-    for (int64_t jy = 0; jy < y->slots; jy++)
+    for (int64_t jy = 0; jy < y->slots; jy++) {
+      const int64_t first = y->origin + snk_conv_phase(y, jy) + oy0 * y->step;
+      int64_t lo = first < 0 ? (-first + y->step - 1) / y->step : 0, hi = first < y->src ? (y->src - first + y->step - 1) / y->step : 0;
+      if (hi > places) hi = places;
+      if (lo > hi) lo = hi; /* rows of the source; above and below is border */
       for (int64_t jx = 0; jx < x->slots; jx++) {
-        T *dst = (T *)dstp + c * p->plane + (jy * x->slots + jx) * p->rows * p->pitch;
-        const T *src = (const T *)srcp + c * splane;
-        int64_t start = x->origin + snk_conv_phase(x, jx), at = y->origin + snk_conv_phase(y, jy) + oy0 * y->step;
-        if (vectors) FN(rows)(p, src, at, places, start, dst);
-        else
-          for (int64_t i = 0; i < places; i++, dst += p->pitch, at += y->step) {
-            if (at < 0 || at >= y->src) memset(dst, 0, (size_t)p->pitch * sizeof(T));
-            else FN(row)(dst, src + at * x->src, p->pitch, start, x->step, x->src);
-          }
+        T *dst = (T *)dstp + c * p->plane + (jy * x->slots + jx) * p->rows * pitch;
+        const int64_t start = x->origin + snk_conv_phase(x, jx), from = y->step * x->src;
+        const T *src = (const T *)srcp + c * splane + (first + lo * y->step) * x->src;
+        FN(zeros)(dst, lo * pitch);
+        dst += lo * pitch;
+#define ROWS(chunks, step) FN(rows)(chunks, step, src + start, from, hi - lo, in[jx], pitch, dst)
+        if (!vectors)
+          for (int64_t i = 0; i < hi - lo; i++) FN(row)(dst + i * pitch, src + i * from, pitch, start, x->step, x->src);
+        else if (x->step == 1) ROWS(chunks, 1);
+        else if (ALL_MASKED && chunks == 1) ROWS(1, 2);
+        else if (ALL_MASKED && chunks == 2) ROWS(2, 2);
+        else ROWS(chunks, 2);
+#undef ROWS
+        FN(zeros)(dst + (hi - lo) * pitch, (places - hi) * pitch);
       }
+    }
 }
 
 /* Rows of `width` at a pitch: how the gradient lies beside a prepared source. What is between the rows is not read. */
@@ -293,6 +303,27 @@ static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t m
     } else
       for (int64_t i = 0; i < mr; i++, from += nv * L) FN(put)(w, out + i * mstep, v_load(from), j);
   }
+}
+
+/* The same for a pass and its pair: their places in turn. */
+static __attribute__((noinline)) void FN(put_pair)(int64_t mr, int nv, int64_t mstep, const T *sums, const T *between, const FN(cols) *w, T *out) {
+  const uint32_t all = (uint32_t)(((uint64_t)1 << L) - 1);
+  for (int64_t i = 0; i < mr; i++, out += mstep)
+    for (int j = 0; j < nv; j++, sums += L, between += L) {
+      const V a = v_load(sums), b = v_load(between), low = V_LOW(a, b), high = V_HIGH(a, b);
+      if (w->parts[j] == 1 && w->mask[j][0] == all) {
+        v_store(out + w->at[j][0], low);
+        v_store(out + w->at[j][0] + L, high);
+        continue;
+      }
+      for (int q = 0; q < w->parts[j]; q++) {
+        const int first = 2 * __builtin_ctz(w->mask[j][q]), n = 2 * __builtin_popcount(w->mask[j][q]);
+        const uint64_t mask = (((uint64_t)1 << n) - 1) << first;
+        const uint32_t left = (uint32_t)mask & all, right = (uint32_t)(mask >> L);
+        if (left) v_put(out + w->at[j][q], low, left);
+        if (right) v_put(out + w->at[j][q] + __builtin_popcount(left), high, right);
+      }
+    }
 }
 
 /* k0 .. k1-1 of a tile of vectors at b, `bstep` apart (more than two side by side); its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
@@ -492,41 +523,56 @@ static FN(few_kernel) *const FN(few_kernels)[2][FN(FEW) + 1] = {{NULL, FN(few_on
 /* Places at .. at + nv*L - 1 of a band; those before `from` are done already, p1 is the end. */
 SNK_LOOPS static void FN(columns)(const snk_conv_pass *p, int64_t at, int nv, int64_t from, int64_t p1, FN(cols) *w) {
   int64_t row = at / p->pitch, col = at % p->pitch, width = p->x.n;
+  const bool unit = p->unit || p->pair;
   for (int q = 0; q < nv; q++) {
     uint32_t mask = 0;
+    int parts = 0;
     w->at[q][0] = 0;
     int64_t pos = at + q * L;
     for (int l = 0; l < L;) {
       int64_t run = p->pitch - col < L - l ? p->pitch - col : L - l, good = width - col;
       if (good > run) good = run;
-      for (int64_t i = 0; i < run && !p->unit; i++) {
+      for (int64_t i = 0; i < run && !unit; i++) {
         bool in = i < good && pos + l + i >= from && pos + l + i < p1;
         w->off[q * L + l + i] = in ? row * p->y.ostep * p->dstx + (col + i) * p->x.ostep : -1;
       }
-      if (p->unit && good > 0) {
+      if (unit && good > 0) {
         int64_t lo = l, hi = l + good;
         if (pos + lo < from) lo = from - pos < hi ? from - pos : hi;
         if (pos + hi > p1) hi = p1 - pos > lo ? p1 - pos : lo;
         if (hi > lo) {
-          if (mask == 0) w->at[q][0] = row * p->dstx + col + lo - l;
+          if (mask == 0) w->at[q][parts++] = row * p->y.ostep * p->dstx + (col + lo - l) * p->x.ostep;
           mask |= (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo);
+          w->mask[q][parts - 1] = mask;
+          if (p->pair) mask = 0; /* each row goes out by itself */
         }
       }
       l += (int)run;
       col += run;
       if (col >= p->pitch) col = 0, row++;
     }
-    w->mask[q][0] = mask;
-    w->parts[q] = !p->unit ? -1 : mask != 0;
+    w->parts[q] = unit ? parts : -1;
   }
 }
 
 #include "calc/conv_lines.h"
 
+/* The sums of tile t, block by block. */
+static void FN(sum)(const snk_conv_pass *p, int64_t t, int64_t tiles, int nv, const T *a, const T *b, int64_t bstep, const FN(cols) *w, T *part, T *dst,
+                    int64_t ch) {
+  int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w->k0, k1, rest;
+  do {
+    k1 = (k0 / p->kblock + 1) * p->kblock;
+    if (k1 > w->k1) k1 = w->k1;
+    FN(choose)(mr, nv)(p, k0, k1, a + snk_conv_at(p, m0, mr, k0, &rest), p->koff + k0, b, bstep, w, part, dst, ch + m0);
+    k0 = k1;
+  } while (k0 < w->k1);
+}
+
 static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t p0, int64_t p1, const void *ap, void *dst, int64_t ch, int64_t t0,
                      int64_t t1) {
-  FN(cols) w;
-  T part[32 * L] __attribute__((aligned(64)));
+  FN(cols) w, inside[2];
+  T part[2][32 * L] __attribute__((aligned(64)));
   const T *src = srcp, *a = ap;
   if (FN(is_lines)(p)) {
     FN(lines)(p, src, oy0, p0 / p->pitch, (p1 - p->x.n) / p->pitch + 1, a, dst, ch);
@@ -547,19 +593,24 @@ static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int6
       end = nv == 2 ? second + L : at + L;
       for (int q = 0; q < nv; q++) {
         const int64_t place = at + q * bstep;
-        w.parts[q] = 1, w.mask[q][0] = (uint32_t)(((uint64_t)1 << L) - 1), w.at[q][0] = place / p->pitch * p->dstx + place % p->pitch;
+        w.parts[q] = 1, w.mask[q][0] = (uint32_t)(((uint64_t)1 << L) - 1), w.at[q][0] = place / p->pitch * p->y.ostep * p->dstx + place % p->pitch * p->x.ostep;
       }
     } else FN(columns)(p, start, nv, at, end, &w);
-    FN(meets)(p, oy0 + at / p->pitch, oy0 + (end - 1) / p->pitch, &w);
+    const int64_t row0 = oy0 + at / p->pitch, row1 = oy0 + (end - 1) / p->pitch;
+    FN(meets)(p, row0, row1, &w);
+    for (int i = 0; i < 2 && p->pair; i++) { /* all sums stay in `part` first */
+      inside[i].next = false;
+      for (int q = 0; q < nv; q++) inside[i].parts[q] = 0, inside[i].at[q][0] = w.at[q][0];
+      FN(meets)(i ? p->pair : p, row0, row1, &inside[i]);
+    }
     for (int64_t t = t0; t < t1; t++) {
-      int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0, k0 = w.k0, k1, rest;
+      const int64_t m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
+      T *out = (T *)dst + m0 * mstep;
       w.next = p->direct && t >= t1 - 6; /* asked for by several tiles: some requests are lost */
-      do {
-        k1 = (k0 / p->kblock + 1) * p->kblock;
-        if (k1 > w.k1) k1 = w.k1;
-        FN(choose)(mr, nv)(p, k0, k1, a + snk_conv_at(p, m0, mr, k0, &rest), p->koff + k0, src + start, bstep, &w, part, (T *)dst + m0 * mstep, ch + m0);
-        k0 = k1;
-      } while (k0 < w.k1);
+      FN(sum)(p, t, tiles, nv, a, src + start, bstep, p->pair ? inside : &w, part[0], out, ch);
+      if (!p->pair) continue;
+      FN(sum)(p->pair, t, tiles, nv, (const T *)p->pair->packed + ch * p->pair->k, src + start, bstep, inside + 1, part[1], out, ch);
+      FN(put_pair)(mr, nv, mstep, part[0], part[1], &w, out);
     }
     at = rows && end % p->pitch == p->x.n ? end + p->pitch - p->x.n : end;
   }
