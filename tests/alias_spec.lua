@@ -379,12 +379,14 @@ local function training(seed, wrap)
   local extra = leaves[1]:detach():requires_grad_()
   local opt = optimizers[throw(#optimizers)](leaves)
   for i = 1, 2 + throw(5) do plan[i] = { layers[throw(#layers)], throw(4), throw(4) } end
-  local zero, update, give, twice, set = throw(4), throw(3), throw(5), throw(3), throw(4)
+  local zero, update, give, twice, set, peek = throw(5), throw(3), throw(5), throw(3), throw(4), throw(4)
   local f = wrap(function(x, p)
     if zero == 1 then opt:zero_grad() elseif zero == 2 then leaves[1].grad = nil end
     local all, h = { leaves[1], leaves[2], leaves[3], p }, x
     for _, q in ipairs(plan) do h = q[1](h, all[q[2]], all[q[3]]) end
     local loss = h:square():mean() + (leaves[1] * leaves[2] * leaves[3] * p):sum() * 0.01
+    if peek == 1 and leaves[1].grad then loss = loss + leaves[1].grad:mean() * 0.01 end
+    if zero == 4 then opt:zero_grad() elseif zero == 5 then leaves[2].grad = nil end
     loss:backward()
     if twice == 1 then (leaves[2] * p):sum():backward() end
     local seen = give == 1 and leaves[1].grad or give == 2 and p.grad or give == 3 and leaves[2] or give == 4 and leaves[1].grad * 2 or h:detach()

@@ -286,6 +286,33 @@ describe("a compiled function", function()
     end
   end)
 
+  it("replays a training step wherever it clears the gradients, unless what they were was read before", function()
+    local function run(where, compiled)
+      core.manual_seed(4)
+      local net, x, last = core.Sequential(core.Dense { 3, inshape = 4 }), core.randn(5, 4), 0
+      local opt = core.SGD(net:parameters(), { lr = 0.1 })
+      local function step(v)
+        if where == "first" then opt:zero_grad() end
+        local loss = net(v):square():mean()
+        local g = where == "read" and net:parameters()[1].grad
+        if g then loss = loss + g:mean() end
+        if where == "between" or where == "read" then opt:zero_grad() end
+        loss:backward()
+        opt:step()
+        if where == "last" then opt:zero_grad() end
+        return loss:detach()
+      end
+      local f = compiled and core.compile(step) or step
+      for _ = 1, 12 do last = f(x) end
+      return last:item(), compiled and f:count().replayed
+    end
+    for _, where in ipairs { "first", "between", "last", "read" } do
+      local loss, replayed = run(where, true)
+      assert.equal(run(where, false), loss, where)
+      if where ~= "read" then assert.is_true(replayed >= 9, where .. ": " .. replayed .. " of 12 were replayed") end
+    end
+  end)
+
   it("is recorded anew when a network gets a layer or another number type, an optimizer other parameters", function()
     local net, w = core.Sequential(core.Dense { 3, inshape = 4 }), core.ones(3):requires_grad_()
     local opt, x = core.SGD(net:parameters(), { lr = 0.1 }), core.randn(5, 4)

@@ -115,29 +115,35 @@ static int arg_of(const snp_tape *t, const snt_tensor *x) {
   return -1;
 }
 
-static int add_leaf(snp_tape *t, snt_tensor *x, int entry) {
-  if (GROW(t, leaf, 1) < 0) return -1;
-  snp_leaf *l = &t->leaf[t->nleaf];
+static snp_leaf *add_leaf(snp_tape *t, snt_tensor *x) {
+  if (GROW(t, leaf, 1) < 0) return NULL;
+  snp_leaf *l = &t->leaf[t->nleaf++];
   memset(l, 0, sizeof *l);
-  l->entry = entry;
+  l->entry = SNP_GRAD_UNREAD;
   l->arg = arg_of(t, x);
   l->tracked = sno_requires_grad(x);
   fill_ref(t, &l->grad, -1, NULL);
   fill_ref(t, &l->before, -1, NULL);
-  if (entry == SNP_GRAD_HAS) {
-    const int known = t->nslot, slot = slot_for(t, x->meta->grad->storage);
-    if (slot < 0) return -1;
-    if (slot == known && t->slot[slot].kind == SNP_BOUND) t->slot[slot].grad = true;
-    fill_ref(t, &l->before, slot, x->meta->grad);
-  }
   l->t = snt_retain(x);
-  t->nleaf++;
-  return 0;
+  return l;
 }
 
-static int meet_leaf(snp_tape *t, snt_tensor *x) {
-  if (find_leaf(t, x)) return 0;
-  return add_leaf(t, x, x->meta->grad ? SNP_GRAD_HAS : SNP_GRAD_NONE);
+static snp_leaf *meet_leaf(snp_tape *t, snt_tensor *x) {
+  snp_leaf *l = find_leaf(t, x);
+  return l ? l : add_leaf(t, x);
+}
+
+/* The gradient that the leaf has is looked at. */
+static int look(snp_tape *t, snp_leaf *l) {
+  const snt_tensor *g = l->t->meta->grad;
+  if (l->entry != SNP_GRAD_UNREAD) return 0;
+  l->entry = g ? SNP_GRAD_HAS : SNP_GRAD_NONE;
+  if (g == NULL) return 0;
+  const int known = t->nslot, slot = slot_for(t, g->storage);
+  if (slot < 0) return -1;
+  if (slot == known && t->slot[slot].kind == SNP_BOUND) t->slot[slot].grad = true;
+  fill_ref(t, &l->before, slot, g);
+  return 0;
 }
 
 /* ---- the hooks */
@@ -239,7 +245,7 @@ static void called(sno_recorder *r, sno_call *c) {
     return stop(r, why);
   }
   for (int i = 0; i < c->nin; i++)
-    if (c->in[i] && c->in[i]->meta && c->in[i]->meta->requires_grad && !c->in[i]->meta->node && meet_leaf(t, c->in[i]) < 0) { l->failed = true; return; }
+    if (c->in[i] && c->in[i]->meta && c->in[i]->meta->requires_grad && !c->in[i]->meta->node && meet_leaf(t, c->in[i]) == NULL) { l->failed = true; return; }
   if (note_quiet(t, c) < 0) { l->failed = true; return; }
   bool fresh = c->nout == 0 || (c->op->flags & SNO_WRITES);
   for (int k = 0; k < c->nout; k++) fresh |= made_here(t, c, k);
@@ -277,12 +283,15 @@ static void depends(sno_recorder *r, sno_foreign *owner, const uint32_t *at) {
 
 static void grad_set(sno_recorder *r, snt_tensor *x) {
   snp_listener *l = of(r);
-  if (!find_leaf(l->tape, x) && add_leaf(l->tape, x, SNP_GRAD_ANY) < 0) l->failed = true;
+  snp_leaf *f = meet_leaf(l->tape, x);
+  if (f == NULL) l->failed = true;
+  else if (f->entry == SNP_GRAD_UNREAD) f->entry = SNP_GRAD_ANY;
 }
 
 static void leaf(sno_recorder *r, snt_tensor *x) {
   snp_listener *l = of(r);
-  if (meet_leaf(l->tape, x) < 0) l->failed = true;
+  snp_leaf *f = meet_leaf(l->tape, x);
+  if (f == NULL || look(l->tape, f) < 0) l->failed = true;
 }
 
 /* ---- beginning and end */
@@ -347,8 +356,8 @@ int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *re
   for (int i = 0; i < t->nleaf && !l->why[0]; i++) {
     snp_leaf *f = &t->leaf[i];
     snt_tensor *g = f->t->meta ? f->t->meta->grad : NULL;
-    f->has = g != NULL;
-    if (g == NULL) continue;
+    f->has = g != NULL && f->entry != SNP_GRAD_UNREAD;
+    if (!f->has) continue;
     snp_ref now;
     fill_ref(t, &now, snp_slot_of(t, g->storage->id), g);
     if (now.slot >= 0 && memcmp(&now, &f->before, sizeof now) == 0) continue; /* added to in place, or left alone */

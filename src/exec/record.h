@@ -40,11 +40,11 @@ typedef struct snp_slot {
 } snp_slot;
 
 /* A tensor that had or got a gradient. */
-enum { SNP_GRAD_NONE, SNP_GRAD_HAS, SNP_GRAD_ANY };
+enum { SNP_GRAD_NONE, SNP_GRAD_HAS, SNP_GRAD_ANY, SNP_GRAD_UNREAD };
 typedef struct snp_leaf {
   snt_tensor *t;           /* retained */
   bool tracked;            /* it required a gradient */
-  int entry;               /* what it had when the call began; ANY: it was set before it was looked at */
+  int entry;               /* what it had when the call began; ANY: it was set before it was looked at; UNREAD: neither, the tensor was an operand */
   int arg;                 /* which argument it is, or -1 */
   snp_ref before;          /* its gradient at entry: slot -1 where it had none */
   bool has;                /* at the end */
