@@ -286,6 +286,17 @@ describe("a compiled function", function()
     end
   end)
 
+  it("leaves alone the gradient of a tensor that is only an operand", function()
+    local w, x, g = core.randn(3, 3):requires_grad_(), core.randn(2, 3), core.ones(3, 3)
+    local f = core.compile(function(v) return v:matmul(w):detach() end)
+    for i = 1, 8 do
+      w.grad = i % 3 == 1 and g or nil
+      f(x)
+      assert.equal(i % 3 == 1 and g or nil, w.grad)
+    end
+    assert.is_true(f:count().replayed >= 5)
+  end)
+
   it("replays a training step wherever it clears the gradients, unless what they were was read before", function()
     local function run(where, compiled)
       core.manual_seed(4)

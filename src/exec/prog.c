@@ -361,7 +361,6 @@ static int hand_out(snp_prog *p, snt_tensor *const *args, snt_tensor **res) {
   for (int i = 0; i < t->nleaf && rc == 0; i++) {
     const snp_leaf *l = &t->leaf[i];
     snt_tensor *g = sno_grad_of(l->t);
-    if (l->entry == SNP_GRAD_UNREAD) continue;
     if (!l->has && g) rc = sno_set_grad(l->t, NULL);
     else if (l->has && l->grad.slot >= 0 && g != p->grad[i]) rc = sno_set_grad(l->t, p->grad[i]);
   }

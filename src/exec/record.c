@@ -356,8 +356,9 @@ int snp_finish(snp_listener *l, int nres, snt_tensor *const *res, const void *re
   for (int i = 0; i < t->nleaf && !l->why[0]; i++) {
     snp_leaf *f = &t->leaf[i];
     snt_tensor *g = f->t->meta ? f->t->meta->grad : NULL;
-    f->has = g != NULL && f->entry != SNP_GRAD_UNREAD;
-    if (!f->has) continue;
+    const bool unread = f->entry == SNP_GRAD_UNREAD;
+    f->has = g != NULL || unread;
+    if (g == NULL || unread) continue;
     snp_ref now;
     fill_ref(t, &now, snp_slot_of(t, g->storage->id), g);
     if (now.slot >= 0 && memcmp(&now, &f->before, sizeof now) == 0) continue; /* added to in place, or left alone */

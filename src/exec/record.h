@@ -47,7 +47,7 @@ typedef struct snp_leaf {
   int entry;               /* what it had when the call began; ANY: it was set before it was looked at; UNREAD: neither, the tensor was an operand */
   int arg;                 /* which argument it is, or -1 */
   snp_ref before;          /* its gradient at entry: slot -1 where it had none */
-  bool has;                /* at the end */
+  bool has;                /* at the end; also where it is UNREAD: a replay has nothing to clear */
   snp_ref grad;            /* at the end: slot -1 when it had none or was left alone */
 } snp_leaf;
 
