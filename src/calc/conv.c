@@ -420,8 +420,8 @@ static grad_plan plan_grad(const snk_conv_shape *s) {
   w.spread = !w.exact && !w.last && p->pitch != p->x.n;
   w.vectors = p->y.n > 0 ? parts_of(grad_places(&w, p->band), lanes) : 0;
   w.gld = w.exact ? parts_of(w.per * p->band * p->x.n, lanes) * lanes : w.vectors * lanes;
-  if (w.last) { /* whole places are read, so strides cost nothing, and none of the border: the source's rows as they lie */
-    w.gld = w.per * p->band * p->x.n;
+  if (w.last) { /* whole places are read, so strides cost nothing, and none of the border: the source's rows as they lie. No tables are wanted */
+    w.vectors = 0, w.gld = w.per * p->band * p->x.n;
     p->direct = true, p->pitch = p->y.step * p->x.src;
     p->plane = least(p->y.src, (p->band - 1) * p->y.step + (p->y.taps - 1) * p->y.dilation + 1) * p->x.src;
   }
@@ -562,7 +562,7 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
   }
   char *at = scratch;
   int64_t *koff = (int64_t *)(void *)at;
-  offsets(p, koff);
+  if (!w.last) offsets(p, koff);
   p->koff = koff;
   at += aligned((size_t)p->k * sizeof(int64_t));
   w.masks[0] = (uint32_t *)(void *)at, w.masks[1] = w.masks[0] + w.vectors;

@@ -9,7 +9,6 @@
 #define ALL_MASKED 1 /* a masked load costs nothing */
 #define FEW_KERNELS 1
 #define PLANES 1
-SNK_INLINE void vf_chosen(float *p, __m512 v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
 #elif defined(__AVX2__)
 #define MR 6
 #define GM 3

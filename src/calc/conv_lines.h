@@ -73,10 +73,10 @@ static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t
         if (col[j] > p->x.n - L) seen = col[j] - (p->x.n - L), col[j] = p->x.n - L;
       }
       switch (rows * 10 + nv) {
-#define LINE(key, rows, nv) case key: FN(line)(rows, nv, p, k, a + w.k0, koff, b, col, seen, out, ch); break;
-        LINE(11, 1, 1) LINE(12, 1, 2)
+#define LINE(rows, nv) case (rows) * 10 + nv: FN(line)(rows, nv, p, k, a + w.k0, koff, b, col, seen, out, ch); break;
+        LINE(1, 1) LINE(1, 2)
 #if FEW_KERNELS
-        LINE(41, 4, 1) LINE(42, 4, 2)
+        LINE(FN(LINES), 1) LINE(FN(LINES), 2)
 #endif
 #undef LINE
       }
@@ -138,12 +138,9 @@ static void FN(plane)(const snk_conv_pass *p, const void *srcp, const void *ap, 
       for (int i = 0; i < FN(PLANE) * 2; i++) v_store(sums + i * L, acc[i]);
       for (int64_t i = 0; i < count * 2; i++) {
         T *to = out + i / 2 * d * p->dstx + i % 2 * L;
-        V v = v_load(sums + i * L);
-        if (p->mean) v = (v - v_set1(((const T *)p->mean)[ch])) * v_set1(((const T *)p->scale)[ch]) + v_set1(((const T *)p->shift)[ch]);
-        if (p->add) v = v + v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % 2]);
-        if (p->relu) v = v_relu(v);
-        if (p->round) v = v_round(v);
-        v_chosen(to, v, keep[i % 2]);
+        V way;
+        if (p->add) way = v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % 2]);
+        v_chosen(to, FN(after)(p, v_load(sums + i * L), ch, p->add ? &way : NULL), keep[i % 2]);
       }
     }
   }

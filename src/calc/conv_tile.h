@@ -52,19 +52,25 @@ static V FN(get)(const FN(cols) *w, const T *from, const int q) {
   return v_load(t);
 }
 
-/* What follows the sums of a tile whose first row is channel ch of the result; they stay where they are, or go out where `whole`. */
+/* What follows a vector of sums of channel ch; add: what lies where they go, or NULL. */
+SNK_INLINE V FN(after)(const snk_conv_pass *p, V v, int64_t ch, const V *add) {
+  if (p->mean) v = (v - v_set1(((const T *)p->mean)[ch])) * v_set1(((const T *)p->scale)[ch]) + v_set1(((const T *)p->shift)[ch]);
+  if (add) v = v + *add;
+  if (p->relu) v = v_relu(v);
+  if (p->round) v = v_round(v);
+  return v;
+}
+
+/* The same for a tile whose first row is channel ch of the result; the sums stay where they are, or go out where `whole`. */
 SNK_LOOPS static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch,
                                                            bool whole) {
   const int64_t mstep = p->dsty * p->dstx;
-  const T *mean = p->mean, *scale = p->scale, *shift = p->shift, *add = p->add ? (const T *)p->add + (out - (const T *)p->dst) : NULL;
+  const T *add = p->add ? (const T *)p->add + (out - (const T *)p->dst) : NULL;
   for (int64_t i = 0; i < mr; i++, ch++)
     for (int j = 0; j < nv; j++, sums += L) {
-      V v = v_load(sums);
-      if (mean) v = (v - v_set1(mean[ch])) * v_set1(scale[ch]) + v_set1(shift[ch]);
-      if (add) v = v + (whole ? v_load(add + i * mstep + w->at[j][0]) : FN(get)(w, add + i * mstep, j));
-      if (p->relu) v = v_relu(v);
-      if (p->round) v = v_round(v);
-      v_store(whole ? out + i * mstep + w->at[j][0] : sums, v);
+      V way;
+      if (add) way = whole ? v_load(add + i * mstep + w->at[j][0]) : FN(get)(w, add + i * mstep, j);
+      v_store(whole ? out + i * mstep + w->at[j][0] : sums, FN(after)(p, v_load(sums), ch, add ? &way : NULL));
     }
 }
 

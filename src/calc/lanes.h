@@ -14,6 +14,8 @@ SNK_INLINE uint32_t snk_inside(int64_t at, int64_t size, int64_t lanes) {
 #if defined(__AVX512F__)
 SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }
 SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
+/* The chosen lanes to their own places (vf_keep counts them, which costs a shift at every store). */
+SNK_INLINE void vf_chosen(float *p, VF v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
 #elif defined(__AVX2__)
 SNK_INLINE VF vf_take(const float *p, uint32_t m) {
   const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
