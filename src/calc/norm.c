@@ -96,6 +96,6 @@ void snk_row_norm(const snk_norm_args *a) {
   share(a->round ? run_rounded : run_units, &j, a->n, a->channels);
 }
 void snk_row_norm_backward(const snk_norm_args *a) {
-  spread(a, type_of(a)->row_back, (a->n + SNK_NORM_RUN - 1) / SNK_NORM_RUN, SNK_NORM_RUN * a->channels);
+  spread(a, type_of(a)->row_back, snk_norm_runs(a->n), SNK_NORM_RUN * a->channels);
   type_of(a)->row_fold(a, 0, a->channels);
 }

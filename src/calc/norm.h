@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include "calc/isa.h"
 
-enum { SNK_NORM_RUN = 32 };
+enum { SNK_NORM_RUN = 32 }; /* rows whose part of the gradients of weight and bias is summed at once */
+static inline int64_t snk_norm_runs(int64_t rows) { return (rows + SNK_NORM_RUN - 1) / SNK_NORM_RUN; }
 
 typedef struct snk_norm_args {
   bool f64;

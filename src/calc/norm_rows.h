@@ -162,7 +162,7 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
 /* Columns begin..end-1 of what the runs add. */
 static void N(row_fold)(const snk_norm_args *a, int64_t begin, int64_t end) {
   enum { SOME = 64 };
-  const int64_t step = 2 * a->channels, runs = (a->n + SNK_NORM_RUN - 1) / SNK_NORM_RUN;
+  const int64_t step = 2 * a->channels, runs = snk_norm_runs(a->n);
   for (int64_t c = begin; c < end; c += SOME) {
     const int64_t k = end - c < SOME ? end - c : SOME;
     double sg[SOME] = {0}, sgx[SOME] = {0};

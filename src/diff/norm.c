@@ -89,7 +89,7 @@ static int infer_rows_backward(sno_call *c) {
   const int64_t length = row_length(x, nd);
   if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
   const int64_t rows = length > 0 ? snt_numel(x) / length : 0;
-  c->scratch_bytes = (size_t)(rows + (rows + SNK_NORM_RUN - 1) / SNK_NORM_RUN * length) * 2 * sizeof(double);
+  c->scratch_bytes = (size_t)(rows + snk_norm_runs(rows) * length) * 2 * sizeof(double);
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
   sno_want(c, 1, (sn_dtype)x->dtype, nd, x->shape + x->ndim - nd);
   sno_want(c, 2, (sn_dtype)x->dtype, nd, x->shape + x->ndim - nd);
