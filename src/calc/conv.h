@@ -43,7 +43,7 @@ void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to);
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);
 
-/* ---- between conv.c and the instruction set's part */
+/* ---- between conv.c, conv_weight.c and the instruction set's part */
 
 /* One direction of one pass: output i and tap t meet source place i + off(t) of slot(t), which is source position
  * origin + phase(slot) + place * step. */
