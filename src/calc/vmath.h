@@ -1,4 +1,4 @@
-/* vmath.h - elementary functions on vectors. float: polynomials and quotients of polynomials; tests/c/vmath_test.c compares them with libm's
+/* vmath.h - elementary functions on vectors. float: polynomials, in pieces, and quotients of them; tests/c/vmath_test.c compares them with libm's
  * double over all exponents on every instruction set. double and the rare ones: libm, lane by lane.
  * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2.5e-7 |x|, of its slope 2.5e-7.
  * Results below the normal range become denormal or, when flushing, zero.
@@ -10,6 +10,9 @@
 #ifndef SNK_VMATH_H
 #define SNK_VMATH_H
 #include "calc/vec.h"
+#if defined(__AVX512F__)
+#include "calc/vtable.h"
+#endif
 
 #define VFK(c) vf_splat((float)(c))
 
@@ -140,6 +143,24 @@ INL vf vf_expm1_below(vf z) {
   return vf_expm1_join(vf_expm1_part(vf_reduce(z, n)), scale, 1);
 }
 
+#if defined(__AVX512F__)
+/* The piece whose number is in the last five bits of i, at d from its middle. No division: with one, that is what a vector waits for. */
+#define PICK(row) (vf)_mm512_permutex2var_ps(_mm512_loadu_ps(row), (__m512i)i, _mm512_loadu_ps((row) + 16))
+INL vf vf_piece(const float (*c)[32], vfm i, vf d) {
+  vf p = vf_fma(PICK(c[4]), d, PICK(c[3]));
+  p = vf_fma(p, d, PICK(c[2]));
+  p = vf_fma(p, d, PICK(c[1]));
+  return vf_fma(p, d, PICK(c[0]));
+}
+
+/* Beyond 9.02 it is 1. */
+INL vf vf_tanh(vf x) {
+  const vf a = vf_atmost(vf_abs(x), 9.02f);
+  const vfm i = (vfm)((vu32)vf_fma(a, VFK(0.8), VFK(0.5)) >> 20);
+  return vf_copysign(vf_piece(snk_tanh_pieces, i, a - PICK(snk_tanh_pieces[5])), x);
+}
+#undef PICK
+#else
 /* -m / (m + 2) with m = e^-2|x| - 1, never above 1. As vf_expm1_part and vf_expm1_join for r = -2 s; the power of 2 is -2^(n + 1). */
 INL vf vf_tanh(vf x) {
   const vf a = vf_atmost(vf_abs(x), 10), magic = VFK(12582912 + 256 + 128), t = vf_fma(a, VFK(-2 * 1.44269504088896341), magic), n = t - magic;
@@ -152,6 +173,7 @@ INL vf vf_tanh(vf x) {
   const vf m = vf_fma(vf_fma(p * s, s, s), scale, vf_fma(scale, VFK(-0.5), VFK(-1)));
   return vf_copysign(m / (m + VFK(2)), x);
 }
+#endif
 
 /* exp(-x) = inf gives 0: no overflow on either side. */
 INL vf vf_sigmoid(vf x) { return VFK(1) / (VFK(1) + vf_exp(-x)); }
@@ -171,6 +193,18 @@ INL vf vf_erf(vf x) {
   return vf_copysign(vf_expm1_below(a * vf_fma(p, a, q)), x);
 }
 
+#if defined(__AVX512F__)
+/* The piece round the nearest quarter to a, for 0 <= a < 7.875: a sum with 1.5 2^21 has two bits of fraction. */
+INL vf vf_quarter(const float (*c)[32], vf a) { return vf_piece(c, (vfm)(a + VFK(3145728)), (vf)_mm512_reduce_ps((__m512)a, 2 << 4)); }
+
+/* x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|: nothing cancels on the left side. The limit keeps NaN out: max brings it back. */
+INL vf vf_gelu(vf x) {
+  const vf a = (vf)_mm512_range_ps((__m512)x, (__m512)VFK(7.75), 10);
+  return vf_fma(-a, vf_quarter(snk_gelu_pieces, a), vf_atleast(x, 0));
+}
+
+INL vf vf_gelu_rest(vf x) { return vf_quarter(snk_slope_pieces, vf_atmost(vf_abs(x), 7.75f)); }
+#else
 /* With e = e^(-a^2 / 2) the normal distribution is Phi(-a) = e R(a) for 0 <= a <= 16; R sinks slowly, a polynomial in 1 / (1 + 0.276 a) to 4e-9 / e.
  * The form is Hastings' (Approximations for Digital Computers, 1955, sheet 45). Gives e 2^64, which is no denormal number, and R 2^-64. */
 #define TINY 5.42101086242752217e-20
@@ -191,29 +225,25 @@ INL vf vf_normal(vf a, vf *r) {
   return vf_fma(p, d, VFK(1)) * (vf)((vu32)s << 23);
 }
 
-/* |x|, at most 16; of NaN any number. */
-INL vf vf_abs16(vf x) {
-#if defined(__AVX512F__)
-  return (vf)_mm512_range_ps((__m512)x, (__m512)VFK(16), 10);
-#else
-  return vf_less(vf_abs(x), VFK(16));
-#endif
-}
-
 /* x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|: nothing cancels on the left side. */
 INL vf vf_gelu(vf x) {
   vf r;
-  const vf a = vf_abs16(x), e = vf_normal(a, &r);
+  const vf a = vf_less(vf_abs(x), VFK(16)), e = vf_normal(a, &r); /* of NaN any number: max brings it back */
   return vf_fma(-a, e * r, vf_atleast(x, 0));
 }
 
-/* Its slope Phi(x) + x phi(x) = [x >= 0] + sign(x) e (a / sqrt(2 pi) - R(a)). */
-INL vf vf_gelu_slope(vf x) {
+INL vf vf_gelu_rest(vf x) {
   vf r;
-  const vf a = vf_atmost(vf_abs(x), 16), e = vf_normal(a, &r), s = e * vf_fma(a, VFK(0.398942280401432678 * TINY), -r);
-  return (vf)((vfm)s ^ ((vfm)x & (vfm)VFK(-0.0))) + (vf)((vfm)VFK(1) & ~((vfm)x >> 31));
+  const vf a = vf_atmost(vf_abs(x), 16), e = vf_normal(a, &r);
+  return e * vf_fma(a, VFK(0.398942280401432678 * TINY), -r);
 }
 #undef TINY
+#endif
+
+/* Its slope Phi(x) + x phi(x) = [x >= 0] + sign(x) (a phi(a) - Phi(-a)). */
+INL vf vf_gelu_slope(vf x) {
+  return (vf)((vfm)vf_gelu_rest(x) ^ ((vfm)x & (vfm)VFK(-0.0))) + (vf)((vfm)VFK(1) & ~((vfm)x >> 31));
+}
 
 static inline __attribute__((unused)) double snk_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static inline __attribute__((unused)) double snk_gelu(double x) { return 0.5 * x * (1 + erf(x * 0.707106781186547524)); }

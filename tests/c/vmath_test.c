@@ -85,6 +85,12 @@ static void gelu(const snk_map *t) {
   CHECK(most < 2.5e-7);
 }
 
+static void tanh_below_1(const snk_map *t) {
+  float most = 0;
+  for (float x = 7; x < 10; x += 0.000029f) most = fmaxf(most, one(t, SNK_MAP_tanh, x));
+  CHECK(most == 1);
+}
+
 /* Its slope, which is what the backward multiplies by. */
 static float slope(const snk_map *t, float x) {
   float y;
@@ -148,6 +154,7 @@ int main(void) {
       CHECK(e <= rows[k].most);
     }
     edges(tables[i]);
+    tanh_below_1(tables[i]);
     gelu(tables[i]);
     gelu_slope(tables[i]);
     layouts(tables[i]);
