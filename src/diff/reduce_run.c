@@ -76,10 +76,14 @@ static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
   const plan *p = ctx;
   const snk_reduce *k = snk_reduce_now();
   double buf[SNK_BLOCK];
-  for (int64_t q = begin; q < end; q++) {
-    const int64_t o = q / p->blocks, b = q % p->blocks, from = b * SNK_BLOCK;
-    const int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
-    const void *x = sno_axes_gather(&p->gone, p->x, sno_axes_offset(&p->kept, o), from, n, p->f64 ? SN_F64 : SN_F32, buf);
+  const sn_dtype t = p->f64 ? SN_F64 : SN_F32;
+  const bool flat = p->gone.n == 1 && p->gone.stride[0] == 1 && p->x->dtype == t; /* no divisions: the next block's loads would wait for them */
+  int64_t o = begin / p->blocks, b = begin % p->blocks, base = sno_axes_offset(&p->kept, o);
+  for (int64_t q = begin; q < end; q++, b++) {
+    if (b == p->blocks) b = 0, base = sno_axes_offset(&p->kept, ++o);
+    const int64_t from = b * SNK_BLOCK, n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
+    const void *x = flat ? (const char *)snt_data(p->x) + (base + from) * (p->f64 ? 8 : 4)
+                         : sno_axes_gather(&p->gone, p->x, base, from, n, t, buf);
     const double v = p->f64 ? k->row_f64(p->which, n, x) : (double)k->row_f32(p->which, n, x);
     if (p->blocks == 1) store(p, o, v);
     else p->part[q] = v;
