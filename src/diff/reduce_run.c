@@ -28,28 +28,32 @@ void sno_axes_take(sno_axes *a, const snt_tensor *x, unsigned mask) {
   }
 }
 
-int64_t sno_axes_offset(const sno_axes *a, int64_t i) {
-  if (a->n == 1) return i * a->stride[0];
+/* Where the i-th element of the first n dimensions lies. */
+static int64_t offset_of(const sno_axes *a, int n, int64_t i) {
   int64_t off = 0;
-  for (int d = a->n - 1; d >= 0; d--) {
+  for (int d = n - 1; d > 0; d--) {
     off += i % a->shape[d] * a->stride[d];
     i /= a->shape[d];
   }
-  return off;
+  return n > 0 ? off + i * a->stride[0] : 0;
 }
+
+int64_t sno_axes_offset(const sno_axes *a, int64_t i) { return offset_of(a, a->n, i); }
 
 const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf) {
   if (n <= 0) return buf;
   const sn_dtype have = (sn_dtype)x->dtype;
   const int64_t size = (int64_t)sn_size_of(have), to = (int64_t)sn_size_of(t), step = a->stride[a->n - 1], inner = a->shape[a->n - 1];
   const char *p = (const char *)snt_data(x) + base * size;
-  if (have == t && step == 1 && (a->n == 1 || from % inner + n <= inner)) return p + sno_axes_offset(a, from) * size;
+  int64_t line = from / inner; /* one division for all pieces: they took as long as copying */
+  from -= line * inner;
   char *q = buf;
-  while (n > 0) {
-    const int64_t left = inner - from % inner, k = left < n ? left : n;
-    snk_cast_row(k, q, to, t, p + sno_axes_offset(a, from) * size, step * size, have);
+  for (; n > 0; from = 0, line++) {
+    const int64_t k = inner - from < n ? inner - from : n;
+    const char *piece = p + (offset_of(a, a->n - 1, line) + from * step) * size;
+    if (k == n && q == buf && have == t && step == 1) return piece;
+    snk_cast_row(k, q, to, t, piece, step * size, have);
     q += k * to;
-    from += k;
     n -= k;
   }
   return buf;
