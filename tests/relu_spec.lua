@@ -10,6 +10,8 @@ describe("relu", function()
   local threads = core.threads()
   -- y = relu(batch_norm(x) [+ another way]), its gradients, and the running statistics; the way is made before or after the normalisation
   local function case(form, shape, dtype)
+    local half = dtype == "bfloat16" -- between: leaves and statistics are float32
+    if half then dtype = "float32" end
     local function some(...) return core.randn({ ... }, { dtype = dtype }) end
     local c = shape[2]
     local x, way = some(table.unpack(shape)):requires_grad_(), some(table.unpack(shape)):requires_grad_()
@@ -18,18 +20,19 @@ describe("relu", function()
     return function()
       x.grad, way.grad, w.grad, b.grad = nil, nil, nil, nil
       local running, old, before = { mean:clone(), var:clone() }, x * 2, form ~= "plain" and way * 3
+      if half then old, before = old:to("bfloat16"), before and before:to("bfloat16") end
       local y = core.batch_norm(old, form ~= "bare" and w or nil, form ~= "bare" and b or nil, running[1], running[2])
-      if form == "before" or form == "both" then y = y + before elseif form == "after" then y = way:tanh() + y end
+      if form == "before" or form == "both" then y = y + before elseif form == "after" then y = (half and way:to("bfloat16") or way):tanh() + y end
       y = y:relu()
       local out = form == "again" and y * before or form == "both" and y * way + y or y
-      out:backward(g)
+      out:backward(g:to(out.dtype))
       return y:detach(), running[1], running[2]
     end, { x, way, w, b }
   end
   it("joins batch norm in training, with another way, and its gradient: the eager bits on any number of threads", function()
     for k, shape in ipairs { { 3, 8, 20, 20 }, { 5, 3, 7 }, { 40, 6, 4, 5 }, { 33, 20 }, { 2, 16, 40, 40 }, { 0, 3, 4, 4 } } do
       for _, form in ipairs { "plain", "bare", "before", "after", "again", "both" } do
-        for _, dtype in ipairs { "float32", "float64" } do
+        for _, dtype in ipairs { "float32", "float64", "bfloat16" } do
           local what = form .. " " .. k .. " " .. dtype
           core.threads(k % 3 + 1)
           local fn, leaves = case(form, shape, dtype)
@@ -61,9 +64,10 @@ describe("relu", function()
       for _, window in ipairs { { 2 }, { 3 }, { 2, { stride = 1 } }, { 2, { ceil_mode = true } }, { 2, { padding = 1 } } } do
         if h >= window[1] then
           local x = core.randn(2, 3, h, h):mul(2):round():requires_grad_() -- equal numbers, zeros
+          local dtype = h % 2 == 0 and "float32" or "bfloat16"
           local function fn()
             x.grad = nil
-            local y = (x * 1):relu():max_pool2d(table.unpack(window))
+            local y = (x * 1):to(dtype):relu():max_pool2d(table.unpack(window))
             ;(y * y + y):sum():backward()
             return y:detach()
           end

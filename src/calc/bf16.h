@@ -15,6 +15,7 @@ INL vu32 vf_bf16_bits(vf v) {
   const vfm nan = vf_nan(v);
   return (near & ~(vu32)nan) | ((u >> 16 | 0x40u) & (vu32)nan);
 }
+INL vf vf_nearest_bf16(vf v) { return (vf)(vf_bf16_bits(v) << 16); }
 INL void vf_to_bf16(uint16_t *p, vf v) {
   const vh h = __builtin_convertvector(vf_bf16_bits(v), vh);
   memcpy(p, &h, sizeof h);

@@ -42,8 +42,8 @@ static void to_bf16(int64_t n, const float *from, uint16_t *to) {
 
 static void round_bf16(int64_t n, const float *from, float *to) {
   int64_t i = 0;
-  for (; i + VF <= n; i += VF) vf_store(to + i, (vf)(vf_bf16_bits(vf_load(from + i)) << 16));
-  if (i < n) vf_store_part(to + i, (vf)(vf_bf16_bits(vf_load_fill(from + i, n - i, 0)) << 16), n - i);
+  for (; i + VF <= n; i += VF) vf_store(to + i, vf_nearest_bf16(vf_load(from + i)));
+  if (i < n) vf_store_part(to + i, vf_nearest_bf16(vf_load_fill(from + i, n - i, 0)), n - i);
 }
 
 /* VF bytes as numbers. */

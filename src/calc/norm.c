@@ -1,6 +1,5 @@
 /* norm.c - normalisation spread over the threads. */
 #include "base/thread.h"
-#include "calc/cast.h"
 #include "calc/norm.h"
 
 typedef struct norm_job { const snk_norm_args *a; snk_norm_units *units; snk_norm_planes *planes; } norm_job;
@@ -22,9 +21,6 @@ static void spread(const snk_norm_args *a, snk_norm_units *units, int64_t n, int
   share(run_units, &j, n, each);
 }
 
-/* Row u of y, n numbers, while it is near. */
-static void round_row(const snk_norm_args *a, int64_t u, int64_t n) { snk_cast_now()->round_bf16(n, (float *)a->y + u * n, (float *)a->y + u * n); }
-
 /* ---- channels over a batch */
 
 static void by_channel(const snk_norm_args *a, snk_norm_units *units) {
@@ -32,20 +28,10 @@ static void by_channel(const snk_norm_args *a, snk_norm_units *units) {
   spread(a, units, (a->channels + lanes - 1) / lanes, a->n * a->inner * lanes);
 }
 
-static void some_planes(const norm_job *j, int64_t from, int64_t count, int64_t step) {
-  if (!j->a->round) {
-    j->planes(j->a, from, count, step);
-    return;
-  }
-  for (int64_t u = from; count > 0; count--, u += step) {
-    j->planes(j->a, u, 1, step);
-    round_row(j->a, u, j->a->inner == 1 ? j->a->channels : j->a->inner);
-  }
-}
-
 static void run_planes(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
-  some_planes(ctx, begin, end - begin, 1);
+  const norm_job *j = ctx;
+  j->planes(j->a, begin, end - begin, 1);
 }
 
 static void by_plane(const snk_norm_args *a, snk_norm_planes *planes) {
@@ -59,7 +45,7 @@ static void run_both(void *ctx, int64_t begin, int64_t end, int worker) {
   const norm_job *j = ctx;
   for (int64_t c = begin; c < end; c++) {
     j->units(j->a, c, c + 1);
-    some_planes(j, c, j->a->n, j->a->channels);
+    j->planes(j->a, c, j->a->n, j->a->channels);
   }
 }
 
@@ -82,19 +68,7 @@ void snk_batch_backward(const snk_norm_args *a) {
 
 /* ---- rows */
 
-static void run_rounded(void *ctx, int64_t begin, int64_t end, int worker) {
-  (void)worker;
-  const norm_job *j = ctx;
-  for (int64_t u = begin; u < end; u++) {
-    j->units(j->a, u, u + 1);
-    round_row(j->a, u, j->a->channels);
-  }
-}
-
-void snk_row_norm(const snk_norm_args *a) {
-  const norm_job j = {.a = a, .units = type_of(a)->row};
-  share(a->round ? run_rounded : run_units, &j, a->n, a->channels);
-}
+void snk_row_norm(const snk_norm_args *a) { spread(a, type_of(a)->row, a->n, a->channels); }
 void snk_row_norm_backward(const snk_norm_args *a) {
   spread(a, type_of(a)->row_back, snk_norm_runs(a->n), SNK_NORM_RUN * a->channels);
   type_of(a)->row_fold(a, 0, a->channels);

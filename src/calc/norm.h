@@ -12,7 +12,7 @@ static inline int64_t snk_norm_runs(int64_t rows) { return (rows + SNK_NORM_RUN 
 typedef struct snk_norm_args {
   bool f64;
   bool centered;           /* rows: false: the mean is not subtracted (rms_norm) */
-  bool round;              /* y is rounded to bfloat16 (and stays float; not for f64) */
+  bool round;              /* y is rounded to bfloat16 (and stays float; not for f64), and so is each sum with `add` or `other` */
   bool training;           /* batch: the statistics are the batch's own */
   bool relu;               /* batch: y is the relu of what it would be; backward (training): g is the gradient of that */
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */

@@ -1,5 +1,6 @@
 /* norm.isa.c - normalisation per channel and per row, forward and backward. */
 #include "calc/norm.h"
+#include "calc/bf16.h"
 #include "calc/fold.h"
 
 #define CHUNK 1024 /* numbers summed in their own type before they join a sum in float64 */
@@ -12,6 +13,7 @@
 #define L VF
 #define W(f) vf_##f
 #define N(name) name##_f32
+#define NEAREST vf_nearest_bf16
 #include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 #undef S
@@ -19,12 +21,14 @@
 #undef L
 #undef W
 #undef N
+#undef NEAREST
 SNK_SMALL_BEGIN
 #define S double
 #define V vd
 #define L VD
 #define W(f) vd_##f
 #define N(name) name##_f64
+#define NEAREST
 #include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 SNK_SMALL_END

@@ -1,4 +1,7 @@
-/* norm_batch.h - channels over a batch: the first half of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name). */
+/* norm_batch.h - channels over a batch: the first half of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name); NEAREST rounds
+ * a vector to bfloat16. */
+
+INL V N(rounded)(V v, bool round) { return round ? NEAREST(v) : v; }
 
 INL V N(part)(V v, int64_t k) { return k >= L ? v : W(keep)(W(first)(k), v); } /* k lanes, 0 behind them */
 INL V N(weight)(const snk_norm_args *a, int64_t c, int64_t k) { return a->weight ? W(get)((const S *)a->weight + c, k) : W(splat)(1); }
@@ -128,19 +131,25 @@ static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
   }
 }
 
-INL V N(applied)(V v, bool relu) { return relu ? W(max)(v, W(splat)(0)) : v; }
+/* v and what joins it, then relu, which is a floor of zero (none is one of -infinity). */
+INL V N(applied)(V v, const S *way, int64_t k, V floor, bool round) {
+  v = N(rounded)(v, round);
+  if (way) v = N(rounded)(v + W(get)(way, k), round);
+  return W(max)(v, floor);
+}
+INL V N(floor)(const snk_norm_args *a) { return W(splat)(a->relu ? 0 : -(S)INFINITY); }
 
-INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add, bool relu) {
+INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
   const S *x = (const S *)a->x + at, *way = add ? (const S *)a->add + at : x;
   S *y = (S *)a->y + at;
+  const V floor = N(floor)(a);
+  const bool round = a->round;
   for (int64_t i = 0; i < a->inner; i += L) {
     const int64_t k = a->inner - i;
     N(ask)(x + i, ahead);
     N(ask_to_write)(y + i, ahead);
     if (add) N(ask)(way + i, ahead);
-    V v = (W(get)(x + i, k) - f->mean) * f->scale + f->bias;
-    if (add) v += W(get)(way + i, k);
-    W(set)(y + i, N(applied)(v, relu), k);
+    W(set)(y + i, N(applied)((W(get)(x + i, k) - f->mean) * f->scale + f->bias, add ? way + i : NULL, k, floor, round), k);
   }
 }
 
@@ -150,18 +159,16 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
       for (int64_t c = 0; c < a->channels; c += L) {
         const int64_t k = a->channels - c, at = u * a->channels + c;
         const V scale = W(get)((const S *)a->rstd + c, k) * N(weight)(a, c, k);
-        V v = (W(get)((const S *)a->x + at, k) - W(get)((const S *)a->mean + c, k)) * scale + N(bias)(a, c, k);
-        if (a->add) v += W(get)((const S *)a->add + at, k);
-        W(set)((S *)a->y + at, N(applied)(v, a->relu), k);
+        const V v = (W(get)((const S *)a->x + at, k) - W(get)((const S *)a->mean + c, k)) * scale + N(bias)(a, c, k);
+        W(set)((S *)a->y + at, N(applied)(v, a->add ? (const S *)a->add + at : NULL, k, N(floor)(a), a->round), k);
       }
     return;
   }
   const int64_t ahead = N(ahead)(a->inner, step * a->inner);
   for (int64_t u = from; count > 0; count--, u += step) {
     const N(scales) f = N(scales_of)(a, u % a->channels);
-    if (a->add) N(apply_plane)(a, &f, u * a->inner, ahead, true, a->relu);
-    else if (a->relu) N(apply_plane)(a, &f, u * a->inner, ahead, false, true);
-    else N(apply_plane)(a, &f, u * a->inner, ahead, false, false);
+    if (a->add) N(apply_plane)(a, &f, u * a->inner, ahead, true);
+    else N(apply_plane)(a, &f, u * a->inner, ahead, false);
   }
 }
 
@@ -170,7 +177,7 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
 INL V N(passed)(V g, V x, V mean, V scale, V bias) { return W(keep)((x - mean) * scale + bias > W(splat)(0), g); }
 
 INL V N(masked)(const snk_norm_args *a, int64_t at, int64_t k, V g, bool other) {
-  if (other) g += W(get)((const S *)a->other + at, k);
+  if (other) g = N(rounded)(g + W(get)((const S *)a->other + at, k), a->round);
   g = W(keep)(W(get)((const S *)a->seen + at, k) > W(splat)(0), g);
   W(set)((S *)a->masked + at, g, k);
   return g;
@@ -198,8 +205,9 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
   }
 }
 
-INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, bool other, double *sg, double *sgx) {
+INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
   const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
+  const bool other = a->other != NULL;
   const V zero = W(splat)(0);
   V s[2] = {zero, zero}, t[2] = {zero, zero};
   for (int64_t p = k->first; p < k->first + k->planes; p++) {
@@ -244,10 +252,9 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
     double sg = 0, sgx = 0;
     const N(scales) f = N(scales_of)(a, u);
     for (N(chunk) k = {0}; N(next)(a, &k);) {
-      if (a->relu) N(join_sums)(a, &k, u, &f, true, false, false, &sg, &sgx);
-      else if (a->seen && a->other) N(join_sums)(a, &k, u, &f, false, true, true, &sg, &sgx);
-      else if (a->seen) N(join_sums)(a, &k, u, &f, false, true, false, &sg, &sgx);
-      else N(join_sums)(a, &k, u, &f, false, false, false, &sg, &sgx);
+      if (a->relu) N(join_sums)(a, &k, u, &f, true, false, &sg, &sgx);
+      else if (a->seen) N(join_sums)(a, &k, u, &f, false, true, &sg, &sgx);
+      else N(join_sums)(a, &k, u, &f, false, false, &sg, &sgx);
     }
     ((S *)a->gb)[u] = (S)sg;
     ((S *)a->gw)[u] = (S)(sgx * (double)((const S *)a->rstd)[u]);
@@ -258,6 +265,7 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
 INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
   const S *g = (const S *)(a->masked ? a->masked : a->g) + at, *x = (const S *)a->x + at;
   S *y = (S *)a->y + at;
+  const bool round = a->round;
   for (int64_t i = 0; i < a->inner; i += L) {
     const int64_t k = a->inner - i;
     V v = W(get)(g + i, k), xv = v;
@@ -269,7 +277,7 @@ INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, i
     }
     if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
     if (training) v = v - k1 - (xv - f->mean) * k2;
-    W(set)(y + i, f->scale * v, k);
+    W(set)(y + i, N(rounded)(f->scale * v, round), k);
   }
 }
 
@@ -284,7 +292,7 @@ static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t
         V v = W(get)((const S *)(a->masked ? a->masked : a->g) + at, k);
         if (a->relu) v = N(passed)(v, x, m, scale, N(bias)(a, c, k));
         if (a->training) v = v - part * W(get)(gb + c, k) - (x - m) * (r * part * W(get)(gw + c, k));
-        W(set)((S *)a->y + at, scale * v, k);
+        W(set)((S *)a->y + at, N(rounded)(scale * v, a->round), k);
       }
     return;
   }

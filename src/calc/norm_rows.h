@@ -91,7 +91,8 @@ static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
       const S *x = (const S *)a->x + (u + l) * n;
       S *y = (S *)a->y + (u + l) * n;
       const V m = W(splat)(mean[l]), r = W(splat)(rstd[l]);
-      for (int64_t c = 0; c < n; c += L) W(set)(y + c, (W(get)(x + c, n - c) - m) * r * N(weight)(a, c, n - c) + N(bias)(a, c, n - c), n - c);
+      for (int64_t c = 0; c < n; c += L)
+        W(set)(y + c, N(rounded)((W(get)(x + c, n - c) - m) * r * N(weight)(a, c, n - c) + N(bias)(a, c, n - c), a->round), n - c);
     }
   }
 }

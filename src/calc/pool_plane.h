@@ -100,15 +100,25 @@ static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room
   }
 }
 
-INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx, bool relu) {
+/* Two vectors of a row and those below: the first n lanes. */
+typedef struct N(quad) { V p0, p1, q0, q1; } N(quad);
+INL N(quad) N(quad_at)(const T *p, int64_t width, int64_t n) {
+  return (N(quad)){W(take)(p, n), W(take)(p + L, n - L), W(take)(p + width, n), W(take)(p + width + L, n - L)};
+}
+
+/* gx may lie over x. The next vectors are loaded before these are stored: a store that a load's masked lanes reach into would hold it up. */
+static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx) {
   const int64_t width = s->x.in, out = s->x.out;
+  N(quad) next = N(quad_at)(x, width, s->y.out > 0 ? 2 * out : 0);
   memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
   for (int64_t i = 0; i < s->y.out; i++, g += out) {
-    const T *p = x + 2 * i * width, *q = p + width;
+    const T *p = x + 2 * i * width;
     T *to = gx + 2 * i * width, *below = to + width;
     for (int64_t j = 0; j < out; j += L) {
       const int64_t n = 2 * (out - j);
-      const V p0 = W(take)(p + 2 * j, n), p1 = W(take)(p + 2 * j + L, n - L), q0 = W(take)(q + 2 * j, n), q1 = W(take)(q + 2 * j + L, n - L);
+      const V p0 = next.p0, p1 = next.p1, q0 = next.q0, q1 = next.q1;
+      const bool more = j + L < out;
+      next = N(quad_at)(p + 2 * (more ? j + L : width), width, more ? n - 2 * L : i + 1 < s->y.out ? 2 * out : 0);
       const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), zero = W(splat)(0);
       V m = EVEN(p0, p1), gv = W(take)(g + j, out - j);
       const VM wb = (VM)BEATS(b, m);
@@ -116,7 +126,7 @@ INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *g
       const VM wc = (VM)BEATS(c, m);
       m = W(where)(wc, c, m);
       const VM wd = (VM)BEATS(d, m);
-      if (relu) gv = W(where)((VM)(W(where)(wd, d, m) > zero), gv, zero);
+      if (s->relu) gv = W(where)((VM)(W(where)(wd, d, m) > zero), gv, zero);
       const V ga = W(where)(wb | wc | wd, zero, gv), gb = W(where)(wb & ~wc & ~wd, gv, zero), gc = W(where)(wc & ~wd, gv, zero),
               gd = W(where)(wd, gv, zero);
       W(put)(to + 2 * j, LOW(ga, gb), n);
@@ -132,8 +142,7 @@ static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp,
   const T *g = gp, *x = xp;
   T *gx = gxp;
   if (snk_pool_pairs(s)) {
-    if (s->relu) N(max_back_pairs)(s, g, x, gx, true);
-    else N(max_back_pairs)(s, g, x, gx, false);
+    N(max_back_pairs)(s, g, x, gx);
     return;
   }
   memset(gx, 0, (size_t)(s->y.in * s->x.in) * sizeof(T));

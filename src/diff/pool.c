@@ -146,7 +146,7 @@ const sno_op sno_op_max_pool2d_backward = {
  */
 const sno_op sno_op_max_pool2d_relu_backward = {
     .name = "max_pool2d_relu_backward", .args = "gy x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false",
-    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_max_back, .forward = forward_max_back,
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {2}, .infer = infer_max_back, .forward = forward_max_back,
     .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is; f(1,1,3,5), d(1,1,4,6), 2, {stride=1} => side by side"};
 
 /*** max_pool2d_pick(g, x, kernel_size, {stride, padding, dilation, ceil_mode})

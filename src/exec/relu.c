@@ -35,6 +35,21 @@ static int reader(const snp_tape *t, int i, const sno_op *op, int k) {
   return k < 0 || snp_same_place(in_of(t, &t->step[at], k), y) ? at : -1;
 }
 
+/* Step i or, with `round`, the second of two casts behind it that alone read its result and round it to bfloat16; else -1. */
+static int rounded(const snp_tape *t, int i, bool round) {
+  const int down = round ? reader(t, i, &sno_op_to, 0) : -1;
+  if (!round) return i;
+  if (down < 0 || out_of(t, &t->step[i], 0)->dtype != SN_F32 || out_of(t, &t->step[down], 0)->dtype != SN_BF16) return -1;
+  const int up = reader(t, down, &sno_op_to, 0);
+  return up >= 0 && out_of(t, &t->step[up], 0)->dtype == SN_F32 ? up : -1;
+}
+
+/* An addition and the casts behind it up to `sum` are done elsewhere. */
+static void drop(snp_tape *t, int add, int sum) {
+  if (sum != add) t->step[reader(t, add, &sno_op_to, 0)].dead = true;
+  t->step[add].dead = t->step[sum].dead = true;
+}
+
 static bool whole_result(const snp_tape *t, const snp_step *s) {
   const snp_ref *z = out_of(t, s, 0);
   return snp_ref_whole(t, z) && !t->slot[z->slot].written;
@@ -86,13 +101,13 @@ static int move_behind(snp_tape *t, int i, int last) {
   return to;
 }
 
-/* batch_norm_train, perhaps an addition, relu. */
+/* batch_norm_train, perhaps an addition (rounded or not, as the norm is), relu. */
 static int join_norm(snp_tape *t, int i) {
   const snp_step *s = &t->step[i];
   const snp_ref y = *out_of(t, s, 0);
-  const int add = s->round ? -1 : reader(t, i, &sno_op_add, -1);
+  const int add = reader(t, i, &sno_op_add, -1), sum = add >= 0 ? rounded(t, add, s->round) : i;
   snp_ref way = {.slot = -1};
-  int relu = add >= 0 ? reader(t, add, &sno_op_relu, 0) : reader(t, i, &sno_op_relu, 0);
+  int relu = sum >= 0 ? reader(t, sum, &sno_op_relu, 0) : -1;
   if (relu < 0 || !whole_result(t, &t->step[relu])) return 0;
   if (add >= 0) {
     const snp_step *a = &t->step[add];
@@ -117,7 +132,7 @@ static int join_norm(snp_tape *t, int i) {
   w->op = &sno_op_batch_norm_relu;
   w->in = in, w->nin = INPUTS, w->out = in + INPUTS;
   t->step[relu].dead = true;
-  if (add >= 0) t->step[add].dead = true;
+  if (add >= 0) drop(t, add, sum);
   return 0;
 }
 
@@ -160,12 +175,12 @@ static bool untouched(const snp_tape *t, const snp_step *s, int from, int to) { 
   return true;
 }
 
-/* [add,] relu_backward, whose result others read too, batch_norm_backward: it goes up to the relu_backward. */
+/* [add (rounded or not, as the norm's gradient is),] relu_backward, whose result others read too, batch_norm_backward: it goes up to the relu_backward. */
 static int join_way(snp_tape *t, int i) {
   const snp_step *r = &t->step[i], *s = NULL;
   const snp_ref gz = *out_of(t, r, 0), y = *in_of(t, r, 1);
   snp_ref gy = *in_of(t, r, 0), other = {.slot = -1};
-  int at = i + 1, add = -1;
+  int at = i + 1, add = -1, sum = -1;
   for (; at < t->nstep && !s; at++)
     if (!t->step[at].dead && t->step[at].op == &sno_op_batch_norm_backward && snp_same_place(in_of(t, &t->step[at], GY), &gz)) s = &t->step[at--];
   if (!s || s->flush != r->flush || !t->attr[s->attr].i || !whole_result(t, r) || !alike(&gy, &y) || !alike(&y, &gz) || !alike(&gz, in_of(t, s, BACK_X)))
@@ -174,12 +189,12 @@ static int join_way(snp_tape *t, int i) {
     if (in_of(t, s, k)->slot >= 0 && (maker(t, in_of(t, s, k)->slot, at) > i || !stays(t, in_of(t, s, k), i, at))) return 0;
   if (!untouched(t, s, i + 1, at)) return 0;
   for (int k = i - 1; k >= 0 && add < 0; k--)
-    if (!t->step[k].dead && t->step[k].op == &sno_op_add && out_of(t, &t->step[k], 0)->slot == gy.slot) add = k;
-  if (add >= 0 && reader(t, add, &sno_op_relu_backward, 0) == i) {
+    if (!t->step[k].dead && t->step[k].op == &sno_op_add && (sum = rounded(t, k, s->round)) >= 0 && reader(t, sum, &sno_op_relu_backward, 0) == i) add = k;
+  if (add >= 0) {
     const snp_ref *a = in_of(t, &t->step[add], 0), *b = in_of(t, &t->step[add], 1);
     if (alike(a, &gy) && alike(b, &gy) && stays(t, a, add, i) && stays(t, b, add, i)) {
       gy = *a, other = *b;
-      t->step[add].dead = true;
+      drop(t, add, sum);
     }
   }
   if (snp_tape_room(t, 7 + 4, 0) < 0) return -1;

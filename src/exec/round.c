@@ -10,8 +10,16 @@
 /* Operations whose result takes no bits beyond those of these inputs (a mask). */
 static const struct { const sno_op *op; unsigned inputs; } keeping[] = {
     {&sno_op_relu, 1}, {&sno_op_relu_backward, 1}, {&sno_op_neg, 1}, {&sno_op_abs, 1}, {&sno_op_maximum, 3}, {&sno_op_minimum, 3},
-    {&sno_op_max_pool2d, 1}, {&sno_op_contiguous, 1}, {&sno_op_clone, 1},
+    {&sno_op_max_pool2d, 1}, {&sno_op_max_pool2d_backward, 1}, {&sno_op_contiguous, 1}, {&sno_op_clone, 1},
 };
+
+/* Pooling's gradient adds up where windows overlap. */
+static bool adds(const snp_tape *t, const snp_step *s) {
+  const sno_val *v = &t->attr[s->attr]; /* kernel size, stride, padding, dilation */
+  for (int d = 0; s->op == &sno_op_max_pool2d_backward && d < 2; d++)
+    if ((v[1].absent ? v : v + 1)->v[d] <= v[3].v[d] * (v->v[d] - 1)) return true;
+  return false;
+}
 
 static bool is_cast(const snp_tape *t, const snp_step *s, sn_dtype to, sn_dtype from) {
   return s->op == &sno_op_to && t->ref[s->out].dtype == to && t->ref[s->in].dtype == from;
@@ -24,7 +32,7 @@ static bool settled(const snp_tape *t, const snp_ref *r) {
 
 static bool keeps(const snp_tape *t, const snp_step *s, const bool *exact) {
   for (size_t k = 0; k < sizeof keeping / sizeof *keeping; k++) {
-    if (s->op != keeping[k].op) continue;
+    if (s->op != keeping[k].op || adds(t, s)) continue;
     for (int i = 0; i < s->nin; i++)
       if ((keeping[k].inputs >> i & 1) && (t->ref[s->in + i].slot < 0 || !exact[t->ref[s->in + i].slot])) return false;
     return true;
