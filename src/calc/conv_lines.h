@@ -60,7 +60,7 @@ static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t
     rows = 1;
     if (FEW_KERNELS && r + FN(LINES) <= r1) { /* together where they meet the same taps */
       FN(meets)(p, oy0 + r + FN(LINES) - 1, oy0 + r + FN(LINES) - 1, &end);
-      if (end.k0 == w.k0 && end.k1 == w.k1) rows = FN(LINES);
+      if (end.k0 == w.k0 && end.k1 == w.k1 && w.k0 < w.k1) rows = FN(LINES); /* else those between may meet some */
     }
     const int64_t *koff = p->koff + w.k0, k = w.k1 - w.k0;
     const T *b = src + r * p->pitch;
