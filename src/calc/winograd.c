@@ -3,65 +3,67 @@
 #include "base/thread.h"
 #include "calc/whole.h"
 
-/* Bytes of a piece's panels; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
-enum { PIECE_BYTES = 1 << 20, SMALL = 100000, RUNS = 8 };
+/* Bytes of a piece's patches and products; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
+enum { PIECE_BYTES = 592 << 10, SMALL = 100000, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
-/* What a vector of patches of one channel costs, in vector multiply-adds: into panels, and from the sums to the result (measured). */
-enum { COST_INPUT = 80, COST_RESULT = 70 };
+/* What the patches of 16 tiles of one channel cost, in vector multiply-adds: turned and transformed, and from the sums to the result (measured). */
+enum { COST_INPUT = 300, COST_RESULT = 280 };
+
+/* A large weight comes from memory, and at 36 positions it is four times its taps: not for very few tiles. */
+enum { LARGE = 32768, VERY_FEW = 7 };
 
 static bool three_by_three(const snk_conv_shape *s) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
-  return !s->f64 && y->k == 3 && x->k == 3 && y->stride == 1 && x->stride == 1 && y->dilation == 1 && x->dilation == 1;
+  return !s->f64 && snk_winograd_kernels_now()->lanes > 0 && y->k == 3 && x->k == 3 && y->stride == 1 && x->stride == 1 && y->dilation == 1 && x->dilation == 1;
 }
 bool snk_winograd_suits(const snk_conv_shape *s, bool back) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
   if (!three_by_three(s)) return false;
   const int64_t m = back ? s->ci : s->co, c = back ? s->co : s->ci, oh = back ? y->in : y->out, ow = back ? x->in : x->out;
   if (m < 16 || c < 8 || oh < 2 || ow < 2) return false;
-  const int64_t tiles = (oh + 1) / 2 * ((ow + 1) / 2);
+  const double tiles = (double)(parts_of(oh, 4) * parts_of(ow, 4));
+  if (m * c > LARGE && (double)s->n * tiles <= VERY_FEW) return false;
   /* per channel pair: what the positions take, the source's and the result's transformation; and the direct sum over taps */
-  const double cost = (double)(parts_of(tiles, 16) * 16) * (SNK_WINOGRAD_AT + (double)COST_INPUT / (double)m + (double)COST_RESULT / (double)c);
-  return cost < 9 * 1.1 * (double)(oh * ow);
+  return tiles * (SNK_WINOGRAD_AT + (double)COST_INPUT / (double)m + (double)COST_RESULT / (double)c) < 9 * 1.1 * (double)(oh * ow);
 }
 
-/* channels: of what is in a piece's panels, if not the source's alone. */
-static snk_winograd plan_for(const snk_conv_shape *s, bool back, int64_t lanes, int64_t channels) {
+static int64_t whole_vectors(int64_t n, int64_t lanes) { return parts_of(n, lanes) * lanes; }
+static int64_t bands_of(const snk_winograd *p) { return parts_of(p->ty, p->rows); }
+
+static snk_winograd plan_for(const snk_conv_shape *s, bool back, int64_t lanes) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
   snk_winograd p = {.n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci, .flip = back, .round = s->round,
                     .wm = back ? 9 : s->ci * 9, .wc = back ? s->ci * 9 : 9, .wg = s->co * s->ci * 9};
+  p.ms = whole_vectors(p.m, lanes), p.cs = whole_vectors(p.c, lanes);
   p.h = back ? y->out : y->in, p.w = back ? x->out : x->in, p.oh = back ? y->in : y->out, p.ow = back ? x->in : x->out;
   p.y0 = back ? y->pad - 2 : -y->pad, p.x0 = back ? x->pad - 2 : -x->pad;
-  p.ty = (p.oh + 1) / 2, p.tx = (p.ow + 1) / 2;
-  const int64_t room = most(1, PIECE_BYTES / (SNK_WINOGRAD_AT * channels * lanes * 4)), each = parts_of(p.ty * p.tx, lanes); /* vectors */
-  p.images = 1, p.rows = p.ty;
-  if (each <= room) p.images = most(1, least(p.n, room / 2 / each)); /* small ones leave more of the cache to the rest */
-  else { /* the rows of tiles that leave the fewest lanes empty */
-    double best = -1;
-    for (int64_t r = 1; r <= p.ty && (r == 1 || parts_of(r * p.tx, lanes) <= room); r++) {
-      const int64_t last = p.ty % r, vectors = p.ty / r * parts_of(r * p.tx, lanes) + parts_of(last * p.tx, lanes);
-      const double full = (double)(p.ty * p.tx) / (double)(vectors * lanes) + 0.02 * (double)r / (double)p.ty;
-      if (full > best) best = full, p.rows = r;
-    }
-  }
+  p.ty = parts_of(p.oh, 4), p.tx = parts_of(p.ow, 4);
   return p;
 }
-static snk_winograd plan(const snk_conv_shape *s, bool back, int64_t lanes) { return plan_for(s, back, lanes, back ? s->co : s->ci); }
-static int64_t bands_of(const snk_winograd *p) { return parts_of(p->ty, p->rows); }
+/* Pieces of so many tiles: some images, or the bands of one that are most alike. */
+static void cut(snk_winograd *p, int64_t tiles) {
+  p->images = most(1, least(p->n, tiles / (p->ty * p->tx)));
+  p->rows = parts_of(p->ty, parts_of(p->ty, least(p->ty, most(1, tiles / p->tx))));
+}
+static snk_winograd plan(const snk_conv_shape *s, bool back, int64_t lanes) {
+  snk_winograd p = plan_for(s, back, lanes);
+  cut(&p, PIECE_BYTES / (SNK_WINOGRAD_AT * p.cs * 4));
+  return p;
+}
 
-static int64_t vectors_of(const snk_winograd *p, int64_t lanes) { return p->images * parts_of(p->rows * p->tx, lanes); }
-
-static size_t panel_bytes(const snk_winograd *p, int64_t lanes) {
-  return aligned((size_t)snk_winograd_panel(p->c, (vectors_of(p, lanes) + 1) / 2, 2, lanes) * sizeof(float));
+/* Tiles that the products go over for some: each of theirs has its least. */
+static int64_t most_of(const snk_winograd_kernels *k, int64_t tiles) { return most(tiles, snk_conv_tiles(tiles, k->mr) * k->least); }
+static int64_t biggest(const snk_winograd *p, const snk_winograd_kernels *k) { return most_of(k, p->images * p->rows * p->tx); }
+static size_t patch_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
+  return aligned((size_t)(SNK_WINOGRAD_AT * snk_winograd_position(biggest(p, k), p->cs, k->lanes)) * sizeof(float));
 }
-static size_t room_bytes(const snk_winograd *p, int64_t mr, int64_t lanes) {
-  return aligned((size_t)most(snk_winograd_columns(p, lanes), snk_winograd_sums(mr, lanes)) * sizeof(float));
+static size_t line_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
+  return aligned((size_t)snk_winograd_lines(p, k->lanes) * sizeof(float));
 }
-static size_t packed_bytes(const snk_winograd *p) {
-  return aligned((size_t)(p->groups * p->m * p->c * SNK_WINOGRAD_AT) * sizeof(float));
-}
+static size_t packed_bytes(const snk_winograd *p) { return aligned((size_t)(p->groups * p->ms * p->c * SNK_WINOGRAD_AT) * sizeof(float)); }
 
 size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
-  const snk_winograd p = plan(s, false, snk_winograd_kernels_now()->lanes);
+  const snk_winograd p = plan_for(s, false, snk_winograd_kernels_now()->lanes);
   return packed_bytes(&p);
 }
 
@@ -69,7 +71,7 @@ void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, siz
   const snk_winograd_kernels *k = snk_winograd_kernels_now();
   const snk_winograd p = plan(s, back, k->lanes);
   *scratch = packed_bytes(&p);
-  *worker = panel_bytes(&p, k->lanes) + room_bytes(&p, k->mr, k->lanes);
+  *worker = patch_bytes(&p, k) + line_bytes(&p, k) + (size_t)snk_winograd_sums(&p, k->mr, k->lanes) * sizeof(float);
 }
 
 typedef struct job {
@@ -77,47 +79,46 @@ typedef struct job {
   const snk_winograd_kernels *k;
   const float *w;
   float *to;              /* where the weight is packed */
-  int64_t parts;          /* of the weight's rows */
+  int64_t parts;          /* of the weight's rows; of a panel's channels when it is packed */
 } job;
 
 static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   const snk_winograd *p = j->p;
-  const int64_t tiles = snk_conv_tiles(p->m, j->k->mr);
+  const int64_t panels = snk_winograd_panels(p, j->k->lanes);
   (void)worker;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t g = i / tiles, m0 = snk_conv_tile_at(p->m, tiles, i % tiles), mr = snk_conv_tile_at(p->m, tiles, i % tiles + 1) - m0;
-    j->k->pack(p, j->w + g * p->wg, m0, mr, j->to + (g * p->m + m0) * SNK_WINOGRAD_AT * p->c);
+    const int64_t part = i % j->parts, panel = i / j->parts % panels, g = i / j->parts / panels;
+    j->k->pack(p, j->w + g * p->wg, panel, p->c * part / j->parts, p->c * (part + 1) / j->parts,
+               j->to + (g * p->ms + panel * 2 * j->k->lanes) * SNK_WINOGRAD_AT * p->c);
   }
 }
 static void pack_weight(const snk_winograd *p, const float *w, void *to) {
-  job j = {.p = p, .k = snk_winograd_kernels_now(), .w = w, .to = to};
-  sn_parallel(p->groups * snk_conv_tiles(p->m, j.k->mr), most(1, SMALL / (100 * p->c)), pack_task, &j);
+  job j = {.p = p, .k = snk_winograd_kernels_now(), .w = w, .to = to, .parts = parts_of(p->c, 16)};
+  sn_parallel(p->groups * snk_winograd_panels(p, j.k->lanes) * j.parts, most(1, SMALL / (100 * 16 * 16)), pack_task, &j);
 }
 void snk_winograd_pack(const snk_conv_shape *s, const float *w, void *to) {
-  const snk_winograd p = plan(s, false, snk_winograd_kernels_now()->lanes);
+  const snk_winograd p = plan_for(s, false, snk_winograd_kernels_now()->lanes);
   pack_weight(&p, w, to);
 }
 
-static snk_winograd_piece piece_of(const snk_winograd *p, int64_t i, int64_t lanes) {
+static snk_winograd_piece piece_of(const snk_winograd *p, const snk_winograd_kernels *k, int64_t i) {
   const int64_t bands = bands_of(p), band = i % bands, run = i / bands / p->groups;
   snk_winograd_piece piece = {.group = i / bands % p->groups, .image = run * p->images, .r0 = band * p->rows};
   piece.images = least(p->images, p->n - piece.image), piece.rows = least(p->rows, p->ty - piece.r0);
-  piece.each = parts_of(piece.rows * p->tx, lanes), piece.vectors = piece.images * piece.each;
+  piece.tiles = piece.images * piece.rows * p->tx, piece.most = most_of(k, piece.tiles);
   return piece;
 }
 
 static void piece_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   const snk_winograd *p = j->p;
-  float *panels = sn_scratch(worker), *room = panels + panel_bytes(p, j->k->lanes) / sizeof(float);
-  const int64_t tiles = snk_conv_tiles(p->m, j->k->mr);
+  float *patches = sn_scratch(worker), *lines = patches + patch_bytes(p, j->k) / sizeof(float), *sums = lines + line_bytes(p, j->k) / sizeof(float);
+  const int64_t panels = snk_winograd_panels(p, j->k->lanes);
   for (int64_t i = begin; i < end; i++) {
-    const snk_winograd_piece piece = piece_of(p, i / j->parts, j->k->lanes);
-    const int64_t t0 = tiles * (i % j->parts) / j->parts, t1 = tiles * (i % j->parts + 1) / j->parts;
-    j->k->input(p, &piece, 2, panels, room);
-    for (int64_t t = t0; t < t1; t++)
-      for (int64_t q = 0; q < (piece.vectors + 1) / 2; q++) j->k->multiply(p, &piece, t, q, panels, room);
+    const snk_winograd_piece piece = piece_of(p, j->k, i / j->parts);
+    j->k->input(p, &piece, i == begin, patches, lines);
+    for (int64_t q = panels * (i % j->parts) / j->parts; q < panels * (i % j->parts + 1) / j->parts; q++) j->k->multiply(p, &piece, q, patches, sums);
   }
 }
 
@@ -125,15 +126,15 @@ static void piece_task(void *ctx, int64_t begin, int64_t end, int worker) {
  * How it is shared changes no bit. */
 static void share(snk_winograd *p, const snk_winograd_kernels *k, int64_t threads, int64_t *parts) {
   if (parts_of(p->n, p->images) * p->groups * bands_of(p) >= 4 * threads) return;
-  p->images = most(1, p->n / (4 * threads));
+  p->images = most(1, least(p->images, p->n / (4 * threads)));
   if (p->n * p->groups >= 4 * threads) return;
-  const int64_t tiles = snk_conv_tiles(p->m, k->mr), rows = p->rows;
+  const int64_t panels = snk_winograd_panels(p, k->lanes), rows = p->rows;
   double best = 0;
-  for (int64_t some = 1; some <= least(threads, tiles); some *= 2)
+  for (int64_t some = 1; some <= least(threads, panels); some *= 2)
     for (int64_t r = 1; r <= rows; r++) {
       const int64_t items = parts_of(p->n, p->images) * p->groups * parts_of(p->ty, r) * some;
-      const double piece = (double)(p->images * parts_of(r * p->tx, k->lanes) * 
-                                    (COST_INPUT + parts_of(tiles, some) * k->mr * (SNK_WINOGRAD_AT + COST_RESULT / p->c)));
+      const double tiles = (double)(p->images * r * p->tx), most = (double)most_of(k, p->images * r * p->tx), rows_of = (double)p->ms / (double)some;
+      const double piece = (tiles * COST_INPUT + rows_of * (most * SNK_WINOGRAD_AT + tiles * COST_RESULT / (double)p->c)) / 16;
       const double all = (double)parts_of(items, threads) * (piece + 1000.0 / (double)p->c);
       if (best == 0 || all < best) best = all, p->rows = r, *parts = some;
     }
@@ -160,65 +161,59 @@ typedef struct grad_job {
   snk_winograd p;
   const snk_winograd_kernels *k;
   int64_t pieces, runs, chunk, parts; /* pieces of a group; runs of `chunk` of them; parts of the rows, in whole vectors */
-  int64_t step;                       /* a group's rows in whole vectors */
-  float *sums, *gw;                   /* run x group x (position x c x rows of a part, part by part) */
+  float *sums, *gw;                   /* run x group x (position x cs x rows of a part, part by part) */
 } grad_job;
 
 bool snk_winograd_grad_suits(const snk_conv_shape *s) {
   if (!three_by_three(s) || s->co < 12 || s->ci < 16 || s->y.out < 2 || s->x.out < 2) return false;
-  const int64_t tiles = (s->y.out + 1) / 2 * ((s->x.out + 1) / 2), step = parts_of(s->co, 16) * 16;
-  const double cost = (double)(tiles * step) * SNK_WINOGRAD_AT + (double)(parts_of(tiles, 16) * 16) * COST_INPUT * ((double)step / (double)s->ci + 1);
+  const double tiles = (double)(parts_of(s->y.out, 4) * parts_of(s->x.out, 4)), ms = (double)whole_vectors(s->co, 16);
+  const double cost = tiles * (ms * SNK_WINOGRAD_AT + COST_INPUT * (ms / (double)s->ci + 1));
   return cost < 9 * 1.1 * (double)(s->y.out * s->x.out * s->co);
 }
 
 static grad_job plan_grad(const snk_conv_shape *s) {
   grad_job j = {.k = snk_winograd_kernels_now(), .parts = 1};
   snk_winograd *p = &j.p;
-  j.step = parts_of(s->co, j.k->lanes) * j.k->lanes;
-  *p = plan_for(s, false, j.k->lanes, s->ci + j.step);
+  *p = plan_for(s, false, j.k->lanes);
+  /* so many tiles that the sums, which every piece reads and writes, do not move more than twice what the patches do */
+  cut(p, most(PIECE_BYTES / (SNK_WINOGRAD_AT * (p->cs + p->ms) * 4), p->cs * p->ms / (p->cs + p->ms) / 2));
   p->images = most(1, least(p->images, parts_of(p->n, RUNS))); /* so that there are runs to share out */
   j.pieces = parts_of(p->n, p->images) * bands_of(p);
-  j.runs = most(1, least(least(j.pieces, RUNS), RUN_BYTES / (p->groups * SNK_WINOGRAD_AT * j.step * p->c * 4)));
+  j.runs = most(1, least(least(j.pieces, RUNS), RUN_BYTES / (p->groups * SNK_WINOGRAD_AT * p->ms * p->cs * 4)));
   j.chunk = parts_of(most(1, j.pieces), j.runs);
   j.runs = parts_of(most(1, j.pieces), j.chunk);
   return j;
 }
-static int64_t grad_sums(const grad_job *j) { return SNK_WINOGRAD_AT * j->step * j->p.c; }
-/* In a worker's scratch: a piece of the source, of the gradient, and room, also for an image of the gradient with its rows last. */
-static size_t grad_source(const grad_job *j) {
-  return aligned((size_t)snk_winograd_panel(j->p.c, 1, vectors_of(&j->p, j->k->lanes) | 1, j->k->lanes) * sizeof(float));
+static int64_t grad_sums(const grad_job *j) { return SNK_WINOGRAD_AT * j->p.ms * j->p.cs; }
+static size_t grad_spread(const grad_job *j) {
+  return aligned((size_t)(SNK_WINOGRAD_AT * snk_winograd_position(biggest(&j->p, j->k), j->p.ms, j->k->lanes)) * sizeof(float));
 }
-static int64_t grad_position(const grad_job *j, int64_t step) { return j->p.images * j->p.rows * j->p.tx * step + j->k->lanes; }
-static size_t grad_spread(const grad_job *j) { return aligned((size_t)(SNK_WINOGRAD_AT * grad_position(j, j->step)) * sizeof(float)); }
 
 void snk_winograd_grad_space(const snk_conv_shape *s, size_t *scratch, size_t *worker) {
   const grad_job j = plan_grad(s);
-  const size_t turned = aligned((size_t)(2 * j.p.rows * j.p.ow * j.step) * sizeof(float));
   *scratch = (size_t)(j.runs * j.p.groups * grad_sums(&j)) * sizeof(float);
-  *worker = grad_source(&j) + grad_spread(&j) + (size_t)most((int64_t)turned, (int64_t)room_bytes(&j.p, j.k->mr, j.k->lanes));
+  *worker = patch_bytes(&j.p, j.k) + grad_spread(&j) + 2 * line_bytes(&j.p, j.k);
 }
 
 static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const grad_job *j = ctx;
   const snk_winograd *p = &j->p;
-  float *source = sn_scratch(worker), *spread = source + grad_source(j) / sizeof(float), *room = spread + grad_spread(j) / sizeof(float);
-  const int64_t lanes = j->k->lanes, bands = bands_of(p), plane = p->oh * p->ow;
+  float *patches = sn_scratch(worker), *spread = patches + patch_bytes(p, j->k) / sizeof(float);
+  float *lines = spread + grad_spread(j) / sizeof(float), *grads = lines + line_bytes(p, j->k) / sizeof(float);
+  bool fresh = true;
+  const int64_t lanes = j->k->lanes, bands = bands_of(p), vectors = p->ms / lanes;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t part = i % j->parts, g = i / j->parts % p->groups, run = i / j->parts / p->groups, vectors = j->step / lanes;
-    const int64_t m0 = vectors * part / j->parts * lanes, step = vectors * (part + 1) / j->parts * lanes - m0, position = grad_position(j, step);
-    float *sums = j->sums + (run * p->groups + g) * grad_sums(j) + SNK_WINOGRAD_AT * p->c * m0;
+    const int64_t part = i % j->parts, g = i / j->parts % p->groups, run = i / j->parts / p->groups;
+    const int64_t m0 = vectors * part / j->parts * lanes, step = vectors * (part + 1) / j->parts * lanes - m0;
+    float *sums = j->sums + (run * p->groups + g) * grad_sums(j) + SNK_WINOGRAD_AT * p->cs * m0;
     for (int64_t b = run * j->chunk; b < j->pieces && b < (run + 1) * j->chunk; b++) {
-      snk_winograd_piece piece = piece_of(p, (b / bands * p->groups + g) * bands + b % bands, lanes);
-      piece.vectors |= 1; /* channels at an odd step meet in fewer sets of the cache */
-      j->k->input(p, &piece, piece.vectors, source, room);
-      for (int64_t image = 0; image < piece.images; image++) {
-        const float *gy = p->grad + (((piece.image + image) * p->groups + g) * p->m + m0) * plane + 2 * piece.r0 * p->ow;
-        snk_conv_now()->f32.turn(gy, least(p->m - m0, step), plane, least(2 * piece.rows, p->oh - 2 * piece.r0) * p->ow, step, room);
-        j->k->spread(p, &piece, image, room, step, spread, position);
-      }
+      const snk_winograd_piece piece = piece_of(p, j->k, (b / bands * p->groups + g) * bands + b % bands);
+      j->k->input(p, &piece, fresh, patches, lines);
+      j->k->spread(p, &piece, m0, step, fresh, spread, grads);
+      fresh = false;
       for (int at = 0; at < SNK_WINOGRAD_AT; at++)
-        j->k->outer(p, &piece, source + at * snk_winograd_position(p->c, piece.vectors, lanes), spread + at * position, step,
-                    sums + at * p->c * step, b > run * j->chunk);
+        j->k->outer(p, piece.tiles, patches + at * snk_winograd_position(piece.most, p->cs, lanes),
+                    spread + at * snk_winograd_position(piece.tiles, step, lanes), step, sums + at * p->cs * step, b > run * j->chunk);
     }
   }
 }
@@ -226,12 +221,12 @@ static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void kernels_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const grad_job *j = ctx;
   const snk_winograd *p = &j->p;
-  const int64_t lanes = j->k->lanes, vectors = j->step / lanes;
+  const int64_t lanes = j->k->lanes, vectors = p->ms / lanes;
   (void)worker;
   for (int64_t i = begin; i < end; i++)
     for (int64_t part = 0; part < j->parts; part++) {
       const int64_t g = i / p->c, c = i % p->c, m0 = vectors * part / j->parts * lanes, step = vectors * (part + 1) / j->parts * lanes - m0;
-      j->k->kernels(j->sums + g * grad_sums(j) + SNK_WINOGRAD_AT * p->c * m0 + c * step, j->runs, p->groups * grad_sums(j), p->c * step,
+      j->k->kernels(j->sums + g * grad_sums(j) + SNK_WINOGRAD_AT * p->cs * m0 + c * step, j->runs, p->groups * grad_sums(j), p->cs * step,
                     least(p->m - m0, step), p->c * 9, j->gw + ((g * p->m + m0) * p->c + c) * 9);
     }
 }
@@ -243,8 +238,8 @@ void snk_winograd_grad(const snk_conv_shape *s, const float *x, const float *gy,
   const double work = (double)(p->n * p->ty * p->tx) * (double)(p->groups * grad_sums(&j));
   const int64_t threads = work < 2 * SMALL ? 1 : sn_threads();
   int64_t items = j.runs * p->groups;
-  if (items < 2 * threads && threads > 1) j.parts = least(j.step / j.k->lanes, parts_of(2 * threads, items));
+  if (items < 2 * threads && threads > 1) j.parts = least(p->ms / j.k->lanes, parts_of(2 * threads, items));
   items *= j.parts;
   sn_parallel(items, threads == 1 ? items : most(1, (int64_t)(SMALL / (work / (double)items))), grad_task, &j);
-  sn_parallel(p->groups * p->c, 1 + 16384 / (j.step * j.runs * 9), kernels_task, &j);
+  sn_parallel(p->groups * p->c, 1 + 16384 / (p->ms * j.runs * 9), kernels_task, &j);
 }

@@ -1,21 +1,23 @@
-/* winograd.h - convolution with kernels of 3 x 3, stride 1, by Winograd's F(2x2, 3x3): Lavin and Gray, "Fast algorithms for convolutional neural
+/* winograd.h - convolution with kernels of 3 x 3, stride 1, by Winograd's F(4x4, 3x3): Lavin and Gray, "Fast algorithms for convolutional neural
  * networks", 2016.
  *
- * The result is cut into tiles of 2 x 2, each of which meets a patch d of 4 x 4 of the source:
+ * The result is cut into tiles of 4 x 4, each of which meets a patch d of 6 x 6 of the source:
  *   Y = A' [ sum over channels of (G g G') * (B' d B) ] A      (* element by element, ' transposed)
- *        | 1  0 -1  0 |        | 1    0    0  |        | 1  1  1  0 |
- *   B' = | 0  1  1  0 |    G = | 1/2  1/2 1/2 |   A' = | 0  1 -1 -1 |
- *        | 0 -1  1  0 |        | 1/2 -1/2 1/2 |
- *        | 0  1  0 -1 |        | 0    0    1  |
- * so that a tile takes 16 multiplications for a pair of channels where the sum over taps takes 36. For each of the 16 positions that is a matrix
- * product: rows of the weight x tiles. Its error is that of the direct sum (the constants are 1 and 1/2; larger tiles lose digits). An infinity in the
- * source makes NaN of the tiles that meet it.
+ * The matrices come from polynomials at the points 0, a, -a, b, -b and infinity (Toom and Cook):
+ *   row of A' for y^k:  p^k at each point p, and 1 at infinity for k = 3
+ *   row of G at p:      (1, p, p^2) / product of p - q over the other finite points q;  (0, 0, 1) at infinity
+ *   row of B' at p:     the coefficients of the product of x - q over the other finite points q; of all of them at infinity
+ * so that a tile takes 36 multiplications for a pair of channels where the sum over taps takes 144. For each of the 36 positions that is a matrix
+ * product: tiles x channels times channels x rows of the weight. With a = 3/4, b = 3/2 the error is two to three times that of the direct sum;
+ * with the usual 1 and 2 it would be six times (Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution for deep neural
+ * networks", 2020, on the choice of points). An infinity in the source makes NaN of the tiles that meet it.
  *
  * The weight's gradient: with V = B' d B and M = A dY A' the gradient of G g G' is, at each position, the product of V's channels x tiles with M's
  * tiles x rows, and that of g is G' times it times G.
  *
- * Some tiles, as many as fit beside their weight in the second cache, are one piece: whole images, or some rows of tiles of one. Lanes of a
- * vector are tiles. Every element of the result is one chain in the order of channels, so nothing depends on pieces or threads.
+ * Lanes of a vector are channels (of the source; rows of the weight behind the product), so planes of any size fill them; rows of planes are turned on
+ * the way in and out. Some tiles, as many as fit beside their weight in the second cache, are one piece: whole images, or some rows of tiles of one.
+ * Every element of the result is one chain in the order of channels, so nothing depends on pieces or threads.
  */
 #ifndef SNK_WINOGRAD_H
 #define SNK_WINOGRAD_H
@@ -23,6 +25,7 @@
 
 typedef struct snk_winograd {
   int64_t n, groups, m, c;        /* images, groups; rows of the result and source channels of a group */
+  int64_t ms, cs;                 /* both in whole vectors */
   int64_t h, w, y0, x0;           /* the source's planes, and where in them the first patch begins */
   int64_t oh, ow, ty, tx;         /* the result's planes; tiles of one */
   int64_t wm, wc, wg;             /* steps in the weight: row, channel, group */
@@ -33,10 +36,10 @@ typedef struct snk_winograd {
   float *dst;
 } snk_winograd;
 
-/* Tiles of rows r0.. of some images; an image's begin with a vector. */
-typedef struct snk_winograd_piece { int64_t group, image, images, r0, rows, each, vectors; } snk_winograd_piece;
+/* Rows of tiles r0.. of some images; tiles: all of them; most: and what the products' tiles take more. */
+typedef struct snk_winograd_piece { int64_t group, image, images, r0, rows, tiles, most; } snk_winograd_piece;
 
-/* Is it the way for this pass? By the shape alone. */
+/* Is it the way for this pass? By the shape (and the instruction set) alone. */
 bool snk_winograd_suits(const snk_conv_shape *s, bool back);
 void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, size_t *worker);
 size_t snk_winograd_packed_bytes(const snk_conv_shape *s);
@@ -48,28 +51,38 @@ void snk_winograd_grad(const snk_conv_shape *s, const float *x, const float *gy,
 
 /* ---- between winograd.c and the instruction set's part */
 
-enum { SNK_WINOGRAD_AT = 16 };    /* positions of a patch */
-/* Some vectors of tiles (two; all, for the weight's gradient; the last panel may be of fewer) are a panel: 16 x channels x lanes, the positions a vector more
- * than that apart so that they do not meet in one set of the cache. Floats of a position of nv vectors, and before panel q: */
-static inline int64_t snk_winograd_position(int64_t c, int64_t nv, int64_t lanes) { return (c * nv + 1) * lanes; }
-static inline int64_t snk_winograd_panel(int64_t c, int64_t q, int64_t nv, int64_t lanes) { return q * SNK_WINOGRAD_AT * snk_winograd_position(c, nv, lanes); }
+enum {
+  SNK_WINOGRAD_AT = 36,       /* positions of a patch */
+  SNK_WINOGRAD_BLOCK = 64,    /* channels that are summed at once */
+  SNK_WINOGRAD_TOGETHER = 10  /* tiles of the products that meet a panel in turn, where it is large */
+}; 
+/* Floats of a position of some tiles: a vector more than they are, so that positions do not meet in one set of the cache. */
+static inline int64_t snk_winograd_position(int64_t tiles, int64_t step, int64_t lanes) { return tiles * step + lanes; }
+/* Rows of the weight that are a panel: two vectors, or the last one. */
+static inline int64_t snk_winograd_panels(const snk_winograd *p, int64_t lanes) { return (p->ms + 2 * lanes - 1) / (2 * lanes); }
 
 typedef struct snk_winograd_kernels {
-  int mr, lanes;
-  /* Rows m0 .. m0+mr-1 of the weight as 16 x c x mr. */
-  void (*pack)(const snk_winograd *p, const float *w, int64_t m0, int64_t mr, float *to);
-  /* A piece of the source into panels of `wide` vectors; room for snk_winograd_columns(p) floats. */
-  void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, float *panels, float *room);
-  /* Tiles t of the weight's rows times panel q, and what follows; room for snk_winograd_sums floats. */
-  void (*multiply)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t t, int64_t q, const float *panels, float *room);
-  /* Image i of the result's gradient, places x step (rows, in whole vectors), as tiles x step at each position, `position` apart. */
-  void (*spread)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t i, const float *turned, int64_t step, float *to, int64_t position);
-  /* Channels x rows at one position, put into or added to out: one panel's channels x tiles times tiles x step. */
-  void (*outer)(const snk_winograd *p, const snk_winograd_piece *piece, const float *panel, const float *spread, int64_t step, float *out, bool add);
+  int lanes, mr, least;           /* the products' tiles have `least` to mr rows; no lanes: there are no kernels */
+  /* Channels c0 .. c1-1 of panel j of the weight, 36 x c x rows at `to`. */
+  void (*pack)(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to);
+  /* A piece of the source as 36 positions of tiles x cs. Room of snk_winograd_lines floats, made ready by the first call with it (`fresh`). */
+  void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room);
+  /* That times panel j, and what follows; room of snk_winograd_sums floats. */
+  void (*multiply)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t j, const float *patches, float *room);
+  /* Rows m0 .. of a piece of the result's gradient as 36 positions of tiles x step; room as for input. */
+  void (*spread)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t m0, int64_t step, bool fresh, float *to, float *room);
+  /* At one position tiles x cs, turned, times tiles x step: put into or added to out, cs x step. */
+  void (*outer)(const snk_winograd *p, int64_t tiles, const float *patches, const float *spread, int64_t step, float *out, bool add);
   /* A channel's part of the weight's gradient, for n rows 9 numbers `to` apart, from the sums of some runs, `between` apart, their positions `position`. */
   void (*kernels)(const float *sums, int64_t runs, int64_t between, int64_t position, int64_t n, int64_t to, float *gw);
 } snk_winograd_kernels;
-static inline int64_t snk_winograd_columns(const snk_winograd *p, int64_t lanes) { return 2 * 4 * ((p->rows + 1) * p->tx + lanes); }
-static inline int64_t snk_winograd_sums(int64_t mr, int64_t lanes) { return SNK_WINOGRAD_AT * mr * 2 * lanes + 2 * 4 * lanes; }
+/* Floats of room: eight rows of the source's places, or of the result's, and where they go. */
+static inline int64_t snk_winograd_lines(const snk_winograd *p, int64_t lanes) {
+  return (9 * (4 * p->tx + 2) + 1) * lanes + 4 * (p->w > p->ow ? p->w : p->ow) + lanes;
+}
+/* The products of some tiles with a panel, and the rows of tiles made of them. */
+static inline int64_t snk_winograd_sums(const snk_winograd *p, int64_t mr, int64_t lanes) {
+  return 2 * lanes * (SNK_WINOGRAD_TOGETHER * SNK_WINOGRAD_AT * mr + 4 * p->ow + lanes);
+}
 SNK_TABLE(winograd_kernels)
 #endif

@@ -1,169 +1,244 @@
-/* winograd.isa.c - the kernels of Winograd's convolution for one instruction set: patches into panels, products, tiles into rows. */
+/* winograd.isa.c - the kernels of Winograd's convolution for one instruction set: patches of channels, products, tiles into rows. */
 #include "calc/winograd.h"
 #include "calc/lanes.h"
 
+#if defined(__AVX2__) || !defined(__x86_64__) && !defined(__i386__) /* older processors sum over taps */
+
 enum { L = VFL, AT = SNK_WINOGRAD_AT };
 #if defined(__AVX512F__)
-enum { MR = 12 };
-#define ROWS(X) X(8) X(9) X(10) X(11) X(12) /* what 16 rows and more come to when they are shared out evenly */
-#define LEAST 8
+enum { MR = 12, LEAST = 8 };
+#define ROWS(X) X(8) X(9) X(10) X(11) X(12)
 #else
-enum { MR = 6 };
-#define ROWS(X) X(5) X(6)
-#define LEAST 5
+enum { MR = 6, LEAST = 4 };
+#define ROWS(X) X(4) X(5) X(6)
 #endif
+
+/* The points and what the matrices are made of. */
+#define PA 0.75f
+#define PB 1.5f
+#define A2 (PA * PA)
+#define B2 (PB * PB)
+#define NA (2 * A2 * (A2 - B2)) /* products of the differences of points: a and -a, b and -b, 0 */
+#define NB (2 * B2 * (B2 - A2))
+#define N0 (A2 * B2)
+
+#define C(x) vf_set1(x)
+/* 6 numbers times B. */
+SNK_INLINE void times_b(const VF d[6], VF t[6]) {
+  const VF e = vf_fma(C(-B2), d[2], d[4]), o = vf_fma(C(-B2), d[1], d[3]), f = vf_fma(C(-A2), d[2], d[4]), q = vf_fma(C(-A2), d[1], d[3]);
+  t[0] = vf_fma(C(N0), d[0], vf_fma(C(-A2 - B2), d[2], d[4]));
+  t[1] = vf_fma(C(PA), o, e), t[2] = vf_fma(C(-PA), o, e), t[3] = vf_fma(C(PB), q, f), t[4] = vf_fma(C(-PB), q, f);
+  t[5] = vf_fma(C(N0), d[1], vf_fma(C(-A2 - B2), d[3], d[5]));
+}
+/* 6 numbers times A. */
+SNK_INLINE void times_a(const VF m[6], VF y[4]) {
+  const VF s = m[1] + m[2], d = m[1] - m[2], u = m[3] + m[4], v = m[3] - m[4];
+  y[0] = m[0] + s + u, y[1] = vf_fma(C(PA), d, C(PB) * v), y[2] = vf_fma(C(A2), s, C(B2) * u);
+  y[3] = vf_fma(C(A2 * PA), d, vf_fma(C(B2 * PB), v, m[5]));
+}
+/* 4 numbers times A'. */
+SNK_INLINE void times_a_turned(const VF y[4], VF m[6]) {
+  const VF e = vf_fma(C(A2), y[2], y[0]), o = vf_fma(C(A2), y[3], y[1]), f = vf_fma(C(B2), y[2], y[0]), q = vf_fma(C(B2), y[3], y[1]);
+  m[0] = y[0], m[1] = vf_fma(C(PA), o, e), m[2] = vf_fma(C(-PA), o, e), m[3] = vf_fma(C(PB), q, f), m[4] = vf_fma(C(-PB), q, f), m[5] = y[3];
+}
+/* 3 numbers times G', 6 numbers times G. */
+SNK_INLINE void times_g_turned(const VF g[3], VF u[6]) {
+  const VF e = vf_fma(C(A2), g[2], g[0]) * C(1 / NA), f = vf_fma(C(B2), g[2], g[0]) * C(1 / NB);
+  u[0] = C(1 / N0) * g[0], u[1] = vf_fma(C(PA / NA), g[1], e), u[2] = vf_fma(C(-PA / NA), g[1], e);
+  u[3] = vf_fma(C(PB / NB), g[1], f), u[4] = vf_fma(C(-PB / NB), g[1], f), u[5] = g[2];
+}
+SNK_INLINE void times_g(const VF u[6], VF g[3]) {
+  const VF s = u[1] + u[2], d = u[1] - u[2], v = u[3] + u[4], w = u[3] - u[4];
+  g[0] = vf_fma(C(1 / N0), u[0], vf_fma(C(1 / NA), s, C(1 / NB) * v)), g[1] = vf_fma(C(PA / NA), d, C(PB / NB) * w);
+  g[2] = vf_fma(C(A2 / NA), s, vf_fma(C(B2 / NB), v, u[5]));
+}
+/* rows x columns, r by r to n by n, by a function of one dimension: the columns first. */
+#define BOTH(name, from, to, word)                                                                                        \
+  SNK_INLINE void name(const VF *in, VF *out) {                                                                           \
+    VF t[from][to];                                                                                                       \
+    SNK_UNROLL                                                                                                            \
+    for (int x = 0; x < from; x++) {                                                                                      \
+      VF d[from];                                                                                                         \
+      SNK_UNROLL                                                                                                          \
+      for (int y = 0; y < from; y++) d[y] = in[y * from + x];                                                             \
+      word(d, t[x]);                                                                                                      \
+    }                                                                                                                     \
+    SNK_UNROLL                                                                                                            \
+    for (int y = 0; y < to; y++) {                                                                                        \
+      VF d[from];                                                                                                         \
+      SNK_UNROLL                                                                                                          \
+      for (int x = 0; x < from; x++) d[x] = t[x][y];                                                                      \
+      word(d, out + y * to);                                                                                              \
+    }                                                                                                                     \
+  }
+BOTH(kernel_patch, 3, 6, times_g_turned)
+BOTH(patch_kernel, 6, 3, times_g)
+
+/* L vectors as a square, turned. */
+SNK_INLINE void corner(VF *v) {
+  SNK_UNROLL
+  for (int s = 1; s < L; s *= 2) {
+    VF n[L];
+    SNK_UNROLL
+    for (int i = 0; i < L / 2; i++) n[2 * i] = LOW_F(v[i], v[i + L / 2]), n[2 * i + 1] = HIGH_F(v[i], v[i + L / 2]);
+    SNK_UNROLL
+    for (int i = 0; i < L; i++) v[i] = n[i];
+  }
+}
 
 /* ---- the weight: G g G' */
 
-SNK_LOOPS static void pack(const snk_winograd *p, const float *w, int64_t m0, int64_t mr, float *to) {
-  for (int64_t c = 0; c < p->c; c++) {
-    float g[9][MR], u[AT][MR];
-    for (int64_t i = 0; i < mr; i++)
-      for (int t = 0; t < 9; t++) g[t][i] = w[(m0 + i) * p->wm + c * p->wc + (p->flip ? 8 - t : t)];
-    for (int64_t i = 0; i < mr; i++) {
-      float r[4][3]; /* the rows are done, then the columns of these */
-      for (int x = 0; x < 3; x++) {
-        const float a = g[x][i], b = g[3 + x][i], d = g[6 + x][i];
-        r[0][x] = a, r[1][x] = (a + b + d) * 0.5f, r[2][x] = (a - b + d) * 0.5f, r[3][x] = d;
-      }
-      for (int y = 0; y < 4; y++) {
-        const float a = r[y][0], b = r[y][1], d = r[y][2];
-        u[4 * y][i] = a, u[4 * y + 1][i] = (a + b + d) * 0.5f, u[4 * y + 2][i] = (a - b + d) * 0.5f, u[4 * y + 3][i] = d;
-      }
+static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to) {
+  const int64_t m0 = j * 2 * L, width = p->ms - m0 < 2 * L ? L : 2 * L;
+  for (int64_t c = c0; c < c1; c++)
+    for (int64_t i = 0; i < width; i += L) {
+      float taps[9][L];
+      VF g[9], u[AT];
+      for (int64_t l = 0; l < L; l++)
+        for (int t = 0; t < 9; t++) taps[t][l] = m0 + i + l < p->m ? w[(m0 + i + l) * p->wm + c * p->wc + (p->flip ? 8 - t : t)] : 0;
+      SNK_UNROLL
+      for (int t = 0; t < 9; t++) g[t] = vf_load(taps[t]);
+      kernel_patch(g, u);
+      for (int t = 0; t < AT; t++) vf_store(to + (t * p->c + c) * width + i, u[t]);
     }
-    for (int t = 0; t < AT; t++)
-      for (int64_t i = 0; i < mr; i++) to[(t * p->c + c) * mr + i] = u[t][i];
+}
+
+/* ---- planes into rows of places whose lanes are channels */
+
+/* Rows of tiles want four rows of places each, which lie at 0 .. 3 and 4 .. 7 in turn; a ninth is zero. Columns outside the plane are zero. */
+typedef struct lines {
+  int64_t h, w, plane, width; /* of the plane; channels of all are `plane` apart; places of a row */
+  float *rows;
+  int32_t *at;                /* where place i of four rows goes */
+} lines;
+
+static lines lines_at(int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh) {
+  lines s = {h, w, h * w, width, room, (int32_t *)(void *)(room + (9 * width + 1) * L)};
+  if (!fresh) return s;
+  memset(room, 0, (size_t)(9 * width * L) * sizeof(float));
+  for (int64_t i = 0; i < 4 * w; i++) {
+    const int64_t x = i % w - x0;
+    s.at[i] = (int32_t)((x >= 0 && x < width ? i / w * width + x : 9 * width) * L); /* what nobody wants goes behind */
+  }
+  return s;
+}
+
+/* Rows y .. y+3 of a plane, from the first'th of them on, into half `half`; row[i]: where they are. */
+static void bring(const lines *s, const float *src, int64_t channels, int64_t y, int64_t first, int64_t half, const float **row) {
+  const int64_t lo = y + first < 0 ? -y : first, hi = y + 4 > s->h ? s->h - y : 4;
+  float *to = s->rows + half * 4 * s->width * L;
+  for (int64_t i = 0; i < 4; i++) row[i] = i >= lo && i < hi ? to + i * s->width * L : s->rows + 8 * s->width * L;
+  src += y * s->w;
+  for (int64_t i = lo * s->w, end = hi * s->w; i < end; i += L) {
+    const int64_t left = end - i < L ? end - i : L;
+    const int32_t *at = s->at + i;
+    VF v[L];
+    if (left == L && channels == L) {
+      SNK_UNROLL
+      for (int k = 0; k < L; k++) v[k] = vf_load(src + k * s->plane + i);
+    } else {
+      const uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
+      SNK_UNROLL
+      for (int k = 0; k < L; k++) v[k] = k < channels ? vf_take(src + k * s->plane + i, mask) : vf_zero();
+    }
+    corner(v);
+    if (left == L) {
+      SNK_UNROLL
+      for (int k = 0; k < L; k++) vf_store(to + at[k], v[k]);
+    } else {
+      SNK_UNROLL
+      for (int k = 0; k < L; k++)
+        if (k < left) vf_store(to + at[k], v[k]);
+    }
   }
 }
 
 /* ---- the source: B' d B */
 
-/* Which of the numbers that `column` reads lie in a row. */
-SNK_INLINE void masks_at(const snk_winograd *p, int64_t x, uint32_t mask[4]) {
-  mask[0] = snk_inside(x, p->w, L), mask[1] = snk_inside(x + L, p->w, L);
-  mask[2] = snk_inside(x + 2, p->w, L), mask[3] = snk_inside(x + 2 + L, p->w, L);
-}
-
-/* One row's patches times B, a vector of tiles whose first patch begins at x; mask: see masks_at. */
-SNK_INLINE void column(const snk_winograd *p, const float *src, int64_t y, int64_t x, const uint32_t mask[4], VF v[4]) {
-  if (y < 0 || y >= p->h) {
-    v[0] = v[1] = v[2] = v[3] = vf_zero();
-    return;
-  }
-  const float *from = src + y * p->w + x;
-  const VF a = vf_take(from, mask[0]), b = vf_take(from + L, mask[1]), c = vf_take(from + 2, mask[2]), d = vf_take(from + 2 + L, mask[3]);
-  const VF e = EVEN_F(a, b), o = ODD_F(a, b), e1 = EVEN_F(c, d), o1 = ODD_F(c, d);
-  __builtin_prefetch(from + p->h * p->w), __builtin_prefetch(from + p->h * p->w + L); /* the next channel */
-  v[0] = e - e1, v[1] = o + e1, v[2] = e1 - o, v[3] = o - o1;
-}
-
-/* One channel's rows, every row's patches times B: even rows and odd rows apart, in each the four positions, tiles side by side. Vectors go up to
- * the end of a row of tiles, or, where that is short, beyond it into the next, which is written later. */
-static void columns(const snk_winograd *p, const float *src, int64_t r0, int64_t rows, float *room) {
-  const int64_t plane = (p->rows + 1) * p->tx + L;
-  for (int j = 0; j < 8; j++) vf_store(room + j * plane + (rows + 1) * p->tx, vf_zero()); /* is read as tiles behind the last one */
-  for (int64_t q = 0;;) {
-    const int64_t x = p->x0 + 2 * q;
-    uint32_t mask[4];
-    masks_at(p, x, mask);
-    for (int64_t r = 0; r < 2 * rows + 2; r++) {
-      float *to = room + (r & 1) * 4 * plane + (r >> 1) * p->tx + q;
-      VF v[4];
-      column(p, src, p->y0 + 2 * r0 + r, x, mask, v);
-      vf_store(to, v[0]), vf_store(to + plane, v[1]), vf_store(to + 2 * plane, v[2]), vf_store(to + 3 * plane, v[3]);
-    }
-    if (q + L >= p->tx) break;
-    q = q + 2 * L <= p->tx ? q + L : p->tx - L;
-  }
-}
-
-/* Where a channel's vectors of patches go, one after another. */
-typedef struct place { int64_t q, at; } place;
-SNK_INLINE float *next_place(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, int64_t c, float *panels, place *w, int64_t *step) {
-  const int64_t left = piece->vectors - w->q * wide, nv = left < wide ? left : wide;
-  float *to = panels + snk_winograd_panel(p->c, w->q, wide, L) + (c * nv + w->at) * L;
-  *step = snk_winograd_position(p->c, nv, L);
-  if (++w->at == nv) w->at = 0, w->q++;
-  return to;
-}
-
-/* A channel where a row of tiles is one vector: two rows of the source are kept for the next tiles. */
-static void one_vector(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, int64_t c, const float *src, float *panels, place *w) {
-  uint32_t mask[4];
-  masks_at(p, p->x0, mask);
-  const int64_t y = p->y0 + 2 * piece->r0;
-  VF a[4], b[4], d[4], e[4];
-  column(p, src, y, p->x0, mask, a), column(p, src, y + 1, p->x0, mask, b);
-  for (int64_t r = 1; r <= piece->rows; r++) {
-    int64_t step;
-    float *to = next_place(p, piece, wide, c, panels, w, &step);
-    column(p, src, y + 2 * r, p->x0, mask, d), column(p, src, y + 2 * r + 1, p->x0, mask, e);
+SNK_INLINE void patch(const float *const row[6], float *to, int64_t position) {
+  VF t[6][6];
+  SNK_UNROLL
+  for (int x = 0; x < 6; x++) {
+    VF d[6];
     SNK_UNROLL
-    for (int j = 0; j < 4; j++) {
-      vf_store(to + j * step, a[j] - d[j]), vf_store(to + (4 + j) * step, b[j] + d[j]);
-      vf_store(to + (8 + j) * step, d[j] - b[j]), vf_store(to + (12 + j) * step, b[j] - e[j]);
-      a[j] = d[j], b[j] = e[j];
-    }
+    for (int y = 0; y < 6; y++) d[y] = vf_load(row[y] + x * L);
+    times_b(d, t[x]);
+  }
+  SNK_UNROLL
+  for (int y = 0; y < 6; y++) {
+    VF d[6], v[6];
+    SNK_UNROLL
+    for (int x = 0; x < 6; x++) d[x] = t[x][y];
+    times_b(d, v);
+    SNK_UNROLL
+    for (int x = 0; x < 6; x++, to += position) vf_store(to, v[x]);
   }
 }
 
-static void input(const snk_winograd *p, const snk_winograd_piece *piece, int64_t wide, float *panels, float *room) {
-  const int64_t plane = (p->rows + 1) * p->tx + L, tx = p->tx;
-  int64_t q0 = 0, at0 = 0; /* panel of an image's first vector, and its place there */
-  for (int64_t i = 0; i < piece->images; i++) {
-    int64_t q = q0, at = at0;
-    for (int64_t c = 0; c < p->c && p->tx == L; c++) {
-      place w = {q0, at0};
-      one_vector(p, piece, wide, c, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, panels, &w);
-      q = w.q, at = w.at;
-    }
-    for (int64_t c = 0; c < p->c && p->tx != L; c++) {
-      columns(p, p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * p->h * p->w, piece->r0, piece->rows, room);
-      q = q0, at = at0;
-      for (int64_t v = 0; v < piece->each;) {
-        const int64_t left = piece->vectors - q * wide, nv = left < wide ? left : wide, step = snk_winograd_position(p->c, nv, L);
-        float *to = panels + snk_winograd_panel(p->c, q, wide, L) + (c * nv + at) * L;
-        const int64_t some = nv - at < piece->each - v ? nv - at : piece->each - v;
-        const float *even = room + v * L;
-        for (int j = 0; j < 4; j++, even += plane) {
-          const float *odd = even + 4 * plane;
-          float *y0 = to + j * step, *y1 = y0 + 4 * step, *y2 = y1 + 4 * step, *y3 = y2 + 4 * step;
-          for (int64_t k = 0; k < some * L; k += L) {
-            const VF a = vf_load(even + k), b = vf_load(odd + k), d = vf_load(even + tx + k), e = vf_load(odd + tx + k);
-            vf_store(y0 + k, a - d), vf_store(y1 + k, b + d), vf_store(y2 + k, d - b), vf_store(y3 + k, b - e);
-          }
+static void input(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room) {
+  const lines s = lines_at(p->h, p->w, p->x0, 4 * p->tx + 2, room, fresh);
+  const int64_t position = snk_winograd_position(piece->most, p->cs, L);
+  for (int64_t i = 0; i < piece->images; i++)
+    for (int64_t c = 0; c < p->cs; c += L) {
+      const int64_t channels = p->c - c < L ? p->c - c : L;
+      const float *src = p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * s.plane, *last[4], *row[6];
+      float *to = patches + i * piece->rows * p->tx * p->cs + c;
+      int64_t y = p->y0 + 4 * piece->r0 - 2;
+      bring(&s, src, channels, y, 2, 1, last);
+      for (int64_t r = 0; r < piece->rows; r++) {
+        row[0] = last[2], row[1] = last[3], y += 4;
+        bring(&s, src, channels, y, 0, r & 1, last);
+        for (int k = 0; k < 4; k++) row[2 + k] = last[k];
+        for (int64_t q = 0; q < p->tx; q++, to += p->cs) {
+          patch(row, to, position);
+          for (int k = 0; k < 6; k++) row[k] += 4 * L;
         }
-        v += some, at += some;
-        if (at == nv) at = 0, q++;
       }
     }
-    q0 = q, at0 = at;
-  }
 }
 
 /* ---- the products */
 
 /* Channels are summed in blocks, and the blocks in order: one long chain would be less exact than the sum over taps. */
-enum { BLOCK = 64 };
+enum { BLOCK = SNK_WINOGRAD_BLOCK, TOGETHER = SNK_WINOGRAD_TOGETHER };
 
-SNK_INLINE void products(const int mr, const int nv, int64_t channels, const float *u, const float *panel, float *sums) {
+/* A channel of mr tiles, `row` apart, times a row of the panel. */
+SNK_INLINE void product_step(const int mr, const int nv, const float *const a[4], int64_t row, int64_t c, const float *u, VF *acc) {
+  VF w[2];
+  SNK_UNROLL
+  for (int j = 0; j < nv; j++) w[j] = vf_load(u + j * L);
+  SNK_UNROLL
+  for (int i = 0; i < mr; i++) {
+    const VF x = vf_set1(a[i / 3][i % 3 * row + c]);
+    SNK_UNROLL
+    for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(x, w[j], acc[i * nv + j]);
+  }
+}
+
+/* mr tiles, cs apart, at some positions, `step` apart, times a panel. */
+SNK_INLINE void products(const int mr, const int nv, int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, float *sums) {
   const int64_t blocks = (channels + BLOCK - 1) / BLOCK;
-  for (int at = 0; at < AT; at++, panel += L, sums += mr * nv * L)
-    for (int64_t b = 0; b < blocks; b++) {
+  for (int at = 0; at < positions; at++, v += step, sums += MR * 2 * L) {
+    const float *a[4]; /* of every third row */
+    SNK_UNROLL
+    for (int i = 0; i < mr; i += 3) a[i / 3] = v + i * cs;
+    for (int64_t b = 0, c = 0; b < blocks; b++) {
       VF acc[2 * MR];
+      const int64_t end = channels * (b + 1) / blocks;
       SNK_UNROLL
       for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
-      for (int64_t c = channels * b / blocks, end = channels * (b + 1) / blocks; c < end; c++, u += mr, panel += nv * L) {
-        VF v[2];
-        __builtin_prefetch((const char *)u + 2 * SNK_CONV_AHEAD);
+      for (; c + 2 <= end; c += 2, u += 2 * nv * L) {
         SNK_UNROLL
-        for (int j = 0; j < nv; j++) v[j] = vf_load(panel + j * L);
+        for (int k = 0; k < nv; k++) __builtin_prefetch((const char *)u + 2 * SNK_CONV_AHEAD + 64 * k);
         SNK_UNROLL
-        for (int i = 0; i < mr; i++) {
-          const VF a = vf_set1(u[i]);
-          SNK_UNROLL
-          for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(a, v[j], acc[i * nv + j]);
-        }
+        for (int k = 0; k < 2; k++) product_step(mr, nv, a, cs, k, u + k * nv * L, acc);
+        SNK_UNROLL
+        for (int i = 0; i < mr; i += 3) a[i / 3] += 2;
+      }
+      for (; c < end; c++, u += nv * L) {
+        product_step(mr, nv, a, cs, 0, u, acc);
+        SNK_UNROLL
+        for (int i = 0; i < mr; i += 3) a[i / 3]++;
       }
       if (b > 0) {
         SNK_UNROLL
@@ -172,11 +247,13 @@ SNK_INLINE void products(const int mr, const int nv, int64_t channels, const flo
       SNK_UNROLL
       for (int i = 0; i < mr * nv; i++) vf_store(sums + i * L, acc[i]);
     }
+  }
 }
-typedef void product_kernel(int64_t channels, const float *u, const float *panel, float *sums);
-#define PRODUCT(mr)                                                                                                                      \
-  static void products1_##mr(int64_t channels, const float *u, const float *panel, float *sums) { products(mr, 1, channels, u, panel, sums); } \
-  static void products2_##mr(int64_t channels, const float *u, const float *panel, float *sums) { products(mr, 2, channels, u, panel, sums); }
+#define PRODUCT_ARGS int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, float *sums
+typedef void product_kernel(PRODUCT_ARGS);
+#define PRODUCT(mr)                                                                                         \
+  static void products1_##mr(PRODUCT_ARGS) { products(mr, 1, positions, channels, v, cs, step, u, sums); } \
+  static void products2_##mr(PRODUCT_ARGS) { products(mr, 2, positions, channels, v, cs, step, u, sums); }
 ROWS(PRODUCT)
 #define NAME1(mr) products1_##mr,
 #define NAME2(mr) products2_##mr,
@@ -184,88 +261,127 @@ static product_kernel *const kernels[2][MR + 1 - LEAST] = {{ROWS(NAME1)}, {ROWS(
 
 /* ---- the result: A' m A, and what follows */
 
-/* Tiles that lie side by side in a row: numbers 2*from .. of a row of two vectors of tiles to `to` of the result. */
-typedef struct stretch { int64_t from, n, to, low; } stretch; /* low: of the second row, or -1 */
-
-static int runs_of(const snk_winograd *p, const snk_winograd_piece *piece, int64_t q, int nv, stretch *s) {
-  int n = 0;
-  for (int64_t lane = 0; lane < nv * L;) {
-    const int64_t v = q * 2 + lane / L, t = v % piece->each * L + lane % L, row = t / p->tx, col = t % p->tx, image = v / piece->each;
-    int64_t some = p->tx - col, left = piece->rows * p->tx - t, vector = (piece->each - v % piece->each) * L - lane % L;
-    if (left <= 0) { /* behind an image's last tile */
-      lane += vector;
-      continue;
-    }
-    if (some > nv * L - lane) some = nv * L - lane;
-    const int64_t y = 2 * (piece->r0 + row), x = 2 * col;
-    const int64_t to = ((piece->image + image) * p->groups + piece->group) * p->m * p->oh * p->ow + y * p->ow + x;
-    s[n++] = (stretch){2 * lane, 2 * some < p->ow - x ? 2 * some : p->ow - x, to, y + 1 < p->oh ? to + p->ow : -1};
-    lane += some;
-  }
-  return n;
-}
-
-/* What follows a vector of sums of channel ch; add: what lies where they go, or NULL. */
-SNK_INLINE VF after(const snk_winograd *p, VF v, int64_t ch, const VF *add) {
-  if (p->bias) v = v + vf_set1(p->bias[ch]);
-  if (p->mean) v = (v - vf_set1(p->mean[ch])) * vf_set1(p->scale[ch]) + vf_set1(p->shift[ch]);
-  if (add) v = v + *add;
-  if (p->relu) v = vf_relu(v);
-  if (p->round) v = vf_bf16(v);
+/* What follows a vector of sums whose lanes are rows m .. of the weight; what is done to places comes in `put`. */
+typedef struct norm { VF bias, mean, scale, shift; } norm;
+SNK_INLINE VF after(const snk_winograd *p, const norm *w, VF v) {
+  if (p->bias) v = v + w->bias;
+  if (p->mean) v = (v - w->mean) * w->scale + w->shift;
   return v;
 }
-SNK_INLINE void finish_whole(const snk_winograd *p, VF v, int64_t ch, int64_t to) {
-  VF add;
-  if (p->add) add = vf_load(p->add + to);
-  vf_store(p->dst + to, after(p, v, ch, p->add ? &add : NULL));
+static norm norm_at(const snk_winograd *p, int64_t group, int64_t m) {
+  const int64_t at = group * p->m + m, left = p->m - m;
+  const VFM mask = vf_lanes(left < L ? left : L);
+  norm w = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+  if (p->bias) w.bias = vf_some(p->bias + at, mask);
+  if (p->mean) w.mean = vf_some(p->mean + at, mask), w.scale = vf_some(p->scale + at, mask), w.shift = vf_some(p->shift + at, mask);
+  return w;
 }
-static void finish(const snk_winograd *p, const float *from, int64_t n, int64_t ch, int64_t to) {
-  for (int64_t j = 0; j < n; j += L) {
-    if (n - j >= L) finish_whole(p, vf_load(from + j), ch, to + j);
-    else {
-      VF add;
-      if (p->add) add = vf_some(p->add + to + j, vf_lanes(n - j));
-      vf_keep(p->dst + to + j, after(p, vf_load(from + j), ch, p->add ? &add : NULL), n - j);
+SNK_INLINE void put(const snk_winograd *p, VF v, int64_t to, int64_t n) {
+  if (p->add) v = v + (n == L ? vf_load(p->add + to) : vf_some(p->add + to, vf_lanes(n)));
+  if (p->relu) v = vf_relu(v);
+  if (p->round) v = vf_bf16(v);
+  if (n == L) vf_store(p->dst + to, v);
+  else vf_keep(p->dst + to, v, n);
+}
+
+/* A tile of L rows of the weight: to places of rows `width` apart, of which ny x nx count. */
+SNK_INLINE void tile_of(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx) {
+  VF t[6][4];
+  SNK_UNROLL
+  for (int y = 0; y < 6; y++) {
+    VF m[6];
+    SNK_UNROLL
+    for (int x = 0; x < 6; x++) m[x] = vf_load(from + (y * 6 + x) * MR * 2 * L);
+    times_a(m, t[y]);
+  }
+  SNK_UNROLL
+  for (int x = 0; x < 4; x++) {
+    VF m[6], y[4];
+    SNK_UNROLL
+    for (int k = 0; k < 6; k++) m[k] = t[k][x];
+    times_a(m, y);
+    if (x >= nx) break;
+    if (p->bias || p->mean) {
+      SNK_UNROLL
+      for (int k = 0; k < 4; k++) y[k] = after(p, w, y[k]);
     }
+    SNK_UNROLL
+    for (int k = 0; k < 4; k++)
+      if (k < ny) vf_store(to + (k * width + x) * L, y[k]);
+  }
+}
+__attribute__((noinline)) static void tile(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width) {
+  tile_of(p, w, from, to, width, 4, 4);
+}
+__attribute__((noinline)) static void tile_part(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx) {
+  tile_of(p, w, from, to, width, ny, nx);
+}
+
+/* A row of tiles, four rows of places or fewer, to the result: rows of the weight from m on. */
+static void row_done(const snk_winograd *p, const float *places, int64_t image, int64_t m, int64_t y, int64_t n) {
+  const int64_t plane = p->oh * p->ow, rows = p->m - m < L ? p->m - m : L, to = (image * p->m + m) * plane + y * p->ow;
+  const bool plain = !p->add && !p->relu && !p->round;
+  for (int64_t k = 0; k < n; k += L) {
+    VF line[L];
+    SNK_UNROLL
+    for (int l = 0; l < L; l++) line[l] = vf_load(places + (k + l) * L);
+    corner(line);
+    const int64_t some = n - k < L ? n - k : L;
+    float *dst = p->dst + to + k;
+    if (plain && rows == L) { /* the next row of tiles lies behind this one */
+      if (some == L) {
+        SNK_UNROLL
+        for (int l = 0; l < L; l++, dst += plane) vf_store(dst, line[l]), __builtin_prefetch(dst + n);
+      } else {
+        SNK_UNROLL
+        for (int l = 0; l < L; l++, dst += plane) vf_keep(dst, line[l], some);
+      }
+      continue;
+    }
+    float turned[L][L] __attribute__((aligned(64)));
+    SNK_UNROLL
+    for (int l = 0; l < L; l++) vf_store(turned[l], line[l]);
+    for (int64_t l = 0; l < rows; l++) put(p, vf_load(turned[l]), to + l * plane + k, some);
   }
 }
 
-static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int64_t t, int64_t q, const float *panels, float *room) {
-  const int64_t tiles = snk_conv_tiles(p->m, MR), m0 = snk_conv_tile_at(p->m, tiles, t), mr = snk_conv_tile_at(p->m, tiles, t + 1) - m0;
-  const int nv = 2 * q + 2 <= piece->vectors ? 2 : 1;
-  float *sums = room, *rows = room + AT * MR * 2 * L;
-  kernels[nv - 1][mr - LEAST](p->c, p->packed + (piece->group * p->m + m0) * AT * p->c, panels + snk_winograd_panel(p->c, q, 2, L), sums);
-  stretch s[2 * L];
-  const int n = runs_of(p, piece, q, nv, s);
-  int64_t whole[4] = {-1, -1, -1, -1}; /* where the vectors of a row of tiles go, if each lies in one row of the result */
-  bool all = true;
-  for (int k = 0; k < n; k++) {
-    all = all && s[k].from % L == 0 && s[k].n % L == 0 && s[k].low >= 0;
-    for (int64_t j = 0; j < s[k].n && all; j += L) whole[(s[k].from + j) / L] = s[k].to + j;
-  }
-  for (int64_t i = 0; i < mr; i++) {
-    const int64_t step = mr * nv * L, ch = piece->group * p->m + m0 + i, plane = (m0 + i) * p->oh * p->ow;
-    for (int j = 0; j < nv; j++) {
-      const float *from = sums + (i * nv + j) * L;
-      VF a[4], b[4];
-      SNK_UNROLL
-      for (int x = 0; x < 4; x++, from += step) {
-        const VF u = vf_load(from), v = vf_load(from + 4 * step), w = vf_load(from + 8 * step), z = vf_load(from + 12 * step);
-        a[x] = u + v + w, b[x] = v - w - z;
+/* Where tile t of the products begins, of those over a piece's tiles. */
+SNK_INLINE int64_t tile_at(const snk_winograd_piece *piece, int64_t t) { return snk_conv_tile_at(piece->most, snk_conv_tiles(piece->most, MR), t); }
+
+/* Tiles t0 .. t1-1 of the products of a piece with a panel of nv vectors. */
+static void multiply_some(const snk_winograd *p, const snk_winograd_piece *piece, int64_t nv, int64_t t0, int64_t t1, const float *patches, const float *u,
+                          float *sums) {
+  const int64_t step = snk_winograd_position(piece->most, p->cs, L);
+  const int positions = t1 - t0 > 1 ? 1 : AT;
+  for (int at = 0; at < AT; at += positions)
+    for (int64_t t = t0; t < t1; t++)
+      kernels[nv - 1][tile_at(piece, t + 1) - tile_at(piece, t) - LEAST](positions, p->c, patches + at * step + tile_at(piece, t) * p->cs, p->cs, step,
+                                                                         u + at * p->c * nv * L, sums + ((t - t0) * AT + at) * MR * 2 * L);
+}
+
+static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int64_t j, const float *patches, float *room) {
+  const int64_t m0 = j * 2 * L, nv = p->ms - m0 > L ? 2 : 1, some = snk_conv_tiles(piece->most, MR), all = 4 * p->ow * L + L * L; /* a vector's places */
+  /* a panel of few channels fits the first cache at all positions; one of more is read, position by position, by several tiles */
+  const int64_t together = p->c > BLOCK ? TOGETHER : 1;
+  const float *u = p->packed + (piece->group * p->ms + m0) * AT * p->c;
+  float *places = room + TOGETHER * AT * MR * 2 * L;
+  const norm w[2] = {norm_at(p, piece->group, m0), norm_at(p, piece->group, nv == 2 ? m0 + L : m0)};
+  int64_t image = piece->image * p->groups + piece->group, r = 0, q = 0;
+  for (int64_t t = 0, done = 0; t < some; t++) {
+    const int64_t mr = tile_at(piece, t + 1) - tile_at(piece, t);
+    const float *from = room + t % together * AT * MR * 2 * L;
+    if (t % together == 0) multiply_some(p, piece, nv, t, t + together < some ? t + together : some, patches, u, room);
+    for (int64_t i = 0; i < mr && done < piece->tiles; i++, done++) {
+      const int64_t y = 4 * (piece->r0 + r), ny = p->oh - y < 4 ? p->oh - y : 4, nx = p->ow - 4 * q;
+      for (int64_t v = 0; v < nv; v++) {
+        float *to = places + v * all + 4 * q * L;
+        if (nx >= 4 && ny == 4) tile(p, &w[v], from + (i * nv + v) * L, to, p->ow);
+        else tile_part(p, &w[v], from + (i * nv + v) * L, to, p->ow, ny, nx);
       }
-      const VF a0 = a[0] + a[1] + a[2], a1 = a[1] - a[2] - a[3], b0 = b[0] + b[1] + b[2], b1 = b[1] - b[2] - b[3];
-      if (all) {
-        const int64_t low = whole[2 * j] + plane, high = whole[2 * j + 1] + plane;
-        if (whole[2 * j] >= 0) finish_whole(p, LOW_F(a0, a1), ch, low), finish_whole(p, LOW_F(b0, b1), ch, low + p->ow);
-        if (whole[2 * j + 1] >= 0) finish_whole(p, HIGH_F(a0, a1), ch, high), finish_whole(p, HIGH_F(b0, b1), ch, high + p->ow);
-        continue;
-      }
-      vf_store(rows + 2 * j * L, LOW_F(a0, a1)), vf_store(rows + (2 * j + 1) * L, HIGH_F(a0, a1));
-      vf_store(rows + (4 + 2 * j) * L, LOW_F(b0, b1)), vf_store(rows + (5 + 2 * j) * L, HIGH_F(b0, b1));
-    }
-    for (int k = 0; k < n && !all; k++) {
-      finish(p, rows + s[k].from, s[k].n, ch, s[k].to + plane);
-      if (s[k].low >= 0) finish(p, rows + 4 * L + s[k].from, s[k].n, ch, s[k].low + plane);
+      if (++q < p->tx) continue;
+      for (int64_t v = 0; v < nv && m0 + v * L < p->m; v++) row_done(p, places + v * all, image, m0 + v * L, y, ny * p->ow);
+      q = 0;
+      if (++r == piece->rows) r = 0, image += p->groups;
     }
   }
 }
@@ -273,52 +389,53 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
 /* ---- the weight's gradient */
 
 /* A dY A', a vector of rows at once. */
-static void spread(const snk_winograd *p, const snk_winograd_piece *piece, int64_t i, const float *turned, int64_t step, float *to, int64_t position) {
-  to += i * piece->rows * p->tx * step;
-  for (int64_t r = 0; r < piece->rows; r++)
-    for (int64_t q = 0; q < p->tx; q++, turned += 2 * step, to += step) {
-      const bool right = 2 * q + 1 < p->ow, low = 2 * (piece->r0 + r) + 1 < p->oh;
-      for (int64_t v = 0; v < step; v += L) {
-        const float *from = turned + v, *below = from + p->ow * step;
-        const VF a = vf_load(from), b = right ? vf_load(from + step) : vf_zero(), c = low ? vf_load(below) : vf_zero();
-        const VF d = low && right ? vf_load(below + step) : vf_zero();
-        const VF top[4] = {a, a + b, a - b, -b}, bottom[4] = {c, c + d, c - d, -d};
-        float *out = to + v;
-        SNK_UNROLL
-        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x]);
-        SNK_UNROLL
-        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x] + bottom[x]);
-        SNK_UNROLL
-        for (int x = 0; x < 4; x++, out += position) vf_store(out, top[x] - bottom[x]);
-        SNK_UNROLL
-        for (int x = 0; x < 4; x++, out += position) vf_store(out, -bottom[x]);
+static void spread(const snk_winograd *p, const snk_winograd_piece *piece, int64_t m0, int64_t step, bool fresh, float *to, float *room) {
+  const lines s = lines_at(p->oh, p->ow, 0, 4 * p->tx, room, fresh);
+  const int64_t position = snk_winograd_position(piece->tiles, step, L);
+  for (int64_t i = 0; i < piece->images; i++)
+    for (int64_t m = 0; m < step; m += L) {
+      const int64_t left = p->m - m0 - m, rows = left < L ? left : L;
+      const float *src = p->grad + (((piece->image + i) * p->groups + piece->group) * p->m + m0 + m) * s.plane, *row[4];
+      float *out = to + i * piece->rows * p->tx * step + m;
+      for (int64_t r = 0; r < piece->rows; r++) {
+        bring(&s, src, rows, 4 * (piece->r0 + r), 0, 0, row);
+        for (int64_t q = 0; q < p->tx; q++, out += step) {
+          VF t[4][6];
+          float *at = out;
+          SNK_UNROLL
+          for (int x = 0; x < 4; x++) {
+            VF d[4];
+            SNK_UNROLL
+            for (int y = 0; y < 4; y++) d[y] = vf_load(row[y] + (4 * q + x) * L);
+            times_a_turned(d, t[x]);
+          }
+          SNK_UNROLL
+          for (int y = 0; y < 6; y++) {
+            VF d[4], v[6];
+            SNK_UNROLL
+            for (int x = 0; x < 4; x++) d[x] = t[x][y];
+            times_a_turned(d, v);
+            SNK_UNROLL
+            for (int x = 0; x < 6; x++, at += position) vf_store(at, v[x]);
+          }
+        }
       }
-      if (q + 1 == p->tx) turned += (2 * p->ow - 2 * p->tx) * step; /* the rows below were read */
     }
 }
 
-SNK_INLINE void outer_tile(const int mr, const int nv, const snk_winograd_piece *piece, int64_t tiles, const float *panel, const float *m, int64_t step,
-                           float *out, bool add) {
-  const int64_t row = piece->vectors * L; /* of the panel */
+SNK_INLINE void outer_tile(const int mr, const int nv, int64_t tiles, int64_t cs, const float *v, const float *m, int64_t step, float *out, bool add) {
   VF acc[2 * MR];
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
-  for (int64_t image = 0; image < piece->images; image++) {
-    const float *a[8]; /* of every third row */
+  for (int64_t t = 0; t < tiles; t++, v += cs, m += step) {
+    VF b[2];
     SNK_UNROLL
-    for (int i = 0; i < mr; i += 3) a[i / 3] = panel + image * piece->each * L + i * row;
-    for (int64_t t = 0; t < tiles; t++, m += step) {
-      VF b[2];
+    for (int j = 0; j < nv; j++) b[j] = vf_load(m + j * L);
+    SNK_UNROLL
+    for (int i = 0; i < mr; i++) {
+      const VF x = vf_set1(v[i]);
       SNK_UNROLL
-      for (int j = 0; j < nv; j++) b[j] = vf_load(m + j * L);
-      SNK_UNROLL
-      for (int i = 0; i < mr; i++) {
-        const VF x = vf_set1(a[i / 3][i % 3 * row]);
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(x, b[j], acc[i * nv + j]);
-      }
-      SNK_UNROLL
-      for (int i = 0; i < mr; i += 3) a[i / 3]++;
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(x, b[j], acc[i * nv + j]);
     }
   }
   SNK_UNROLL
@@ -330,10 +447,10 @@ SNK_INLINE void outer_tile(const int mr, const int nv, const snk_winograd_piece 
       vf_store(to, acc[i * nv + j]);
     }
 }
-#define OUTER_ARGS const snk_winograd_piece *piece, int64_t tiles, const float *panel, const float *m, int64_t step, float *out, bool add
+#define OUTER_ARGS int64_t tiles, int64_t cs, const float *v, const float *m, int64_t step, float *out, bool add
 typedef void outer_kernel(OUTER_ARGS);
-#define ONE(mr) static void outer1_##mr(OUTER_ARGS) { outer_tile(mr, 1, piece, tiles, panel, m, step, out, add); }
-#define OUTER(mr) ONE(mr) static void outer2_##mr(OUTER_ARGS) { outer_tile(mr, 2, piece, tiles, panel, m, step, out, add); }
+#define ONE(mr) static void outer1_##mr(OUTER_ARGS) { outer_tile(mr, 1, tiles, cs, v, m, step, out, add); }
+#define OUTER(mr) ONE(mr) static void outer2_##mr(OUTER_ARGS) { outer_tile(mr, 2, tiles, cs, v, m, step, out, add); }
 ROWS(OUTER)
 #define OUTER1(mr) outer1_##mr,
 #define OUTER2(mr) outer2_##mr,
@@ -342,27 +459,24 @@ ONE(16) /* with one vector of rows: more channels at once, so that there are sum
 #endif
 static outer_kernel *const outers[2][MR + 1 - LEAST] = {{ROWS(OUTER1)}, {ROWS(OUTER2)}};
 
-static void outer(const snk_winograd *p, const snk_winograd_piece *piece, const float *panel, const float *m, int64_t step, float *out, bool add) {
-  const int64_t tiles = snk_conv_tiles(p->c, MR);
+static void outer(const snk_winograd *p, int64_t n, const float *patches, const float *m, int64_t step, float *out, bool add) {
 #if defined(__AVX512F__)
-  if (step == L && p->c % 16 == 0) {
-    for (int64_t c = 0; c < p->c; c += 16)
-      outer1_16(piece, piece->rows * p->tx, panel + c * piece->vectors * L, m, step, out + c * step, add);
+  if (step == L) {
+    for (int64_t c = 0; c < p->cs; c += 16) outer1_16(n, p->cs, patches + c, m, step, out + c * step, add);
     return;
   }
 #endif
+  const int64_t tiles = snk_conv_tiles(p->cs, MR);
   for (int64_t i = 0; i < tiles; i++) {
-    const int64_t c = snk_conv_tile_at(p->c, tiles, i), mr = snk_conv_tile_at(p->c, tiles, i + 1) - c;
-    for (int64_t v = 0; v < step; v += 2 * L)
-      outers[step - v > L][mr - LEAST](piece, piece->rows * p->tx, panel + c * piece->vectors * L, m + v, step, out + c * step + v, add);
+    const int64_t c = snk_conv_tile_at(p->cs, tiles, i), mr = snk_conv_tile_at(p->cs, tiles, i + 1) - c;
+    for (int64_t v = 0; v < step; v += 2 * L) outers[step - v > L][mr - LEAST](n, p->cs, patches + c, m + v, step, out + c * step + v, add);
   }
 }
 
 /* G' dU G of a vector of rows at once. */
 static void kernels_of(const float *sums, int64_t runs, int64_t between, int64_t position, int64_t n, int64_t to, float *gw) {
-  const VF half = vf_set1(0.5f);
   for (int64_t m = 0; m < n; m += L) {
-    VF u[AT], r[3][4];
+    VF u[AT], g[9];
     float out[9][L];
     SNK_UNROLL
     for (int at = 0; at < AT; at++) {
@@ -370,19 +484,15 @@ static void kernels_of(const float *sums, int64_t runs, int64_t between, int64_t
       u[at] = vf_load(from);
       for (int64_t run = 1; run < runs; run++) u[at] = u[at] + vf_load(from + run * between);
     }
+    patch_kernel(u, g);
     SNK_UNROLL
-    for (int x = 0; x < 4; x++) {
-      const VF sum = half * (u[4 + x] + u[8 + x]), rest = half * (u[4 + x] - u[8 + x]);
-      r[0][x] = u[x] + sum, r[1][x] = rest, r[2][x] = sum + u[12 + x];
-    }
-    SNK_UNROLL
-    for (int y = 0; y < 3; y++) {
-      const VF sum = half * (r[y][1] + r[y][2]), rest = half * (r[y][1] - r[y][2]);
-      vf_store(out[3 * y], r[y][0] + sum), vf_store(out[3 * y + 1], rest), vf_store(out[3 * y + 2], sum + r[y][3]);
-    }
+    for (int t = 0; t < 9; t++) vf_store(out[t], g[t]);
     for (int64_t l = 0; l < L && m + l < n; l++, gw += to)
       for (int tap = 0; tap < 9; tap++) gw[tap] = out[tap][l];
   }
 }
 
-const snk_winograd_kernels SNK_FN(snk_winograd_kernels) = {MR, L, pack, input, multiply, spread, outer, kernels_of};
+const snk_winograd_kernels SNK_FN(snk_winograd_kernels) = {L, MR, LEAST, pack, input, multiply, spread, outer, kernels_of};
+#else
+const snk_winograd_kernels SNK_FN(snk_winograd_kernels) = {0};
+#endif
