@@ -124,7 +124,7 @@ tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a scri
 	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)
 	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(BUILD)/bin/slugnet tests/threads.lua)
-	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 C_ONLY=1 BUILD=$(BUILD) tests/run
+	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 C_ONLY=1 ISAS= BUILD=$(BUILD) tests/run
 hard: ## build with NaN-filled memory into build-hard/ and run the suite
 	@$(MAKE) --no-print-directory BUILD=build-hard CFLAGS="-g -DSN_HARD" check
 clang: ## build with clang into build-clang/, warnings are errors
