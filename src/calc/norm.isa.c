@@ -13,7 +13,6 @@
 #define L VF
 #define W(f) vf_##f
 #define N(name) name##_f32
-#define NEAREST vf_nearest_bf16
 #include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 #undef S
@@ -21,14 +20,12 @@
 #undef L
 #undef W
 #undef N
-#undef NEAREST
 SNK_SMALL_BEGIN
 #define S double
 #define V vd
 #define L VD
 #define W(f) vd_##f
 #define N(name) name##_f64
-#define NEAREST
 #include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 SNK_SMALL_END

@@ -1,7 +1,6 @@
-/* norm_batch.h - channels over a batch: the first half of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name); NEAREST rounds
- * a vector to bfloat16. */
+/* norm_batch.h - channels over a batch: the first half of norm.isa.c for one number type: S, its vector V with L lanes, words W(f), names N(name). */
 
-INL V N(rounded)(V v, bool round) { return round ? NEAREST(v) : v; }
+INL V N(rounded)(V v, bool round) { return round ? W(nearest_bf16)(v) : v; }
 
 INL V N(part)(V v, int64_t k) { return k >= L ? v : W(keep)(W(first)(k), v); } /* k lanes, 0 behind them */
 INL V N(weight)(const snk_norm_args *a, int64_t c, int64_t k) { return a->weight ? W(get)((const S *)a->weight + c, k) : W(splat)(1); }

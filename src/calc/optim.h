@@ -15,6 +15,7 @@ typedef struct snk_optim_args {
   double shrink;                        /* Adam: what the parameter is multiplied by first: 1 - lr weight_decay when decoupled, else 1 */
   double limit, scale;                  /* clipping */
   int nesterov, first;                  /* SGD: first step: buf = g */
+  int round;                            /* float32: the gradient is rounded to bfloat16 first (not by clipping) */
 } snk_optim_args;
 
 /* n elements; p and steps s in bytes as in map.h: parameter, gradient, first state, second state. */

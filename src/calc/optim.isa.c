@@ -1,6 +1,7 @@
 /* optim.isa.c - parameter updates as vector code: one pass over a parameter, its gradient and its state. */
 #include "calc/optim.h"
 #include <stdbool.h>
+#include "calc/bf16.h"
 #include "calc/tail.h"
 
 typedef float vhalf __attribute__((vector_size(SNK_BYTES / 2)));

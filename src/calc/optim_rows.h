@@ -15,6 +15,12 @@ INL void N(put)(char *p, int64_t s, int64_t n, V v) {
   for (int64_t l = 0; l < n && l < L; l++) *(T *)(void *)(p + l * s) = v[l];
 }
 
+/* The gradient with weight decay. */
+INL V N(decayed)(V g, V p, V decay, bool decays, bool round) {
+  if (sizeof(T) == 4 && round) g = W(nearest_bf16)(g);
+  return decays ? W(fma)(decay, p, g) : g;
+}
+
 #define K(c) W(splat)((T)(c))
 #define GET(i) (whole ? W(load)((const T *)(const void *)q[i] + at) : N(fetch)(q[i] + at * s[i], s[i], n - at))
 #define PUT(i, v) (whole ? W(store)((T *)(void *)q[i] + at, v) : N(put)(q[i] + at * s[i], s[i], n - at, v))
@@ -34,9 +40,8 @@ INL void N(put)(char *p, int64_t s, int64_t n, V v) {
   }
 
 #define FMA(a, b, c) W(fma)(a, b, c)
-/* The gradient with weight decay. */
-#define DECAYED(p) (decays ? FMA(decay, p, GET(1)) : GET(1))
-#define RATE const V less = K(-a->lr); const V decay = K(a->decay); const bool decays = a->decay != 0
+#define DECAYED(p) N(decayed)(GET(1), p, decay, decays, round)
+#define RATE const V less = K(-a->lr); const V decay = K(a->decay); const bool decays = a->decay != 0; const bool round = a->round != 0
 
 ROW(sgd, 2, RATE, {
   const V p = GET(0), g = DECAYED(p);
