@@ -395,6 +395,36 @@ describe("autocast in programs:", function()
     assert.is_true(casts <= 4, f:explain())
   end)
 
+  it("a weight that the program writes is rounded by the products that read it, and by a cast where others do or one row is all", function()
+    local function trained(rows, more, writes)
+      local x, y, weights, texts = sn.randn(rows, 40), sn.randn(rows, 30), {}, nil
+      for k, compiled in ipairs { false, true } do
+        sn.manual_seed(3)
+        local w, v = sn.randn(50, 40):requires_grad_(), sn.randn(30, 50):requires_grad_()
+        local function step(a, b)
+          w.grad, v.grad = nil, nil
+          local loss = (sn.linear(sn.linear(a, w):relu(), v) - b):square():mean() + (more and v:to("bfloat16"):tanh():mean() or 0)
+          loss:backward()
+          local _ <close> = sn.no_grad()
+          w:sub_(w.grad * 0.1)
+          if writes then v:sub_(v.grad * 0.1) end
+          return loss:detach()
+        end
+        local run = compiled and sn.compile(step) or step
+        for _ = 1, 5 do auto(run, x, y) end
+        weights[k] = bits(w) .. bits(v)
+        texts = compiled and run:explain()
+      end
+      assert.equal(weights[1], weights[2])
+      return select(2, texts:gsub("of a rounded weight", ""))
+    end
+    assert.equal(3, trained(37, false, true))
+    assert.equal(3, trained(2, false, true))
+    assert.equal(1, trained(37, true, true))
+    assert.equal(1, trained(37, false, false))
+    assert.equal(0, trained(1, false, true))
+  end)
+
   it("inference follows weights that change outside of the program", function()
     local d = sn.Dense { 4, inshape = 4 }
     local f, x = sn.compile(function(x) return d(x) end), sn.randn(3, 4)

@@ -46,6 +46,7 @@ static void swap_operands(snk_gemm_args *g) {
   g->a = o.b, g->ars = o.bcs, g->acs = o.brs;
   g->b = o.a, g->brs = o.acs, g->bcs = o.ars;
   g->crs = o.ccs, g->ccs = o.crs;
+  g->round_a = o.round_b, g->round_b = false;
   memcpy(g->abatch, o.bbatch, sizeof o.bbatch);
   memcpy(g->bbatch, o.abatch, sizeof o.abatch);
   if (o.bias_kind) g->bias_kind = o.bias_kind == SNK_BIAS_ROW ? SNK_BIAS_COL : SNK_BIAS_ROW;
@@ -119,6 +120,7 @@ void snk_gemm_run(const snk_gemm_args *args) {
   assert(g->crs == 1 || g->ccs == 1 || g->m == 1 || g->n == 1);
   w.type = g->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
   if (snk_gemm_dots(g)) {
+    assert(!g->round_b);
     dots(g, w.type, batches);
     return;
   }
@@ -220,6 +222,7 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
           T part = 0;                                                                                                             \
           for (int64_t k = k0; k < g->k && k < k0 + kb; k++) {                                                                    \
             T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \
+            if (g->round_b) y = (T)sn_bf16_to_f32(sn_f32_to_bf16((float)y));                                                      \
             part = fused ? FMA(x, y, part) : x * y + part;                                                                        \
           }                                                                                                                       \
           sum = k0 == 0 ? part : sum + part;                                                                                      \

@@ -35,6 +35,8 @@ typedef struct snk_gemm_args {
   int bias_kind, act;
   const void *bias;
   bool round;                                 /* finished numbers of C are rounded to bfloat16 (and stay floats; not for f64) */
+  bool round_b;                               /* B is rounded to bfloat16 as it is read (not for f64, not packed, not for dot products) */
+  bool round_a;                               /* likewise A: only where the operands were swapped */
   bool accumulate;                            /* C = C + (A B + bias), the sum over K finished first */
   snk_gemm_hook *hook;
   void *hook_ctx;

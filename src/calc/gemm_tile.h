@@ -320,6 +320,11 @@ SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int6
     for (int i = 0; i < mr; i++) dst[k * mr + i] = a[i * ars + k * acs];
 }
 
+/* n numbers rounded to bfloat16. */
+__attribute__((noinline)) static void FN(round_run)(T *dst, const T *src, int64_t n) {
+  for (int64_t i = 0; i < n; i += L) v_keep(dst + i, v_round(n - i < L ? v_take(src + i, v_lanes(n - i)) : v_load(src + i)), n - i < L ? n - i : L);
+}
+
 /* kc rows of nc numbers of B (nc <= NR) as rows of NR, the rest zero. */
 SNK_LOOPS static void FN(pack_cols)(T *dst, int64_t kc, int64_t nc, const T *b, int64_t brs, int64_t bcs) {
   enum { NR = FN(NR) };
@@ -359,7 +364,7 @@ typedef struct FN(job) {
   const T *a, *b;
   int64_t batch;
   T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC, or all of it where that is no more) */
-  bool pack_a, direct_b;
+  bool pack_a, as_rows, direct_b;
   bool far_a, far_b;    /* too large to be in the second cache */
   bool once;            /* a panel of B is read by one block of rows only: all are packed to the same place */
   int64_t io, iend;     /* the rows that are gone through for one block of K */
@@ -381,6 +386,7 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
   if (!fresh) return dst;
   if (g->pack) g->pack(g->pack_ctx, w->batch, k0, kc, j0, nr, NR, dst);
   else FN(pack_cols)(dst, kc, nr, w->b + k0 * g->brs + j0 * g->bcs, g->brs, g->bcs);
+  if (g->round_b) FN(round_run)(dst, dst, kc * NR);
   return dst;
 }
 
@@ -432,27 +438,35 @@ static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_
   return f;
 }
 
+/* Rows i0.. of A (m of them), tile by tile; those that are only to be rounded as they lie, kc apart. */
+__attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
+  const snk_gemm_args *g = w->g;
+  const int64_t low = m / tiles, extra = m % tiles;
+  if (w->as_rows)
+    for (int64_t i = 0; i < m; i++) FN(round_run)(w->pa + i * kc, w->a + (i0 + i) * g->ars + k0, kc);
+  else if (g->ars == 1) FN(pack_columns)(w, k0, kc, i0, m, tiles);
+  else
+    for (int64_t t = 0, i = 0; t < tiles; t++) {
+      const int64_t mr = low + (t < extra);
+      FN(pack_rows)(w->pa + i * kc, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
+      i += mr;
+    }
+  if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc);
+}
+
 /* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
 static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
   enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
   int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles;
-  if (w->pack_a && g->ars == 1) FN(pack_columns)(w, k0, kc, i0, m, tiles);
-  else if (w->pack_a) {
-    int64_t i = 0;
-    for (int64_t t = 0; t < tiles; t++) {
-      int64_t mr = low + (t < extra);
-      FN(pack_rows)(w->pa + i * kc, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
-      i += mr;
-    }
-  }
+  if (w->pack_a) FN(pack_a)(w, k0, kc, i0, m, tiles);
   FN(sweep) s; /* its t stays as it is: to clear it takes as long as a small product */
   s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = 0, s.ldo = g->n;
   while (d->last && s.nbeside < 3 && g->beside[s.nbeside]) s.nbeside++;
   for (int64_t j = j0; j < j1; j += NR) {
     int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
     /* a whole panel is packed by its first tile, which reads it as it lies */
-    const bool packing = fresh && !w->direct_b && !g->packed && !g->pack && g->bcs == 1 && nr == NR && low + (extra > 0) == MR;
+    const bool packing = fresh && !g->round_b && !w->direct_b && !g->packed && !g->pack && g->bcs == 1 && nr == NR && low + (extra > 0) == MR;
     T *to = w->once ? w->pb : w->pb + (j - j0) * kc;
     const T *b = FN(panel)(w, k0, kc, j, nr, to, fresh && !packing, &s);
     const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
@@ -462,7 +476,7 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
       const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
-      if (w->pack_a) a = w->pa + i * kc, s.ars = 1, s.acs = mr;
+      if (w->pack_a) a = w->pa + i * kc, s.ars = w->as_rows ? kc : 1, s.acs = w->as_rows ? 1 : mr;
       s.i0 = i0 + i;
       for (int q = 0; q < s.nbeside; q++) s.beside[q] = (const T *)g->beside[q] + (i0 + i) * s.ldo + j;
       if (t == 0 && packing) {
@@ -508,9 +522,9 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
-  FN(job) w = {g, a, b, batch, pa, pb, false, has_b && g->bcs == 1 && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, m <= MC, 0, 0};
-  w.pack_a = m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief); /* rows are read as they lie */
-  bool few = m <= 3 && (g->packed || w.direct_b);
+  FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, m <= MC, 0, 0};
+  w.pack_a = g->round_a || (m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief)); /* rows are read as they lie */
+  bool few = m <= 3 && !g->round_a && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};
   d.row_bias = g->bias_kind == SNK_BIAS_ROW ? g->bias : NULL;

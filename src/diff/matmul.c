@@ -93,7 +93,7 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
 static void forward_product(sno_call *c) {
   snk_gemm_args g = {0};
   sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
-  g.round = c->round;
+  g.round = c->round, g.round_b = c->round_weight;
   if (sn_is_float((sn_dtype)c->out[0]->dtype)) snk_gemm_run(&g);
   else run_ints(&g, (sn_dtype)c->out[0]->dtype);
 }
@@ -409,7 +409,7 @@ static void pack_linear(const sno_call *c, void *to) {
 static void forward_linear(sno_call *c) {
   snk_gemm_args g = {0};
   linear_product(c, &g);
-  g.packed = c->packed, g.round = c->round;
+  g.packed = c->packed, g.round = c->round, g.round_b = c->round_weight;
   if (c->in[2]) g.bias_kind = SNK_BIAS_COL, g.bias = snt_data(c->in[2]);
   if (c->op == &sno_op_linear_relu) g.act = SNK_ACT_RELU;
   snk_gemm_run(&g);

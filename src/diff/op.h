@@ -108,6 +108,7 @@ typedef struct sno_call {
   uint64_t rng_blocks;           /* set by infer of a random op: positions it takes */
   sn_rng rng;                    /* given to forward */
   bool round;                    /* in a program: the float32 result is rounded to bfloat16, what casts there and back would make of it */
+  bool round_weight;             /* in a program: linear and matmul round what they multiply with (in[1]) as they read it; at least two rows and columns */
   const void *packed;            /* NULL, or what the descriptor's `pack` made of the weight (input 1): forward reads that in its place */
   snt_tensor *before;            /* of a tracked write: input 0 as it was, where the backward reads it (scope-owned); else NULL */
 } sno_call;

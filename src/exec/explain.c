@@ -68,6 +68,7 @@ static void say_step(text *out, const snp_prog *p, int i, sno_work work, bool ti
   }
   if (s->op) say_work(out, "  ", work);
   if (s->round) say(out, "  rounded to bfloat16");
+  if (s->round_weight) say(out, "  of a rounded weight");
   if (s->kept) say(out, "  kept until what it reads changes");
   if (p->exec[i].packed) say(out, "  weight packed");
   if (timed && p->runs) say(out, "  %.2f us", (double)p->exec[i].ns / 1e3 / (double)p->runs);

@@ -1,5 +1,6 @@
 /* round.c - casts to bfloat16 and back, as autocast makes them around every product, without the way through memory: what is a bfloat16 number
- * already is not rounded again, and a product rounds its result in its last store. The numbers are kept as floats. */
+ * already is not rounded again, and a product rounds its result in its last store, and the weight that it reads on its way. The numbers are kept
+ * as floats. */
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
@@ -80,6 +81,34 @@ static int cast_behind(const snp_tape *t, const int *reader, const snp_step *s, 
   return at;
 }
 
+/* Can step s round what it multiplies with, the whole of a slot, as it reads it? */
+static bool reads_weight(const snp_tape *t, const snp_step *s, int slot) {
+  const snp_ref *x = &t->ref[s->in], *w = x + 1;
+  if ((s->op != &sno_op_linear && s->op != &sno_op_matmul) || x->slot == slot || w->slot != slot || (s->nin > 2 && x[2].slot == slot)) return false;
+  return w->ndim == 2 && w->shape[0] > 1 && w->shape[1] > 1 && snp_ref_whole(t, w) && x->ndim > 1 && snp_ref_dense(x) &&
+         snt_count(x->ndim - 1, x->shape) > 1;
+}
+
+/* A weight that the program writes, rounded anew in every run (step i casts back what was cast down): its readers do that. */
+static void leave_weight(snp_tape *t, int i) {
+  const snp_ref y = t->ref[t->step[i].out];
+  int d = i - 1;
+  while (d >= 0 && (t->step[d].nout != 1 || t->ref[t->step[d].out].slot != t->ref[t->step[i].in].slot)) d--;
+  if (d < 0 || !is_cast(t, &t->step[d], SN_BF16, SN_F32) || !settled(t, &y) || !snp_ref_whole(t, &t->ref[t->step[i].in])) return;
+  const snp_ref x = t->ref[t->step[d].in];
+  if (x.slot < 0 || t->slot[x.slot].kind != SNP_BOUND || !t->slot[x.slot].written || !snp_ref_dense(&x)) return;
+  for (int pass = 0; pass < 2; pass++) /* looked at first, then done */
+    for (int k = i + 1; k < t->nstep; k++) {
+      snp_step *s = &t->step[k];
+      bool touches = false;
+      for (int j = 0; !s->dead && j < s->nin + s->nout; j++) touches |= t->ref[s->in + j].slot == y.slot;
+      if (!touches) continue;
+      if (pass == 0 && (!reads_weight(t, s, y.slot) || s->flush != t->step[i].flush || !snp_untouched(t, &t->step[d], d + 1, k))) return;
+      if (pass == 1) t->ref[s->in + 1] = x, s->round_weight = true;
+    }
+  t->step[i].dead = true;
+}
+
 int snp_pass_round(snp_tape *t) {
   bool *exact = sn_calloc((size_t)t->nslot + 1, sizeof *exact);
   int *slots = sn_malloc(((size_t)t->nslot + 1) * sizeof *slots);
@@ -89,6 +118,8 @@ int snp_pass_round(snp_tape *t) {
     return -1;
   }
   unround(t, exact, slots);
+  for (int i = 0; i < t->nstep; i++)
+    if (!t->step[i].dead && is_cast(t, &t->step[i], SN_F32, SN_BF16)) leave_weight(t, i);
   find_readers(t, slots);
   for (int i = 0; i < t->nstep; i++) {
     snp_step *s = &t->step[i];

@@ -38,7 +38,7 @@ static bool alone(const snp_tape *t, const snp_step *u, int k) {
 
 static bool fits(const snp_tape *t, int i, int u, int k) {
   const snp_step *s = &t->step[i], *w = &t->step[u];
-  if ((s->op != &sno_op_mm && s->op != &sno_op_matmul) || s->kept || s->flush != w->flush) return false;
+  if ((s->op != &sno_op_mm && s->op != &sno_op_matmul) || s->kept || s->round_weight || s->flush != w->flush) return false;
   const snp_ref *a = &t->ref[s->in], *b = a + 1, *y = &t->ref[s->out], *g = entry(t, w, 1, k);
   if (a->ndim != 2 || b->ndim != 2 || y->dtype != g->dtype || !sno_product_update_pays(y->shape[0], y->shape[1], a->shape[1])) return false;
   if (t->slot[g->slot].kind != SNP_INTERNAL || t->slot[g->slot].written || !snp_ref_whole(t, g) || !snp_ref_whole(t, y)) return false;

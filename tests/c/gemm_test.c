@@ -57,6 +57,7 @@ static int one(int round) {
   twice ctx = {g.f64};
   bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && draw() % 4 == 0;
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
+  g.round_b = !g.f64 && !prepack && !snk_gemm_dots(&g) && draw() % 4 == 0;
   void *a = malloc((size_t)(an * batch) * size), *b = malloc((size_t)(bn * batch) * size), *bias = malloc((size_t)(g.m + g.n) * size);
   void *c0 = malloc((size_t)(cn * batch) * size), *c1 = malloc((size_t)(cn * batch) * size), *want = malloc((size_t)(cn * batch) * size);
   fill(a, an * batch, g.f64), fill(b, bn * batch, g.f64), fill(bias, g.m + g.n, g.f64), fill(c0, cn * batch, g.f64);
@@ -80,9 +81,9 @@ static int one(int round) {
     memcpy(c1, c0, (size_t)(cn * batch) * size);
     snk_gemm_run(&g);
     if (memcmp(c1, want, (size_t)(cn * batch) * size) != 0) {
-      printf("gemm %d: f64 %d, %ld x %ld x %ld, batch %ld, strides %ld,%ld %ld,%ld %ld,%ld, bias %d, act %d, accumulate %d, hook %d, packed %d, threads %d\n",
+      printf("gemm %d: f64 %d, %ld x %ld x %ld, batch %ld, strides %ld,%ld %ld,%ld %ld,%ld, bias %d, act %d, accumulate %d, hook %d, packed %d, rounded %d, threads %d\n",
              round, g.f64, (long)g.m, (long)g.n, (long)g.k, (long)batch, (long)g.ars, (long)g.acs, (long)g.brs, (long)g.bcs, (long)g.crs,
-             (long)g.ccs, g.bias_kind, g.act, g.accumulate, hook, prepack, threads);
+             (long)g.ccs, g.bias_kind, g.act, g.accumulate, hook, prepack, g.round_b, threads);
       bad = 1;
     }
   }
