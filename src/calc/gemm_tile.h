@@ -4,7 +4,8 @@
  * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
  */
 
-enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1 }; /* tiles with fewer rows have no relu of their own: what the code weighs */
+/* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
+enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1, FN(ROUND_ROWS) = MR };
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
 
 /* One number as a vector of them is rounded. */
@@ -49,7 +50,7 @@ SNK_LOOPS static void FN(finish_rows)(const FN(dest) *d, const T *t, const int m
 }
 
 /* The same for whole vectors where C lies in rows: nothing is masked, and what is asked for is asked once a column of vectors. */
-SNK_LOOPS static void FN(finish_whole)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
+static void FN(finish_whole)(const FN(dest) *d, const T *t, const int mr, const int nv, int64_t i0, int64_t j0) {
   const bool first = d->first, relu = d->relu, round = d->round;
   for (int j = 0; j < nv; j++) {
     const T *p = d->p + (i0 - d->pi) * d->ldp + (j0 + j * L - d->pj);
@@ -109,7 +110,7 @@ typedef struct FN(sweep) {
   const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
   int nbeside;
   int64_t ldo;
-  bool plain, relu;                           /* plain: whole rows that are kept, or added to what is there, with bias and relu: from registers */
+  bool plain, relu, round;                    /* plain: whole rows that are kept, or added to what is there, with bias, relu and rounding: from registers */
   const T *bias;                              /* of plain rows: of the panel's columns, or NULL */
   T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
 } FN(sweep);
@@ -117,10 +118,11 @@ typedef struct FN(sweep) {
 /* How the next tiles of nr columns, at least mr rows, are finished: nv vectors a row, that is. */
 static void FN(set_finish)(FN(sweep) *w, int64_t mr, int64_t nr, int64_t nv) {
   const FN(dest) *d = w->d;
-  const bool whole = d->ccs == 1 && d->p == d->c && !d->row_bias && !d->accumulate && !d->round && (!d->relu || (mr >= FN(RELU_ROWS) && nv == 2));
+  const bool whole = d->ccs == 1 && d->p == d->c && !d->row_bias && !d->accumulate && (!d->round || (mr >= FN(ROUND_ROWS) && nv == 2)) &&
+                     (!d->relu || (mr >= FN(RELU_ROWS) && nv == 2));
   w->plain = nr >= nv * L && (!d->last || whole);
   w->bias = d->last && d->col_bias ? d->col_bias + w->j0 : NULL;
-  w->relu = d->last && d->relu;
+  w->relu = d->last && d->relu, w->round = d->last && d->round;
 }
 
 __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
@@ -201,6 +203,10 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   if (mr >= FN(RELU_ROWS) && nv == 2 && w->relu) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
+  }
+  if (sizeof(T) == 4 && mr >= FN(ROUND_ROWS) && nv == 2 && w->round) {
+    SNK_UNROLL
+    for (int i = 0; i < mr * nv; i++) acc[i] = v_round(acc[i]);
   }
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) v_store(p + i / nv * ldp + i % nv * L, acc[i]);
@@ -320,9 +326,14 @@ SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int6
     for (int i = 0; i < mr; i++) dst[k * mr + i] = a[i * ars + k * acs];
 }
 
-/* n numbers rounded to bfloat16. */
-__attribute__((noinline)) static void FN(round_run)(T *dst, const T *src, int64_t n) {
-  for (int64_t i = 0; i < n; i += L) v_keep(dst + i, v_round(n - i < L ? v_take(src + i, v_lanes(n - i)) : v_load(src + i)), n - i < L ? n - i : L);
+/* n numbers rounded to bfloat16; fetches as many `ahead`. */
+__attribute__((noinline)) static void FN(round_run)(T *dst, const T *src, int64_t n, int64_t ahead) {
+  int64_t i = 0;
+  for (; i + L <= n; i += L) {
+    __builtin_prefetch((const void *)((uintptr_t)(src + i) + (uintptr_t)ahead * sizeof(T)));
+    v_store(dst + i, v_round(v_load(src + i)));
+  }
+  if (i < n) v_keep(dst + i, v_round(v_take(src + i, v_lanes(n - i))), n - i);
 }
 
 /* kc rows of nc numbers of B (nc <= NR) as rows of NR, the rest zero. */
@@ -386,7 +397,7 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
   if (!fresh) return dst;
   if (g->pack) g->pack(g->pack_ctx, w->batch, k0, kc, j0, nr, NR, dst);
   else FN(pack_cols)(dst, kc, nr, w->b + k0 * g->brs + j0 * g->bcs, g->brs, g->bcs);
-  if (g->round_b) FN(round_run)(dst, dst, kc * NR);
+  if (g->round_b) FN(round_run)(dst, dst, kc * NR, 0);
   return dst;
 }
 
@@ -441,9 +452,10 @@ static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_
 /* Rows i0.. of A (m of them), tile by tile; those that are only to be rounded as they lie, kc apart. */
 __attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
   const snk_gemm_args *g = w->g;
+  enum { AHEAD = 4 }; /* rows: they come from memory */
   const int64_t low = m / tiles, extra = m % tiles;
   if (w->as_rows)
-    for (int64_t i = 0; i < m; i++) FN(round_run)(w->pa + i * kc, w->a + (i0 + i) * g->ars + k0, kc);
+    for (int64_t i = 0; i < m; i++) FN(round_run)(w->pa + i * kc, w->a + (i0 + i) * g->ars + k0, kc, AHEAD * g->ars);
   else if (g->ars == 1) FN(pack_columns)(w, k0, kc, i0, m, tiles);
   else
     for (int64_t t = 0, i = 0; t < tiles; t++) {
@@ -451,7 +463,7 @@ __attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, i
       FN(pack_rows)(w->pa + i * kc, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
       i += mr;
     }
-  if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc);
+  if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc, 0);
 }
 
 /* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
