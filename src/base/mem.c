@@ -1,4 +1,4 @@
-/* mem.c - the caching allocator, and counted small allocations.
+/* mem.c - the caching allocator, counted small allocations, and structures that are kept for the next operation.
  *
  * Blocks are rounded up to size classes (four per power of two), and a freed block waits in its class's list for the next
  * of its size: a training loop reaches a state in which nothing is asked of the system.
@@ -16,13 +16,23 @@
 #define CLASSES 200
 #define CACHE_LIMIT ((size_t)2 << 30)
 #define HUGE_BLOCK ((size_t)4 << 20)
+#define SPARES 5
+#define SPARES_MOST 1024 /* of a list */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEP false /* let the sanitizer see every use after free */
+#else
+#define KEEP true
+#endif
 
 typedef struct block { struct block *next; } block;
 
-static _Atomic bool taken;           /* the lock of what follows */
+static _Atomic bool locked;          /* the lock of what follows */
 static block *cache[CLASSES];
 static size_t live, cached, peak;
 static uint64_t large;               /* blocks ever given */
+static block *spare[SPARES];         /* structures kept by sn_give, in steps of 64 bytes */
+static int spares[SPARES];
+static uint64_t taken_again, kept;   /* structures that came out of those lists, and went into them, ever */
 static _Atomic uint64_t bytes_ever;  /* written with the lock held */
 static _Atomic uint64_t made, grown, freed; /* small structures, ever */
 static _Atomic int64_t fail_after = -1;
@@ -31,9 +41,9 @@ static _Atomic uint64_t failed;      /* how often since it was asked for */
 
 /* Held for a few instructions. A mutex takes two locked instructions where this takes one, which a small operation feels. */
 static void lock(void) {
-  while (atomic_exchange_explicit(&taken, true, memory_order_acquire)) sched_yield();
+  while (atomic_exchange_explicit(&locked, true, memory_order_acquire)) sched_yield();
 }
-static void unlock(void) { atomic_store_explicit(&taken, false, memory_order_release); }
+static void unlock(void) { atomic_store_explicit(&locked, false, memory_order_release); }
 
 /* True when this allocation is the one that was asked to fail. */
 static bool must_fail(void) {
@@ -101,11 +111,7 @@ void sn_release(void *p, size_t bytes) {
   block *b = p;
   lock();
   live -= size;
-#if defined(__SANITIZE_ADDRESS__)
-  const bool keep = false; /* let the sanitizer see every use after free */
-#else
-  const bool keep = cached + size <= CACHE_LIMIT;
-#endif
+  const bool keep = KEEP && cached + size <= CACHE_LIMIT;
   if (keep) {
     b->next = cache[c];
     cache[c] = b;
@@ -115,19 +121,25 @@ void sn_release(void *p, size_t bytes) {
   if (!keep) free(p);
 }
 
+static void free_all(block *b) {
+  for (block *next; b; b = next) {
+    next = b->next;
+    free(b);
+  }
+}
+
 void sn_mem_trim(void) {
-  block *all[CLASSES];
+  block *all[CLASSES], *structures[SPARES];
   lock();
   memcpy(all, cache, sizeof all);
   memset(cache, 0, sizeof cache);
   cached = 0;
+  memcpy(structures, spare, sizeof structures);
+  memset(spare, 0, sizeof spare);
+  memset(spares, 0, sizeof spares);
   unlock();
-  for (int c = 0; c < CLASSES; c++)
-    while (all[c]) {
-      block *b = all[c];
-      all[c] = b->next;
-      free(b);
-    }
+  for (int c = 0; c < CLASSES; c++) free_all(all[c]);
+  for (int c = 0; c < SPARES; c++) free_all(structures[c]);
 }
 
 static void *counted(void *p, size_t n, _Atomic uint64_t *count) {
@@ -151,6 +163,35 @@ void sn_free(void *p) {
   free(p);
 }
 
+void *sn_take(size_t bytes) {
+  const size_t c = (bytes + 63) / 64;
+  if (must_fail()) return counted(NULL, bytes, &made);
+  lock();
+  block *b = spare[c];
+  if (b) {
+    spare[c] = b->next;
+    spares[c]--;
+    taken_again++;
+  }
+  unlock();
+  return b ? b : counted(malloc(c * 64), bytes, &made);
+}
+
+void sn_give(void *p, size_t bytes) {
+  const size_t c = (bytes + 63) / 64;
+  block *b = p;
+  lock();
+  const bool keep = KEEP && spares[c] < SPARES_MOST;
+  if (keep) {
+    b->next = spare[c];
+    spare[c] = b;
+    spares[c]++;
+    kept++;
+  }
+  unlock();
+  if (!keep) sn_free(p);
+}
+
 char *sn_strdup(const char *s) {
   const size_t n = strlen(s) + 1;
   char *p = sn_malloc(n);
@@ -163,10 +204,9 @@ void sn_mem_stat(sn_mem_stats *out) {
   out->cached = cached;
   out->peak = peak;
   out->bytes = atomic_load(&bytes_ever);
-  out->allocs = large;
+  const uint64_t gone = kept + atomic_load(&freed), ever = taken_again + atomic_load(&made); /* in this order: never below 0 */
+  out->allocs = large + ever + atomic_load(&grown);
   unlock();
-  const uint64_t gone = atomic_load(&freed), ever = atomic_load(&made); /* in this order: never below 0 */
-  out->allocs += ever + atomic_load(&grown);
   out->small = (size_t)(ever - gone);
 }
 

@@ -19,6 +19,9 @@ void *sn_calloc(size_t n, size_t bytes);
 void *sn_realloc(void *p, size_t bytes); /* on failure p is still valid */
 void sn_free(void *p);
 char *sn_strdup(const char *s);
+/* A structure of one of few sizes up to 256 bytes that comes and goes with every operation; counted as sn_malloc's are. */
+void *sn_take(size_t bytes);
+void sn_give(void *p, size_t bytes); /* bytes as given to sn_take */
 
 typedef struct sn_mem_stats {
   size_t live;      /* bytes of blocks now handed out by sn_alloc */

@@ -10,11 +10,11 @@ static uint64_t last_id; /* atomic */
 uint64_t snt_storage_last_id(void) { return __atomic_load_n(&last_id, __ATOMIC_RELAXED); }
 
 snt_storage *snt_storage_new(size_t bytes) {
-  snt_storage *s = sn_malloc(sizeof *s);
+  snt_storage *s = sn_take(sizeof *s);
   if (s == NULL) return NULL;
   char *data = sn_alloc(bytes);
   if (data == NULL) {
-    sn_free(s);
+    sn_give(s, sizeof *s);
     return NULL;
   }
   *s = (snt_storage){.refs = 1, .id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED), .bytes = bytes, .data = data};
@@ -30,7 +30,7 @@ void snt_storage_release(snt_storage *s) {
   if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
   if (s->free_data) s->free_data(s);
   else sn_release(s->data, s->bytes);
-  sn_free(s);
+  sn_give(s, sizeof *s);
 }
 
 void snt_storage_writing(snt_storage *s, const char *writer) {
@@ -55,8 +55,9 @@ static void free_meta(struct sno_meta *m) {
   if (f) f(m);
 }
 
+_Static_assert(sizeof(snt_tensor) <= 256 && sizeof(snt_storage) <= 256, "more than sn_take gives");
 static snt_tensor *shell(snt_storage *s, sn_dtype t, int ndim, const int64_t *shape) {
-  snt_tensor *x = sn_malloc(sizeof *x);
+  snt_tensor *x = sn_take(sizeof *x);
   if (x == NULL) return NULL;
   x->refs = 1;
   x->dtype = (uint8_t)t;
@@ -132,7 +133,7 @@ void snt_release(snt_tensor *t) {
   if (t == NULL || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
   if (t->meta) free_meta(t->meta);
   snt_storage_release(t->storage);
-  sn_free(t);
+  sn_give(t, sizeof *t);
 }
 
 void snt_close(snt_tensor *t) {

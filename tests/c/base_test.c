@@ -27,6 +27,21 @@ static void test_memory(void) {
   sn_release(q, 1000);
   sn_mem_stat(&b);
   CHECK(a.live == b.live);
+  void *first = sn_take(100);
+  sn_give(first, 100);
+  void *second = sn_take(128);
+#if !defined(__SANITIZE_ADDRESS__)
+  CHECK(second == first); /* kept, for all sizes of its step */
+#endif
+  memset(second, 1, 128);
+  sn_mem_stat(&a);
+  CHECK(a.small == b.small + 1 && a.allocs >= b.allocs + 2);
+  sn_give(second, 128);
+  sn_mem_trim();
+  sn_mem_stat(&a);
+  CHECK(a.small == b.small);
+  sn_mem_fail_after(0, false);
+  CHECK(sn_take(64) == NULL);
   sn_mem_fail_after(0, false);
   CHECK(sn_alloc(64) == NULL && sn_error_code() == SN_ERROR_MEMORY);
   CHECK((p = sn_alloc(64)) != NULL); /* once */
