@@ -9,8 +9,11 @@ enum { PIECE_BYTES = 592 << 10, SMALL = 100000, RUNS = 8 };
 /* What the patches of 16 tiles of one channel cost, in vector multiply-adds: turned and transformed, and from the sums to the result (measured). */
 enum { COST_INPUT = 300, COST_RESULT = 280 };
 
-/* A large weight comes from memory, and at 36 positions it is four times its taps: not for very few tiles. */
-enum { LARGE = 32768, VERY_FEW = 7 };
+/* Tiles of 2 x 2 for so many of 4 x 4 and a weight of so many kernels. */
+enum { FEW = 24, LARGE = 32768 };
+static int64_t side_of(int64_t n, int64_t m, int64_t c, int64_t oh, int64_t ow) {
+  return m * c > LARGE && n * parts_of(oh, 4) * parts_of(ow, 4) <= FEW ? 2 : 4;
+}
 
 static bool three_by_three(const snk_conv_shape *s) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
@@ -21,10 +24,10 @@ bool snk_winograd_suits(const snk_conv_shape *s, bool back) {
   if (!three_by_three(s)) return false;
   const int64_t m = back ? s->ci : s->co, c = back ? s->co : s->ci, oh = back ? y->in : y->out, ow = back ? x->in : x->out;
   if (m < 16 || c < 8 || oh < 2 || ow < 2) return false;
-  const double tiles = (double)(parts_of(oh, 4) * parts_of(ow, 4));
-  if (m * c > LARGE && (double)s->n * tiles <= VERY_FEW) return false;
+  const int64_t side = side_of(s->n, m, c, oh, ow);
+  const double tiles = (double)(parts_of(oh, side) * parts_of(ow, side)), square = (double)(side * side) / 16;
   /* per channel pair: what the positions take, the source's and the result's transformation; and the direct sum over taps */
-  return tiles * (SNK_WINOGRAD_AT + (double)COST_INPUT / (double)m + (double)COST_RESULT / (double)c) < 9 * 1.1 * (double)(oh * ow);
+  return tiles * ((double)((side + 2) * (side + 2)) + square * (COST_INPUT / (double)m + COST_RESULT / (double)c)) < 9 * 1.1 * (double)(oh * ow);
 }
 
 static int64_t whole_vectors(int64_t n, int64_t lanes) { return parts_of(n, lanes) * lanes; }
@@ -37,7 +40,8 @@ static snk_winograd plan_for(const snk_conv_shape *s, bool back, int64_t lanes) 
   p.ms = whole_vectors(p.m, lanes), p.cs = whole_vectors(p.c, lanes);
   p.h = back ? y->out : y->in, p.w = back ? x->out : x->in, p.oh = back ? y->in : y->out, p.ow = back ? x->in : x->out;
   p.y0 = back ? y->pad - 2 : -y->pad, p.x0 = back ? x->pad - 2 : -x->pad;
-  p.ty = parts_of(p.oh, 4), p.tx = parts_of(p.ow, 4);
+  p.tile = side_of(p.n, p.m, p.c, p.oh, p.ow), p.at = (p.tile + 2) * (p.tile + 2);
+  p.ty = parts_of(p.oh, p.tile), p.tx = parts_of(p.ow, p.tile);
   return p;
 }
 /* Pieces of so many tiles: some images, or the bands of one that are most alike. */
@@ -47,7 +51,7 @@ static void cut(snk_winograd *p, int64_t tiles) {
 }
 static snk_winograd plan(const snk_conv_shape *s, bool back, int64_t lanes) {
   snk_winograd p = plan_for(s, back, lanes);
-  cut(&p, PIECE_BYTES / (SNK_WINOGRAD_AT * p.cs * 4));
+  cut(&p, PIECE_BYTES / (p.at * p.cs * 4));
   return p;
 }
 
@@ -55,12 +59,12 @@ static snk_winograd plan(const snk_conv_shape *s, bool back, int64_t lanes) {
 static int64_t most_of(const snk_winograd_kernels *k, int64_t tiles) { return most(tiles, snk_conv_tiles(tiles, k->mr) * k->least); }
 static int64_t biggest(const snk_winograd *p, const snk_winograd_kernels *k) { return most_of(k, p->images * p->rows * p->tx); }
 static size_t patch_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
-  return aligned((size_t)(SNK_WINOGRAD_AT * snk_winograd_position(biggest(p, k), p->cs, k->lanes)) * sizeof(float));
+  return aligned((size_t)(p->at * snk_winograd_position(biggest(p, k), p->cs, k->lanes)) * sizeof(float));
 }
 static size_t line_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
   return aligned((size_t)snk_winograd_lines(p, k->lanes) * sizeof(float));
 }
-static size_t packed_bytes(const snk_winograd *p) { return aligned((size_t)(p->groups * p->ms * p->c * SNK_WINOGRAD_AT) * sizeof(float)); }
+static size_t packed_bytes(const snk_winograd *p) { return aligned((size_t)(p->groups * p->ms * p->c * p->at) * sizeof(float)); }
 
 size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
   const snk_winograd p = plan_for(s, false, snk_winograd_kernels_now()->lanes);
@@ -90,7 +94,7 @@ static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t i = begin; i < end; i++) {
     const int64_t part = i % j->parts, panel = i / j->parts % panels, g = i / j->parts / panels;
     j->k->pack(p, j->w + g * p->wg, panel, p->c * part / j->parts, p->c * (part + 1) / j->parts,
-               j->to + (g * p->ms + panel * 2 * j->k->lanes) * SNK_WINOGRAD_AT * p->c);
+               j->to + (g * p->ms + panel * 2 * j->k->lanes) * p->at * p->c);
   }
 }
 static void pack_weight(const snk_winograd *p, const float *w, void *to) {
@@ -129,12 +133,14 @@ static void share(snk_winograd *p, const snk_winograd_kernels *k, int64_t thread
   p->images = most(1, least(p->images, p->n / (4 * threads)));
   if (p->n * p->groups >= 4 * threads) return;
   const int64_t panels = snk_winograd_panels(p, k->lanes), rows = p->rows;
+  const double weight = p->m * p->c > LARGE ? 16 : 1; /* reading it, in tiles */
   double best = 0;
   for (int64_t some = 1; some <= least(threads, panels); some *= 2)
     for (int64_t r = 1; r <= rows; r++) {
       const int64_t items = parts_of(p->n, p->images) * p->groups * parts_of(p->ty, r) * some;
       const double tiles = (double)(p->images * r * p->tx), most = (double)most_of(k, p->images * r * p->tx), rows_of = (double)p->ms / (double)some;
-      const double piece = (tiles * COST_INPUT + rows_of * (most * SNK_WINOGRAD_AT + tiles * COST_RESULT / (double)p->c)) / 16;
+      const double square = (double)(p->tile * p->tile) / 16;
+      const double piece = (tiles * square * COST_INPUT + rows_of * ((most + weight) * (double)p->at + tiles * square * COST_RESULT / (double)p->c)) / 16;
       const double all = (double)parts_of(items, threads) * (piece + 1000.0 / (double)p->c);
       if (best == 0 || all < best) best = all, p->rows = r, *parts = some;
     }
@@ -148,7 +154,7 @@ void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, cons
   p.relu = with->relu, p.packed = with->packed;
   if (p.packed == NULL) pack_weight(&p, w, scratch), p.packed = scratch;
   j.p = &p;
-  const double work = (double)(p.n * p.ty * p.tx) * (double)(SNK_WINOGRAD_AT * p.groups * p.m * p.c);
+  const double work = (double)(p.n * p.ty * p.tx) * (double)(p.at * p.groups * p.m * p.c);
   const int64_t threads = work < 2 * SMALL ? 1 : sn_threads();
   if (threads > 1) share(&p, j.k, threads, &j.parts);
   const int64_t items = parts_of(p.n, p.images) * p.groups * bands_of(&p) * j.parts;
@@ -175,6 +181,7 @@ static grad_job plan_grad(const snk_conv_shape *s) {
   grad_job j = {.k = snk_winograd_kernels_now(), .parts = 1};
   snk_winograd *p = &j.p;
   *p = plan_for(s, false, j.k->lanes);
+  p->tile = 4, p->at = SNK_WINOGRAD_AT, p->ty = parts_of(p->oh, 4), p->tx = parts_of(p->ow, 4);
   /* so many tiles that the sums, which every piece reads and writes, do not move more than twice what the patches do */
   cut(p, most(PIECE_BYTES / (SNK_WINOGRAD_AT * (p->cs + p->ms) * 4), p->cs * p->ms / (p->cs + p->ms) / 2));
   p->images = most(1, least(p->images, parts_of(p->n, RUNS))); /* so that there are runs to share out */

@@ -11,6 +11,8 @@
  * product: tiles x channels times channels x rows of the weight. With a = 3/4, b = 3/2 the error is two to three times that of the direct sum;
  * with the usual 1 and 2 it would be six times (Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution for deep neural
  * networks", 2020, on the choice of points). An infinity in the source makes NaN of the tiles that meet it.
+ * At 36 positions a weight is four times its taps, which few tiles wait for: where it is large they are of 2 x 2, with the points 0, 1, -1 and
+ * infinity and 16 positions.
  *
  * The weight's gradient: with V = B' d B and M = A dY A' the gradient of G g G' is, at each position, the product of V's channels x tiles with M's
  * tiles x rows, and that of g is G' times it times G.
@@ -26,6 +28,7 @@
 typedef struct snk_winograd {
   int64_t n, groups, m, c;        /* images, groups; rows of the result and source channels of a group */
   int64_t ms, cs;                 /* both in whole vectors */
+  int64_t tile, at;               /* side of a tile, 4 or 2 (4 for the weight's gradient); positions of a patch, 36 or 16 */
   int64_t h, w, y0, x0;           /* the source's planes, and where in them the first patch begins */
   int64_t oh, ow, ty, tx;         /* the result's planes; tiles of one */
   int64_t wm, wc, wg;             /* steps in the weight: row, channel, group */
@@ -52,7 +55,7 @@ void snk_winograd_grad(const snk_conv_shape *s, const float *x, const float *gy,
 /* ---- between winograd.c and the instruction set's part */
 
 enum {
-  SNK_WINOGRAD_AT = 36,       /* positions of a patch */
+  SNK_WINOGRAD_AT = 36,       /* positions of a patch of a tile of 4 x 4 */
   SNK_WINOGRAD_BLOCK = 64,    /* channels that are summed at once */
   SNK_WINOGRAD_TOGETHER = 10  /* tiles of the products that meet a panel in turn, where it is large */
 }; 
@@ -63,9 +66,9 @@ static inline int64_t snk_winograd_panels(const snk_winograd *p, int64_t lanes) 
 
 typedef struct snk_winograd_kernels {
   int lanes, mr, least;           /* the products' tiles have `least` to mr rows; no lanes: there are no kernels */
-  /* Channels c0 .. c1-1 of panel j of the weight, 36 x c x rows at `to`. */
+  /* Channels c0 .. c1-1 of panel j of the weight, positions x c x rows at `to`. */
   void (*pack)(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to);
-  /* A piece of the source as 36 positions of tiles x cs. Room of snk_winograd_lines floats, made ready by the first call with it (`fresh`). */
+  /* A piece of the source as positions of tiles x cs. Room of snk_winograd_lines floats, made ready by the first call with it (`fresh`). */
   void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room);
   /* That times panel j, and what follows; room of snk_winograd_sums floats. */
   void (*multiply)(const snk_winograd *p, const snk_winograd_piece *piece, int64_t j, const float *patches, float *room);

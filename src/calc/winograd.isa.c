@@ -23,15 +23,23 @@ enum { MR = 6, LEAST = 4 };
 #define N0 (A2 * B2)
 
 #define C(x) vf_set1(x)
-/* 6 numbers times B. */
-SNK_INLINE void times_b(const VF d[6], VF t[6]) {
+/* A tile's side is T, a patch's T + 2. T + 2 numbers times B. */
+SNK_INLINE void times_b(const int T, const VF *d, VF *t) {
+  if (T == 2) {
+    t[0] = d[0] - d[2], t[1] = d[1] + d[2], t[2] = d[2] - d[1], t[3] = d[1] - d[3];
+    return;
+  }
   const VF e = vf_fma(C(-B2), d[2], d[4]), o = vf_fma(C(-B2), d[1], d[3]), f = vf_fma(C(-A2), d[2], d[4]), q = vf_fma(C(-A2), d[1], d[3]);
   t[0] = vf_fma(C(N0), d[0], vf_fma(C(-A2 - B2), d[2], d[4]));
   t[1] = vf_fma(C(PA), o, e), t[2] = vf_fma(C(-PA), o, e), t[3] = vf_fma(C(PB), q, f), t[4] = vf_fma(C(-PB), q, f);
   t[5] = vf_fma(C(N0), d[1], vf_fma(C(-A2 - B2), d[3], d[5]));
 }
-/* 6 numbers times A. */
-SNK_INLINE void times_a(const VF m[6], VF y[4]) {
+/* T + 2 numbers times A. */
+SNK_INLINE void times_a(const int T, const VF *m, VF *y) {
+  if (T == 2) {
+    y[0] = m[0] + m[1] + m[2], y[1] = m[1] - m[2] - m[3];
+    return;
+  }
   const VF s = m[1] + m[2], d = m[1] - m[2], u = m[3] + m[4], v = m[3] - m[4];
   y[0] = m[0] + s + u, y[1] = vf_fma(C(PA), d, C(PB) * v), y[2] = vf_fma(C(A2), s, C(B2) * u);
   y[3] = vf_fma(C(A2 * PA), d, vf_fma(C(B2 * PB), v, m[5]));
@@ -51,6 +59,10 @@ SNK_INLINE void times_g(const VF u[6], VF g[3]) {
   const VF s = u[1] + u[2], d = u[1] - u[2], v = u[3] + u[4], w = u[3] - u[4];
   g[0] = vf_fma(C(1 / N0), u[0], vf_fma(C(1 / NA), s, C(1 / NB) * v)), g[1] = vf_fma(C(PA / NA), d, C(PB / NB) * w);
   g[2] = vf_fma(C(A2 / NA), s, vf_fma(C(B2 / NB), v, u[5]));
+}
+SNK_INLINE void times_g2_turned(const VF g[3], VF u[4]) {
+  const VF sum = g[0] + g[2];
+  u[0] = g[0], u[1] = C(0.5f) * (sum + g[1]), u[2] = C(0.5f) * (sum - g[1]), u[3] = g[2];
 }
 /* rows x columns, r by r to n by n, by a function of one dimension: the columns first. */
 #define BOTH(name, from, to, word)                                                                                        \
@@ -72,6 +84,7 @@ SNK_INLINE void times_g(const VF u[6], VF g[3]) {
     }                                                                                                                     \
   }
 BOTH(kernel_patch, 3, 6, times_g_turned)
+BOTH(kernel_patch2, 3, 4, times_g2_turned)
 BOTH(patch_kernel, 6, 3, times_g)
 
 /* L vectors as a square, turned. */
@@ -98,36 +111,37 @@ static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, i
         for (int t = 0; t < 9; t++) taps[t][l] = m0 + i + l < p->m ? w[(m0 + i + l) * p->wm + c * p->wc + (p->flip ? 8 - t : t)] : 0;
       SNK_UNROLL
       for (int t = 0; t < 9; t++) g[t] = vf_load(taps[t]);
-      kernel_patch(g, u);
-      for (int t = 0; t < AT; t++) vf_store(to + (t * p->c + c) * width + i, u[t]);
+      if (p->tile == 2) kernel_patch2(g, u);
+      else kernel_patch(g, u);
+      for (int t = 0; t < p->at; t++) vf_store(to + (t * p->c + c) * width + i, u[t]);
     }
 }
 
 /* ---- planes into rows of places whose lanes are channels */
 
-/* Rows of tiles want four rows of places each, which lie at 0 .. 3 and 4 .. 7 in turn; a ninth is zero. Columns outside the plane are zero. */
+/* Rows of tiles want T rows of places each, which lie at 0 .. T-1 and T .. 2T-1 in turn; a last one is zero. Columns outside the plane are zero. */
 typedef struct lines {
-  int64_t h, w, plane, width; /* of the plane; channels of all are `plane` apart; places of a row */
+  int64_t tile, h, w, plane, width; /* T; of the plane; channels of all are `plane` apart; places of a row */
   float *rows;
   int32_t *at;                /* where place i of four rows goes */
 } lines;
 
-static lines lines_at(int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh) {
-  lines s = {h, w, h * w, width, room, (int32_t *)(void *)(room + (9 * width + 1) * L)};
+static lines lines_at(int64_t tile, int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh) {
+  lines s = {tile, h, w, h * w, width, room, (int32_t *)(void *)(room + ((2 * tile + 1) * width + 1) * L)};
   if (!fresh) return s;
-  memset(room, 0, (size_t)(9 * width * L) * sizeof(float));
-  for (int64_t i = 0; i < 4 * w; i++) {
+  memset(room, 0, (size_t)((2 * tile + 1) * width * L) * sizeof(float));
+  for (int64_t i = 0; i < tile * w; i++) {
     const int64_t x = i % w - x0;
-    s.at[i] = (int32_t)((x >= 0 && x < width ? i / w * width + x : 9 * width) * L); /* what nobody wants goes behind */
+    s.at[i] = (int32_t)((x >= 0 && x < width ? i / w * width + x : (2 * tile + 1) * width) * L); /* what nobody wants goes behind */
   }
   return s;
 }
 
-/* Rows y .. y+3 of a plane, from the first'th of them on, into half `half`; row[i]: where they are. */
+/* Rows y .. y+T-1 of a plane, from the first'th of them on, into half `half`; row[i]: where they are. */
 static void bring(const lines *s, const float *src, int64_t channels, int64_t y, int64_t first, int64_t half, const float **row) {
-  const int64_t lo = y + first < 0 ? -y : first, hi = y + 4 > s->h ? s->h - y : 4;
-  float *to = s->rows + half * 4 * s->width * L;
-  for (int64_t i = 0; i < 4; i++) row[i] = i >= lo && i < hi ? to + i * s->width * L : s->rows + 8 * s->width * L;
+  const int64_t lo = y + first < 0 ? -y : first, hi = y + s->tile > s->h ? s->h - y : s->tile;
+  float *to = s->rows + half * s->tile * s->width * L;
+  for (int64_t i = 0; i < s->tile; i++) row[i] = (i >= lo && i < hi ? to + i * s->width * L : s->rows + 2 * s->tile * s->width * L);
   src += y * s->w;
   for (int64_t i = lo * s->w, end = hi * s->w; i < end; i += L) {
     const int64_t left = end - i < L ? end - i : L;
@@ -155,43 +169,44 @@ static void bring(const lines *s, const float *src, int64_t channels, int64_t y,
 
 /* ---- the source: B' d B */
 
-SNK_INLINE void patch(const float *const row[6], float *to, int64_t position) {
+SNK_INLINE void patch(const int T, const float *const row[6], float *to, int64_t position) {
   VF t[6][6];
   SNK_UNROLL
-  for (int x = 0; x < 6; x++) {
+  for (int x = 0; x < T + 2; x++) {
     VF d[6];
     SNK_UNROLL
-    for (int y = 0; y < 6; y++) d[y] = vf_load(row[y] + x * L);
-    times_b(d, t[x]);
+    for (int y = 0; y < T + 2; y++) d[y] = vf_load(row[y] + x * L);
+    times_b(T, d, t[x]);
   }
   SNK_UNROLL
-  for (int y = 0; y < 6; y++) {
+  for (int y = 0; y < T + 2; y++) {
     VF d[6], v[6];
     SNK_UNROLL
-    for (int x = 0; x < 6; x++) d[x] = t[x][y];
-    times_b(d, v);
+    for (int x = 0; x < T + 2; x++) d[x] = t[x][y];
+    times_b(T, d, v);
     SNK_UNROLL
-    for (int x = 0; x < 6; x++, to += position) vf_store(to, v[x]);
+    for (int x = 0; x < T + 2; x++, to += position) vf_store(to, v[x]);
   }
 }
 
 static void input(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room) {
-  const lines s = lines_at(p->h, p->w, p->x0, 4 * p->tx + 2, room, fresh);
-  const int64_t position = snk_winograd_position(piece->most, p->cs, L);
+  const int64_t T = p->tile, position = snk_winograd_position(piece->most, p->cs, L);
+  const lines s = lines_at(T, p->h, p->w, p->x0, T * p->tx + 2, room, fresh);
   for (int64_t i = 0; i < piece->images; i++)
     for (int64_t c = 0; c < p->cs; c += L) {
       const int64_t channels = p->c - c < L ? p->c - c : L;
       const float *src = p->src + (((piece->image + i) * p->groups + piece->group) * p->c + c) * s.plane, *last[4], *row[6];
       float *to = patches + i * piece->rows * p->tx * p->cs + c;
-      int64_t y = p->y0 + 4 * piece->r0 - 2;
-      bring(&s, src, channels, y, 2, 1, last);
+      int64_t y = p->y0 + T * piece->r0 + 2 - T;
+      bring(&s, src, channels, y, T - 2, 1, last);
       for (int64_t r = 0; r < piece->rows; r++) {
-        row[0] = last[2], row[1] = last[3], y += 4;
+        row[0] = last[T - 2], row[1] = last[T - 1], y += T;
         bring(&s, src, channels, y, 0, r & 1, last);
-        for (int k = 0; k < 4; k++) row[2 + k] = last[k];
+        for (int k = 0; k < T; k++) row[2 + k] = last[k];
         for (int64_t q = 0; q < p->tx; q++, to += p->cs) {
-          patch(row, to, position);
-          for (int k = 0; k < 6; k++) row[k] += 4 * L;
+          if (T == 2) patch(2, row, to, position);
+          else patch(4, row, to, position);
+          for (int k = 0; k < T + 2; k++) row[k] += T * L;
         }
       }
     }
@@ -215,8 +230,9 @@ SNK_INLINE void product_step(const int mr, const int nv, const float *const a[4]
   }
 }
 
-/* mr tiles, cs apart, at some positions, `step` apart, times a panel. */
-SNK_INLINE void products(const int mr, const int nv, int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, float *sums) {
+/* mr tiles, cs apart, at some positions, `step` apart, times a panel; ahead: what is asked for meanwhile, `pace` floats further for two channels. */
+SNK_INLINE void products(const int mr, const int nv, int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, const float *ahead,
+                         int64_t pace, float *sums) {
   const int64_t blocks = (channels + BLOCK - 1) / BLOCK;
   for (int at = 0; at < positions; at++, v += step, sums += MR * 2 * L) {
     const float *a[4]; /* of every third row */
@@ -229,7 +245,8 @@ SNK_INLINE void products(const int mr, const int nv, int positions, int64_t chan
       for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
       for (; c + 2 <= end; c += 2, u += 2 * nv * L) {
         SNK_UNROLL
-        for (int k = 0; k < nv; k++) __builtin_prefetch((const char *)u + 2 * SNK_CONV_AHEAD + 64 * k);
+        for (int k = 0; k < nv; k++) __builtin_prefetch(ahead + L * k, 0, 2);
+        ahead += pace;
         SNK_UNROLL
         for (int k = 0; k < 2; k++) product_step(mr, nv, a, cs, k, u + k * nv * L, acc);
         SNK_UNROLL
@@ -249,11 +266,11 @@ SNK_INLINE void products(const int mr, const int nv, int positions, int64_t chan
     }
   }
 }
-#define PRODUCT_ARGS int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, float *sums
+#define PRODUCT_ARGS int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, const float *ahead, int64_t pace, float *sums
 typedef void product_kernel(PRODUCT_ARGS);
 #define PRODUCT(mr)                                                                                         \
-  static void products1_##mr(PRODUCT_ARGS) { products(mr, 1, positions, channels, v, cs, step, u, sums); } \
-  static void products2_##mr(PRODUCT_ARGS) { products(mr, 2, positions, channels, v, cs, step, u, sums); }
+  static void products1_##mr(PRODUCT_ARGS) { products(mr, 1, positions, channels, v, cs, step, u, ahead, pace, sums); } \
+  static void products2_##mr(PRODUCT_ARGS) { products(mr, 2, positions, channels, v, cs, step, u, ahead, pace, sums); }
 ROWS(PRODUCT)
 #define NAME1(mr) products1_##mr,
 #define NAME2(mr) products2_##mr,
@@ -285,39 +302,37 @@ SNK_INLINE void put(const snk_winograd *p, VF v, int64_t to, int64_t n) {
 }
 
 /* A tile of L rows of the weight: to places of rows `width` apart, of which ny x nx count. */
-SNK_INLINE void tile_of(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx) {
+SNK_INLINE void tile_of(const int T, const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx) {
   VF t[6][4];
   SNK_UNROLL
-  for (int y = 0; y < 6; y++) {
+  for (int y = 0; y < T + 2; y++) {
     VF m[6];
     SNK_UNROLL
-    for (int x = 0; x < 6; x++) m[x] = vf_load(from + (y * 6 + x) * MR * 2 * L);
-    times_a(m, t[y]);
+    for (int x = 0; x < T + 2; x++) m[x] = vf_load(from + (y * (T + 2) + x) * MR * 2 * L);
+    times_a(T, m, t[y]);
   }
   SNK_UNROLL
-  for (int x = 0; x < 4; x++) {
+  for (int x = 0; x < T; x++) {
     VF m[6], y[4];
     SNK_UNROLL
-    for (int k = 0; k < 6; k++) m[k] = t[k][x];
-    times_a(m, y);
+    for (int k = 0; k < T + 2; k++) m[k] = t[k][x];
+    times_a(T, m, y);
     if (x >= nx) break;
     if (p->bias || p->mean) {
       SNK_UNROLL
-      for (int k = 0; k < 4; k++) y[k] = after(p, w, y[k]);
+      for (int k = 0; k < T; k++) y[k] = after(p, w, y[k]);
     }
     SNK_UNROLL
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < T; k++)
       if (k < ny) vf_store(to + (k * width + x) * L, y[k]);
   }
 }
-__attribute__((noinline)) static void tile(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width) {
-  tile_of(p, w, from, to, width, 4, 4);
-}
-__attribute__((noinline)) static void tile_part(const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx) {
-  tile_of(p, w, from, to, width, ny, nx);
-}
+#define TILE_ARGS const snk_winograd *p, const norm *w, const float *from, float *to, int64_t width, int64_t ny, int64_t nx
+__attribute__((noinline)) static void tile(TILE_ARGS) { (void)ny, (void)nx, tile_of(4, p, w, from, to, width, 4, 4); }
+__attribute__((noinline)) static void tile_part(TILE_ARGS) { tile_of(4, p, w, from, to, width, ny, nx); }
+__attribute__((noinline)) static void tile2(TILE_ARGS) { tile_of(2, p, w, from, to, width, ny, nx); }
 
-/* A row of tiles, four rows of places or fewer, to the result: rows of the weight from m on. */
+/* A row of tiles, T rows of places or fewer, to the result: rows of the weight from m on. */
 static void row_done(const snk_winograd *p, const float *places, int64_t image, int64_t m, int64_t y, int64_t n) {
   const int64_t plane = p->oh * p->ow, rows = p->m - m < L ? p->m - m : L, to = (image * p->m + m) * plane + y * p->ow;
   const bool plain = !p->add && !p->relu && !p->round;
@@ -352,18 +367,22 @@ SNK_INLINE int64_t tile_at(const snk_winograd_piece *piece, int64_t t) { return 
 static void multiply_some(const snk_winograd *p, const snk_winograd_piece *piece, int64_t nv, int64_t t0, int64_t t1, const float *patches, const float *u,
                           float *sums) {
   const int64_t step = snk_winograd_position(piece->most, p->cs, L);
-  const int positions = t1 - t0 > 1 ? 1 : AT;
-  for (int at = 0; at < AT; at += positions)
-    for (int64_t t = t0; t < t1; t++)
-      kernels[nv - 1][tile_at(piece, t + 1) - tile_at(piece, t) - LEAST](positions, p->c, patches + at * step + tile_at(piece, t) * p->cs, p->cs, step,
-                                                                         u + at * p->c * nv * L, sums + ((t - t0) * AT + at) * MR * 2 * L);
+  const int positions = t1 - t0 > 1 ? 1 : (int)p->at;
+  /* by one tile the panel is read from end to end; several ask, by halves, for the next position's part, so that memory is never idle */
+  const int64_t part = p->c * nv * L, pace = positions > 1 ? 2 * nv * L : nv * L;
+  for (int at = 0; at < p->at; at += positions, u += part)
+    for (int64_t t = t0; t < t1; t++) {
+      const float *ahead = positions > 1 ? u + 2 * SNK_CONV_AHEAD / 4 : u + part + ((t - t0) & 1) * (part / 2);
+      kernels[nv - 1][tile_at(piece, t + 1) - tile_at(piece, t) - LEAST](positions, p->c, patches + at * step + tile_at(piece, t) * p->cs, p->cs, step, u, ahead,
+                                                                         pace, sums + ((t - t0) * AT + at) * MR * 2 * L);
+    }
 }
 
 static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int64_t j, const float *patches, float *room) {
-  const int64_t m0 = j * 2 * L, nv = p->ms - m0 > L ? 2 : 1, some = snk_conv_tiles(piece->most, MR), all = 4 * p->ow * L + L * L; /* a vector's places */
+  const int64_t m0 = j * 2 * L, nv = p->ms - m0 > L ? 2 : 1, some = snk_conv_tiles(piece->most, MR), T = p->tile, all = T * p->ow * L + L * L; /* a vector's places */
   /* a panel of few channels fits the first cache at all positions; one of more is read, position by position, by several tiles */
   const int64_t together = p->c > BLOCK ? TOGETHER : 1;
-  const float *u = p->packed + (piece->group * p->ms + m0) * AT * p->c;
+  const float *u = p->packed + (piece->group * p->ms + m0) * p->at * p->c;
   float *places = room + TOGETHER * AT * MR * 2 * L;
   const norm w[2] = {norm_at(p, piece->group, m0), norm_at(p, piece->group, nv == 2 ? m0 + L : m0)};
   int64_t image = piece->image * p->groups + piece->group, r = 0, q = 0;
@@ -372,12 +391,9 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
     const float *from = room + t % together * AT * MR * 2 * L;
     if (t % together == 0) multiply_some(p, piece, nv, t, t + together < some ? t + together : some, patches, u, room);
     for (int64_t i = 0; i < mr && done < piece->tiles; i++, done++) {
-      const int64_t y = 4 * (piece->r0 + r), ny = p->oh - y < 4 ? p->oh - y : 4, nx = p->ow - 4 * q;
-      for (int64_t v = 0; v < nv; v++) {
-        float *to = places + v * all + 4 * q * L;
-        if (nx >= 4 && ny == 4) tile(p, &w[v], from + (i * nv + v) * L, to, p->ow);
-        else tile_part(p, &w[v], from + (i * nv + v) * L, to, p->ow, ny, nx);
-      }
+      const int64_t y = T * (piece->r0 + r), ny = p->oh - y < T ? p->oh - y : T, nx = p->ow - T * q;
+      for (int64_t v = 0; v < nv; v++)
+        (T == 2 ? tile2 : nx >= 4 && ny == 4 ? tile : tile_part)(p, &w[v], from + (i * nv + v) * L, places + v * all + T * q * L, p->ow, ny, nx);
       if (++q < p->tx) continue;
       for (int64_t v = 0; v < nv && m0 + v * L < p->m; v++) row_done(p, places + v * all, image, m0 + v * L, y, ny * p->ow);
       q = 0;
@@ -390,7 +406,7 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
 
 /* A dY A', a vector of rows at once. */
 static void spread(const snk_winograd *p, const snk_winograd_piece *piece, int64_t m0, int64_t step, bool fresh, float *to, float *room) {
-  const lines s = lines_at(p->oh, p->ow, 0, 4 * p->tx, room, fresh);
+  const lines s = lines_at(4, p->oh, p->ow, 0, 4 * p->tx, room, fresh);
   const int64_t position = snk_winograd_position(piece->tiles, step, L);
   for (int64_t i = 0; i < piece->images; i++)
     for (int64_t m = 0; m < step; m += L) {
