@@ -1,7 +1,7 @@
 /* gemm_tile.h - the register tiles and the packed block loops for one number type; included by gemm.isa.c for float and for double.
  *
  * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_take v_keep v_set1 v_fma v_zero v_relu v_round.
- * A tile is up to MR rows by NV vectors; wider tiles serve one to three rows. Tile shape never matters to the bits.
+ * A tile is up to MR rows by two vectors; wider ones serve one to three rows, or last columns. Tile shape never matters to the bits.
  */
 
 /* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
@@ -104,7 +104,7 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
  * 2q+1 of a row of B lie at b + q * bps. */
 typedef struct FN(sweep) {
   int64_t kc, ars, acs, ldb, bps, j0, nr, i0; /* i0: the tile's first row */
-  int64_t edge;                               /* how many numbers of its last vector a row of B has (where loads can be masked) */
+  int64_t edge;                               /* how many numbers of its last vector a row has (where that can be masked) */
   const FN(dest) *d;
   T *keep;                                    /* where a packing tile writes the rows of B that it reads */
   const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
@@ -118,9 +118,10 @@ typedef struct FN(sweep) {
 /* How the next tiles of nr columns, at least mr rows, are finished: nv vectors a row, that is. */
 static void FN(set_finish)(FN(sweep) *w, int64_t mr, int64_t nr, int64_t nv) {
   const FN(dest) *d = w->d;
+  const bool relu = nv == 3 || (mr >= FN(RELU_ROWS) && nv == 2);
   const bool whole = d->ccs == 1 && d->p == d->c && !d->row_bias && !d->accumulate && (!d->round || (mr >= FN(ROUND_ROWS) && nv == 2)) &&
-                     (!d->relu || (mr >= FN(RELU_ROWS) && nv == 2));
-  w->plain = nr >= nv * L && (!d->last || whole);
+                     (!d->relu || relu);
+  w->plain = (nr >= nv * L || nv == 3) && (!d->last || whole);
   w->bias = d->last && d->col_bias ? d->col_bias + w->j0 : NULL;
   w->relu = d->last && d->relu, w->round = d->last && d->round;
 }
@@ -138,12 +139,14 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
 SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
   const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
-  V acc[MR * 2 > 8 ? MR * 2 : 8];
+  V acc[MR * 2 > 8 ? MR * 2 : 8]; /* 8 rows by 3 are as many */
   const T *row[GROUPS];
   SNK_UNROLL
   for (int q = 0; q < GROUPS; q++) row[q] = a + 3 * q * ars;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
+  const bool masked = !pack && (nv == 3 || nv <= SNK_MASKED); /* the last vector's loads, and with three its stores */
+  const int wide = (nv == 3 ? 3 : 2) * L;
   const VM edge = v_lanes(w->edge);
   (void)edge;
   T *keep = pack ? w->keep : NULL;
@@ -158,7 +161,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     SNK_UNROLL                                                                                        \
     for (int j = 0; j < nv; j++) {                                                                    \
       const T *at = b + (j >> 1) * bps + (j & 1) * L;                                                 \
-      bv[j] = !pack && j == nv - 1 && nv <= SNK_MASKED ? v_take(at, edge) : v_load(at);               \
+      bv[j] = masked && j == nv - 1 ? v_take(at, edge) : v_load(at);                                  \
       if (pack) v_store(keep + j * L, bv[j]);                                                         \
     }                                                                                                 \
     if (pack) keep += 2 * L;                                                                          \
@@ -175,7 +178,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   for (;;) {
     for (; some > 0; some--) {
       SNK_UNROLL
-      for (int j = 0; j < 2 * L; j += LINE) __builtin_prefetch(next + j, 0, 2);
+      for (int j = 0; j < wide; j += LINE) __builtin_prefetch(next + j, 0, 2);
       next += ahead;
       STEP;
     }
@@ -192,15 +195,17 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     FN(finish)(w, mr, nv);
     return;
   }
+#define GET(at) (nv == 3 && i % nv == 2 ? v_take(at, edge) : v_load(at))
   if (!w->d->first) {
     SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = v_load(p + i / nv * ldp + i % nv * L) + acc[i];
+    for (int i = 0; i < mr * nv; i++) acc[i] = GET(p + i / nv * ldp + i % nv * L) + acc[i];
   }
   if (w->bias) {
     SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + v_load(w->bias + i % nv * L);
+    for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + GET(w->bias + i % nv * L);
   }
-  if (mr >= FN(RELU_ROWS) && nv == 2 && w->relu) {
+#undef GET
+  if ((nv == 3 || (mr >= FN(RELU_ROWS) && nv == 2)) && w->relu) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) acc[i] = v_relu(acc[i]);
   }
@@ -209,7 +214,11 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     for (int i = 0; i < mr * nv; i++) acc[i] = v_round(acc[i]);
   }
   SNK_UNROLL
-  for (int i = 0; i < mr * nv; i++) v_store(p + i / nv * ldp + i % nv * L, acc[i]);
+  for (int i = 0; i < mr * nv; i++) {
+    T *to = p + i / nv * ldp + i % nv * L;
+    if (nv == 3 && i % nv == 2) v_keep(to, acc[i], w->edge);
+    else v_store(to, acc[i]);
+  }
 }
 
 #define ARGS FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step
@@ -385,13 +394,13 @@ typedef struct FN(job) {
 static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, int64_t nr, T *dst, bool fresh, FN(sweep) *s) {
   enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
-  s->ldb = NR, s->edge = L;
+  s->ldb = NR, s->edge = (nr - 1) % L + 1;
   if (g->packed) {
     int64_t npad = (g->n + NR - 1) / NR * NR;
     return (const T *)g->packed + k0 * npad + j0 * kc;
   }
-  if (w->direct_b && (nr % L == 0 || (nr + L - 1) / L <= SNK_MASKED)) {
-    s->ldb = g->brs, s->edge = (nr - 1) % L + 1;
+  if (w->direct_b && (nr % L == 0 || nr > NR || nr <= SNK_MASKED * L)) {
+    s->ldb = g->brs;
     return w->b + k0 * g->brs + j0;
   }
   if (!fresh) return dst;
@@ -466,6 +475,22 @@ __attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, i
   if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc, 0);
 }
 
+/* The last columns, up to a vector of them, and the panel before as one, eight rows at a time: by themselves they would take a load for each
+ * multiply-add. */
+__attribute__((noinline, unused)) static void FN(last_panel)(const FN(job) *w, FN(sweep) *s, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j,
+                                                             int64_t nr) {
+  const snk_gemm_args *g = w->g;
+  const T *b = FN(panel)(w, k0, kc, j, nr, NULL, false, s);
+  if (g->packed) s->bps = FN(NR) * kc;
+  s->j0 = j, s->nr = nr;
+  FN(set_finish)(s, 8, nr, 3);
+  for (; i0 < i1; i0 += 8) {
+    s->i0 = i0;
+    for (int q = 0; q < s->nbeside; q++) s->beside[q] = (const T *)g->beside[q] + i0 * s->ldo + j;
+    FN(tile)(8, 3, false, s, w->a + i0 * g->ars + k0 * g->acs, b, s->d->p + (i0 - s->d->pi) * s->d->ldp + (j - s->d->pj), b, 0);
+  }
+}
+
 /* Rows i0..i1 of C, columns j0..j1 over one block of K. Rows are shared out evenly among tiles. */
 static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
   enum { NR = FN(NR) };
@@ -475,8 +500,14 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
   FN(sweep) s; /* its t stays as it is: to clear it takes as long as a small product */
   s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = 0, s.ldo = g->n;
   while (d->last && s.nbeside < 3 && g->beside[s.nbeside]) s.nbeside++;
-  for (int64_t j = j0; j < j1; j += NR) {
-    int64_t nr = j1 - j < NR ? j1 - j : NR, i = 0;
+  const bool wide = MR == 12 && sizeof(T) == 4 && m % 8 == 0 && !w->pack_a && (g->packed || w->direct_b);
+  for (int64_t j = j0, nr; j < j1; j += nr) {
+    int64_t i = 0;
+    nr = j1 - j < NR ? j1 - j : NR;
+    if (wide && j1 - j > NR && j1 - j <= NR + L) {
+      FN(last_panel)(w, &s, k0, kc, i0, i1, j, nr = j1 - j);
+      continue;
+    }
     /* a whole panel is packed by its first tile, which reads it as it lies */
     const bool packing = fresh && !g->round_b && !w->direct_b && !g->packed && !g->pack && g->bcs == 1 && nr == NR && low + (extra > 0) == MR;
     T *to = w->once ? w->pb : w->pb + (j - j0) * kc;

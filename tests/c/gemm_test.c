@@ -33,8 +33,9 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
 }
 
 /* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
- * packed at once. */
-static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false}};
+ * packed at once; a last panel of less than a vector. */
+static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false},
+  {32, 200, 784, false, false}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
