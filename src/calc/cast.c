@@ -19,6 +19,8 @@
 
 static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t fs, size_t size) {
   if (ts == (int64_t)size && fs == (int64_t)size) { memcpy(to, from, (size_t)n * size); return; }
+  if (size == 4 && ts == 4 && fs == 8) { snk_cast_now()->second(n, (uint32_t *)(void *)to, (const uint32_t *)(const void *)from); return; }
+  if (size == 4 && ts == 8 && fs == 4) { snk_cast_now()->apart(n, (uint32_t *)(void *)to, (const uint32_t *)(const void *)from); return; }
   switch (size) {
     case 1: for (int64_t i = 0; i < n; i++) to[i * ts] = from[i * fs]; break;
     case 2: for (int64_t i = 0; i < n; i++) memcpy(to + i * ts, from + i * fs, 2); break;

@@ -17,6 +17,8 @@ typedef struct snk_cast {
   void (*to_bf16)(int64_t n, const float *from, uint16_t *to);
   void (*round_bf16)(int64_t n, const float *from, float *to); /* floats that are bfloat16 numbers; to may be from */
   void (*bytes)(int64_t n, float *to, const uint8_t *from, float scale); /* to[i] = from[i] * scale, rounded twice: as a number, then the product */
+  void (*second)(int64_t n, uint32_t *to, const uint32_t *from); /* to[i] = from[2 i] */
+  void (*apart)(int64_t n, uint32_t *to, const uint32_t *from);  /* to[2 i] = from[i] */
 } snk_cast;
 SNK_TABLE(cast)
 #endif

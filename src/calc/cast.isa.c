@@ -72,4 +72,30 @@ static void bytes(int64_t n, float *to, const uint8_t *from, float scale) {
   if (n > 0) vf_store_part(to, widen(rest) * s, n);
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16, bytes};
+/* Places of two numbers each: the first of each to `to`, or from `from`. Nothing else is touched. */
+static void second(int64_t n, uint32_t *to, const uint32_t *from) {
+#if defined(__AVX512F__)
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  for (; n > 0; n -= 16, to += 16, from += 32) {
+    const uint32_t lanes = n >= 16 ? 0x55555555 : ((1u << 2 * n) - 1) & 0x55555555;
+    const __m512i a = _mm512_maskz_loadu_epi32((__mmask16)lanes, from), b = _mm512_maskz_loadu_epi32((__mmask16)(lanes >> 16), from + 16);
+    _mm512_mask_storeu_epi32(to, (__mmask16)(n >= 16 ? 0xFFFF : (1u << n) - 1), _mm512_permutex2var_epi32(a, even, b));
+  }
+#else
+  for (int64_t i = 0; i < n; i++) to[i] = from[2 * i];
+#endif
+}
+static void apart(int64_t n, uint32_t *to, const uint32_t *from) {
+#if defined(__AVX512F__)
+  for (; n > 0; n -= 16, to += 32, from += 16) {
+    const uint32_t lanes = n >= 16 ? 0x55555555 : ((1u << 2 * n) - 1) & 0x55555555;
+    const __m512i v = _mm512_maskz_loadu_epi32((__mmask16)(n >= 16 ? 0xFFFF : (1u << n) - 1), from);
+    _mm512_mask_storeu_epi32(to, (__mmask16)lanes, _mm512_maskz_expand_epi32(0x5555, v));
+    _mm512_mask_storeu_epi32(to + 16, (__mmask16)(lanes >> 16), _mm512_maskz_expand_epi32(0x5555, _mm512_shuffle_i32x4(v, v, 0x0E)));
+  }
+#else
+  for (int64_t i = 0; i < n; i++) to[2 * i] = from[i];
+#endif
+}
+
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16, bytes, second, apart};

@@ -61,9 +61,24 @@ SNK_INLINE V FN(after)(const snk_conv_pass *p, V v, int64_t ch, const V *add) {
   return v;
 }
 
-/* The same for a tile whose first row is channel ch of the result; the sums stay where they are, or go out where `whole`. */
-SNK_LOOPS static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch,
-                                                           bool whole) {
+/* Relu and rounding of a tile's sums: all that follows them in training. */
+static __attribute__((noinline)) void FN(round_tile)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch, bool whole) {
+  (void)ch;
+  const int64_t mstep = p->dsty * p->dstx;
+  const bool relu = p->relu;
+  for (int j = 0; j < nv; j++) {
+    T *from = sums + j * L, *to = whole ? out + w->at[j][0] : from;
+    for (int64_t i = 0; i < mr; i++, from += nv * L, to += whole ? mstep : nv * L) {
+      V v = v_load(from);
+      if (relu) v = v_relu(v);
+      v_store(to, v_round(v));
+    }
+  }
+}
+
+/* What follows a tile's sums whose first row is channel ch of the result; the sums stay where they are, or go out where `whole`. */
+SNK_LOOPS static __attribute__((noinline)) void FN(finish_all)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch,
+                                                               bool whole) {
   const int64_t mstep = p->dsty * p->dstx;
   const T *add = p->add ? (const T *)p->add + (out - (const T *)p->dst) : NULL;
   for (int64_t i = 0; i < mr; i++, ch++)
@@ -72,6 +87,11 @@ SNK_LOOPS static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *
       if (add) way = whole ? v_load(add + i * mstep + w->at[j][0]) : FN(get)(w, add + i * mstep, j);
       v_store(whole ? out + i * mstep + w->at[j][0] : sums, FN(after)(p, v_load(sums), ch, add ? &way : NULL));
     }
+}
+
+static __attribute__((noinline)) void FN(finish)(const snk_conv_pass *p, int64_t mr, int nv, T *sums, const FN(cols) *w, T *out, int64_t ch, bool whole) {
+  if (p->round && !p->mean && !p->add) FN(round_tile)(p, mr, nv, sums, w, out, ch, whole);
+  else FN(finish_all)(p, mr, nv, sums, w, out, ch, whole);
 }
 
 /* The finished sums of a tile, where not all lanes of a vector have places side by side. */
