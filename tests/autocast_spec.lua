@@ -425,6 +425,31 @@ describe("autocast in programs:", function()
     assert.equal(0, trained(1, false, true))
   end)
 
+  it("numbers that are only moved among zeros stay floats where all who read them want floats", function()
+    local function casts(kept, value)
+      local x, w = sn.randn(2, 3, 8, 8), sn.randn(4, 3, 3, 3):requires_grad_()
+      local function step(a)
+        w.grad = nil
+        local h = sn.conv2d(a, w, nil, { padding = 1 }):relu()
+        local moved = h[{ {}, {}, { 1, -1, 2 }, { 1, -1, 2 } }]:pad({ 0, 0, 0, 0, 2, 2 }, { value = value })
+        local z = sn.batch_norm(moved):relu():sum() + h:tanh():sum()
+        z:backward()
+        return kept and moved:detach() or z:detach()
+      end
+      local f, want = sn.compile(step), bits(auto(step, x))
+      local grad = bits(w.grad)
+      for _ = 1, 4 do
+        assert.equal(want, bits(auto(f, x)))
+        assert.equal(grad, bits(w.grad))
+      end
+      assert.is_true(f:count().replayed > 0, f:reason())
+      return select(2, f:explain():gsub("%d  to  ", ""))
+    end
+    assert.equal(1, casts(false, 0)) -- a gradient that is not rounded yet
+    assert.is_true(casts(true, 0) > 1)
+    assert.is_true(casts(false, 0.3) > 1)
+  end)
+
   it("inference follows weights that change outside of the program", function()
     local d = sn.Dense { 4, inshape = 4 }
     local f, x = sn.compile(function(x) return d(x) end), sn.randn(3, 4)

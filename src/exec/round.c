@@ -41,7 +41,36 @@ static bool keeps(const snp_tape *t, const snp_step *s, const bool *exact) {
   return false;
 }
 
-/* exact: by slot, floats that are all bfloat16 numbers; from: by slot of bfloat16, the slot of floats that it was cast from without loss, or -1. */
+/* Does s put its numbers somewhere else among zeros? */
+static bool moves(const snp_tape *t, const snp_step *s) {
+  return s->op == &sno_op_narrow_backward || (s->op == &sno_op_pad && t->attr[s->attr + 2].d == 0);
+}
+
+/* Do all who read the slot of bfloat16 that step i gives want floats, perhaps after moving them? */
+static bool wanted_as_floats(const snp_tape *t, int slot, int i) {
+  for (int k = i + 1; k < t->nstep; k++) {
+    const snp_step *s = &t->step[k];
+    bool touches = false;
+    for (int j = 0; !s->dead && j < s->nin + s->nout; j++) touches |= t->ref[s->in + j].slot == slot;
+    if (!touches) continue;
+    const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
+    if (s->op == NULL || s->nin != 1 || s->nout != 1 || x->slot != slot || !settled(t, y)) return false;
+    if (!(is_cast(t, s, SN_F32, SN_BF16) && snp_ref_whole(t, x)) && !(moves(t, s) && wanted_as_floats(t, y->slot, k))) return false;
+  }
+  return true;
+}
+
+/* Step s, which moves, gives floats of the slot `from`. */
+static void widen(snp_tape *t, snp_step *s, int from) {
+  const int slot = t->ref[s->out].slot;
+  t->slot[slot].bytes *= 2;
+  for (int r = s->out; r < t->nref; r++)
+    if (t->ref[r].slot == slot) t->ref[r].dtype = SN_F32;
+  t->ref[s->in].slot = from, t->ref[s->in].dtype = SN_F32;
+}
+
+/* exact: by slot, floats that are all bfloat16 numbers; from: by slot of bfloat16, the slot of floats that it was cast from without loss, or -1;
+ * of floats that stand for bfloat16, the slot itself. */
 static void unround(snp_tape *t, bool *exact, int *from) {
   for (int i = 0; i < t->nslot; i++) from[i] = -1;
   for (int i = 0; i < t->nstep; i++) {
@@ -51,7 +80,11 @@ static void unround(snp_tape *t, bool *exact, int *from) {
     if (!settled(t, y)) continue;
     if (is_cast(t, s, SN_BF16, SN_F32)) {
       if (exact[x->slot] && settled(t, x)) from[y->slot] = x->slot;
-    } else if (is_cast(t, s, SN_F32, SN_BF16)) {
+    } else if (y->dtype == SN_BF16 && moves(t, s)) {
+      if (from[x->slot] < 0 || !wanted_as_floats(t, y->slot, i)) continue;
+      widen(t, s, from[x->slot]);
+      exact[y->slot] = true, from[y->slot] = y->slot;
+    } else if (is_cast(t, s, SN_F32, SN_BF16) || (s->op == &sno_op_to && from[x->slot] == x->slot)) {
       exact[y->slot] = true;
       if (from[x->slot] < 0 || !snp_ref_whole(t, x)) continue;
       const int slot = y->slot, to = from[x->slot];
