@@ -240,7 +240,7 @@ SNK_INLINE void products(const int mr, const int nv, int positions, int64_t chan
     for (int i = 0; i < mr; i += 3) a[i / 3] = v + i * cs;
     for (int64_t b = 0, c = 0; b < blocks; b++) {
       VF acc[2 * MR];
-      const int64_t end = channels * (b + 1) / blocks;
+      const int64_t end = b + 1 == blocks ? channels : channels * (b + 1) / blocks;
       SNK_UNROLL
       for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
       for (; c + 2 <= end; c += 2, u += 2 * nv * L) {
