@@ -160,8 +160,7 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
 
 /* ---- rows that are not kept */
 
-enum { BRIEF_K = 64 };  /* with no more K than that B is read as it lies */
-enum { NARROW = 256 };  /* twice as many such rows still leave the cache to what `take` reads */
+enum { BRIEF_K = 64 }; /* with no more K than that B is read as it lies */
 
 typedef struct rows_job { const snk_gemm_args *g; const snk_gemm_type *type; int64_t each; void *room; snk_gemm_take *take; void *ctx; } rows_job;
 
@@ -197,7 +196,7 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
     sn_parallel((g.n + r.type->nr - 1) / r.type->nr, 1 + 50000 / (r.type->nr * g.k), pack_panels, &r);
     g.packed = room;
   }
-  r.each = (g.n <= NARROW ? 4 : 2) * r.type->mr;
+  r.each = 2 * r.type->mr;
   const double work = (double)(r.each * g.n) * (double)(g.k + 1);
   sn_parallel((g.m + r.each - 1) / r.each, 1 + (int64_t)(1e5 / work), run_rows, &r);
 }
