@@ -111,6 +111,7 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define v_relu vf_relu
 #define v_round vf_bf16
 #include "calc/gemm_tile.h"
+#include "calc/gemm_dots.h"
 enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMAX + MC_f32 * NT_f32) };
 #undef T
 #undef V
@@ -148,6 +149,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_relu vd_relu
 #define v_round(v) (v)
 #include "calc/gemm_tile.h"
+#include "calc/gemm_dots.h"
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
 
 _Static_assert((int)SCRATCH_F32 <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS && (int)SCRATCH_F64 <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS && MR <= 12, "scratch");

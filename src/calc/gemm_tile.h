@@ -107,9 +107,10 @@ typedef struct FN(sweep) {
   int64_t edge;                               /* how many numbers of its last vector a row has (where that can be masked) */
   const FN(dest) *d;
   T *keep;                                    /* where a packing tile writes the rows of B that it reads */
-  const T *beside[3];                         /* to be fetched too: the same places of other matrices (snk_gemm_rows), with rows `ldo` apart */
+  const T *beside[4];                         /* to be fetched too: where the sums go, the same places of other matrices (snk_gemm_rows) */
   int nbeside;
-  int64_t ldo;
+  int64_t share, each;                        /* rows fetched at `next`; steps of K for each row that is fetched */
+  int64_t ahead, count, stage;                /* the tile's: how far apart, how many more and what is fetched now. Registers are short */
   bool plain, relu, round;                    /* plain: whole rows that are kept, or added to what is there, with bias, relu and rounding: from registers */
   const T *bias;                              /* of plain rows: of the panel's columns, or NULL */
   T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
@@ -133,9 +134,10 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
   else FN(finish_rows)(d, w->t, mr, nv, w->i0, w->j0, w->nr);
 }
 
-/* One tile: mr rows of A times kc rows of B, sums to p. On the way it fetches: one row of NR numbers per step of K at `next` (what a later
- * tile or panel reads), in its last steps what lies beside the tile and the lines that the sums are stored over or added to. Rows of A are
- * reached from every third one, which keeps all addresses in registers. */
+/* One tile: mr rows of A times kc rows of B, sums to p. On the way it fetches a row of NR numbers every few steps of K (more at once would wait
+ * for the buffers in which lines of far caches arrive, and the rows of A with them): w->share of them at `next` (what a later tile or panel reads),
+ * then what lies beside the tile and the lines that the sums are stored over or added to. Rows of A are reached from every third one, which
+ * keeps all addresses in registers. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
   const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
@@ -150,11 +152,8 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   const VM edge = v_lanes(w->edge);
   (void)edge;
   T *keep = pack ? w->keep : NULL;
-  /* steps: `some` that fetch at next, those that fetch nothing, `rest` that fetch what lies beside, and at p */
-  int stages = w->nbeside;
-  const int64_t last = mr * (stages + (MR > 6)); /* six rows' steps are over before the lines of C are there, and their end is mispredicted */
-  int64_t rest = w->kc < last ? w->kc : last, some = step ? w->kc - rest : 0, none = w->kc - rest - some;
-  int64_t ahead = step;
+  int64_t wait = 1;
+  w->ahead = step, w->count = w->share, w->stage = w->nbeside;
 #define STEP                                                                                          \
   do {                                                                                                \
     V bv[8];                                                                                          \
@@ -175,18 +174,17 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     for (int q = 0; q < (mr + 2) / 3; q++) row[q] += acs;                                             \
     b += ldb;                                                                                         \
   } while (0)
-  for (;;) {
-    for (; some > 0; some--) {
+  for (int64_t k = w->kc; k > 0; k--) {
+    if (--wait == 0) {
       SNK_UNROLL
       for (int j = 0; j < wide; j += LINE) __builtin_prefetch(next + j, 0, 2);
-      next += ahead;
-      STEP;
+      next += w->ahead, wait = w->each;
+      if (--w->count == 0) {
+        if (w->stage > 0) next = w->beside[--w->stage], w->ahead = w->d->ldp, w->count = mr;
+        else wait = INT64_MAX;
+      }
     }
-    for (; none > 0; none--) STEP;
-    if (rest == 0) break;
-    some = rest < mr ? rest : mr, rest -= some;
-    if (stages == 0) next = p, ahead = ldp;
-    else next = w->beside[--stages], ahead = w->ldo;
+    STEP;
   }
 #undef STEP
   if (!w->plain) {
@@ -195,14 +193,23 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     FN(finish)(w, mr, nv);
     return;
   }
-#define GET(at) (nv == 3 && i % nv == 2 ? v_take(at, edge) : v_load(at))
+#define GET(at) (nv == 3 && j == 2 ? v_take(at, edge) : v_load(at))
+  T *to = p;
   if (!w->d->first) {
     SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = GET(p + i / nv * ldp + i % nv * L) + acc[i];
+    for (int i = 0; i < mr; i++, to += ldp) {
+      SNK_HIDE(to);
+      SNK_UNROLL
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = GET(to + j * L) + acc[i * nv + j];
+    }
+    to = p;
   }
   if (w->bias) {
     SNK_UNROLL
-    for (int i = 0; i < mr * nv; i++) acc[i] = acc[i] + GET(w->bias + i % nv * L);
+    for (int i = 0; i < mr * nv; i++) {
+      const int j = i % nv;
+      acc[i] = acc[i] + GET(w->bias + j * L);
+    }
   }
 #undef GET
   if ((nv == 3 || (mr >= FN(RELU_ROWS) && nv == 2)) && w->relu) {
@@ -214,10 +221,13 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     for (int i = 0; i < mr * nv; i++) acc[i] = v_round(acc[i]);
   }
   SNK_UNROLL
-  for (int i = 0; i < mr * nv; i++) {
-    T *to = p + i / nv * ldp + i % nv * L;
-    if (nv == 3 && i % nv == 2) v_keep(to, acc[i], w->edge);
-    else v_store(to, acc[i]);
+  for (int i = 0; i < mr; i++, to += ldp) {
+    SNK_HIDE(to);
+    SNK_UNROLL
+    for (int j = 0; j < nv; j++) {
+      if (nv == 3 && j == 2) v_keep(to + j * L, acc[i * nv + j], w->edge);
+      else v_store(to + j * L, acc[i * nv + j]);
+    }
   }
 }
 
@@ -245,86 +255,6 @@ static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, R
 #undef ROWS
 #undef NAME1
 #undef NAME2
-
-/* out[r] = w_r . x for rows of w side by side: lane l of 2 L sums numbers l, l + 2 L, ...; the lanes are folded by halves. */
-SNK_INLINE void FN(dot_rows)(const int rows, int64_t k, const T *w, int64_t ld, const T *x, T *out) {
-  V acc[8];
-  SNK_UNROLL
-  for (int i = 0; i < 2 * rows; i++) acc[i] = v_zero();
-  int64_t q = 0;
-  for (; q + 2 * L <= k; q += 2 * L) {
-    V x0 = v_load(x + q), x1 = v_load(x + q + L);
-    SNK_UNROLL
-    for (int i = 0; i < rows; i++) {
-      acc[2 * i] = v_fma(v_load(w + i * ld + q), x0, acc[2 * i]);
-      acc[2 * i + 1] = v_fma(v_load(w + i * ld + q + L), x1, acc[2 * i + 1]);
-    }
-  }
-  T xe[2 * L] = {0}, we[2 * L] = {0}, lane[2 * L];
-  const size_t rest = (size_t)(k - q) * sizeof(T);
-  memcpy(xe, x + q, rest);
-  for (int i = 0; i < rows; i++) {
-    if (rest) {
-      memcpy(we, w + i * ld + q, rest);
-      acc[2 * i] = v_fma(v_load(we), v_load(xe), acc[2 * i]);
-      acc[2 * i + 1] = v_fma(v_load(we + L), v_load(xe + L), acc[2 * i + 1]);
-    }
-    v_store(lane, acc[2 * i] + acc[2 * i + 1]);
-    for (int h = L / 2; h > 0; h /= 2)
-      for (int l = 0; l < h; l++) lane[l] += lane[l + h];
-    out[i] = lane[0];
-  }
-}
-
-/* The same sums where the rows of w (at most 64) do not lie along K: lane after lane, four vectors of rows at a time. Lanes that the last
- * round of K does not reach had 0 * 0 added above, which makes 0 of -0. */
-static void FN(dot_columns)(int64_t k, int64_t rows, const T *w, int64_t rs, int64_t ks, const T *x, int64_t xs, T *out) {
-  enum { D = 64, N = 2 * L };
-  T acc[N * D] __attribute__((aligned(64)));
-  const int64_t rest = k % N ? k % N : N;
-  int64_t j = 0;
-  for (; rs == 1 && j + 4 * L <= rows; j += 4 * L)
-    for (int64_t l = 0; l < N; l++) {
-      V a0 = v_zero(), a1 = a0, a2 = a0, a3 = a0;
-      for (int64_t q = l; q < k; q += N) {
-        const T *p = w + q * ks + j;
-        const V xq = v_set1(x[q * xs]);
-        a0 = v_fma(v_load(p), xq, a0);
-        a1 = v_fma(v_load(p + L), xq, a1);
-        a2 = v_fma(v_load(p + 2 * L), xq, a2);
-        a3 = v_fma(v_load(p + 3 * L), xq, a3);
-      }
-      T *to = acc + l * D + j;
-      const V zero = v_zero();
-      if (l >= rest) a0 = a0 + zero, a1 = a1 + zero, a2 = a2 + zero, a3 = a3 + zero;
-      v_store(to, a0), v_store(to + L, a1), v_store(to + 2 * L, a2), v_store(to + 3 * L, a3);
-    }
-  for (; j < rows; j++)
-    for (int64_t l = 0; l < N; l++) {
-      T a = 0;
-      for (int64_t q = l; q < k; q += N) a = v_fma1(w[j * rs + q * ks], x[q * xs], a);
-      acc[l * D + j] = l >= rest ? a + 0 : a;
-    }
-  for (int64_t h = L; h > 0; h /= 2)
-    for (int64_t l = 0; l < h; l++)
-      for (j = 0; j + L <= rows; j += L) v_store(acc + l * D + j, v_load(acc + l * D + j) + v_load(acc + (l + h) * D + j));
-  for (j = rows / L * L; j < rows; j++)
-    for (int64_t h = L; h > 0; h /= 2)
-      for (int64_t l = 0; l < h; l++) acc[l * D + j] += acc[(l + h) * D + j];
-  memcpy(out, acc, (size_t)rows * sizeof(T));
-}
-
-static void FN(dots)(int64_t k, int64_t rows, const void *wp, int64_t ld, int64_t ks, const void *x, int64_t xs, void *outp) {
-  if (ks != 1 || xs != 1) {
-    FN(dot_columns)(k, rows, wp, ld, ks, x, xs, outp);
-    return;
-  }
-  const T *w = wp;
-  T *out = outp;
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) FN(dot_rows)(4, k, w + r * ld, ld, x, out + r);
-  for (; r < rows; r++) FN(dot_rows)(1, k, w + r * ld, ld, x, out + r);
-}
 
 /* mr rows of A as kc groups of mr numbers. */
 SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
@@ -385,7 +315,7 @@ typedef struct FN(job) {
   int64_t batch;
   T *pa, *pb;           /* packed rows of A (at most MC), packed columns of B (at most NC, or all of it where that is no more) */
   bool pack_a, as_rows, direct_b;
-  bool far_a, far_b;    /* too large to be in the second cache */
+  bool far_a, far_b, far_c; /* too large to be in the second cache */
   bool once;            /* a panel of B is read by one block of rows only: all are packed to the same place */
   int64_t io, iend;     /* the rows that are gone through for one block of K */
 } FN(job);
@@ -432,30 +362,37 @@ SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc,
   }
 }
 
-/* Where to fetch from while the tiles of panel j run, tile by tile (NR numbers per step of K, `step` apart): the panel after it, as it lies
- * or packed; where that is to be packed to; and a part of the next rows of A. */
-typedef struct FN(ahead) { const T *at[3]; int64_t step[3]; } FN(ahead);
+/* What to fetch while the tiles of panel j run: rows of NR numbers, `step` apart: the panel after it, as it lies or packed; where that is to
+ * be packed to; and a part of the next rows of A. The tiles share them out. */
+typedef struct FN(ahead) { int n; struct { const T *at; int64_t step, rows; } of[3]; } FN(ahead);
 
-static FN(ahead) FN(look_ahead)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i1, int64_t j0, int64_t j, int64_t j1, bool fresh, const T *b) {
-  enum { NR = FN(NR) };
+static void FN(look_ahead)(FN(ahead) *f, const FN(job) *w, int64_t k0, int64_t kc, int64_t i1, int64_t j0, int64_t j, int64_t j1, bool fresh, const T *b) {
+  enum { NR = FN(NR), MC = FN(MC) };
+#define FETCH(...) f->of[f->n++] = (__typeof__(f->of[0])){__VA_ARGS__}
   const snk_gemm_args *g = w->g;
-  FN(ahead) f = {{b, b, b}, {0, 0, 0}};
-  const bool packed = g->packed || !(fresh || w->direct_b);
+  f->n = 0;
+  if (kc == 0) return;
   if (j + NR < j1) {
-    if (packed) f.at[0] = b + NR * kc, f.step[0] = NR;
-    else if (!g->pack && g->bcs == 1 && (!w->direct_b || w->far_b)) f.at[0] = w->b + k0 * g->brs + j + NR, f.step[0] = g->brs;
-    if (fresh && !w->once && !w->direct_b && !g->packed) f.at[1] = w->pb + (j + NR - j0) * kc, f.step[1] = NR;
+    if (g->packed || !(fresh || w->direct_b)) {
+      if (!g->beside[0] || w->far_b) FETCH(b + NR * kc, NR, kc); /* what lies beside is farther */
+    } else if (!g->pack && g->bcs == 1 && (!w->direct_b || w->far_b)) FETCH(w->b + k0 * g->brs + j + NR, g->brs, kc);
+    if (fresh && !w->once && !w->direct_b && !g->packed) FETCH(w->pb + (j + NR - j0) * kc, NR, kc);
   }
-  const int64_t part = (j - j0) / NR * NR;
-  if (w->far_a && g->acs == 1 && part < kc) {
-    if (i1 < w->iend) f.at[2] = w->a + i1 * g->ars + k0 + part, f.step[2] = g->ars;
-    else if (k0 + kc < g->k) f.at[2] = w->a + w->io * g->ars + k0 + kc + part, f.step[2] = g->ars;
+  if (!w->far_a) return;
+  const int64_t part = (j - j0) / NR * NR, rows = w->iend - i1 < MC ? w->iend - i1 : MC;
+  if (g->acs == 1 && part < kc) {
+    if (rows > 0) FETCH(w->a + i1 * g->ars + k0 + part, g->ars, rows);
+    else if (k0 + kc < g->k) FETCH(w->a + w->io * g->ars + k0 + kc + part, g->ars, w->iend - w->io < MC ? w->iend - w->io : MC);
+  } else if (w->pack_a && g->ars == 1) { /* columns that will be packed */
+    if (part < rows) FETCH(w->a + i1 + part + k0 * g->acs, g->acs, kc);
+    else if (rows <= 0 && k0 + 2 * kc <= g->k) FETCH(w->a + w->io + part + (k0 + kc) * g->acs, g->acs, kc);
   }
-  if (w->far_a && w->pack_a && g->ars == 1) { /* columns that will be packed */
-    if (i1 + part < w->iend) f.at[2] = w->a + i1 + part + k0 * g->acs, f.step[2] = g->acs;
-    else if (i1 >= w->iend && k0 + 2 * kc <= g->k) f.at[2] = w->a + w->io + part + (k0 + kc) * g->acs, f.step[2] = g->acs;
-  }
-  return f;
+#undef FETCH
+}
+
+static int64_t FN(spread)(const FN(sweep) *s) {
+  const int64_t each = s->kc / (s->share + MR * s->nbeside);
+  return each > 0 ? each : 1;
 }
 
 /* Rows i0.. of A (m of them), tile by tile; those that are only to be rounded as they lie, kc apart. */
@@ -475,6 +412,13 @@ __attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, i
   if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc, 0);
 }
 
+/* What the next tile, at row i and column j, fetches besides what is ahead: where its sums go, at p, unless it is over before those lines are there. */
+static void FN(set_beside)(FN(sweep) *s, const snk_gemm_args *g, int64_t i, int64_t j, const T *p) {
+  const int over = s->kc > 64;
+  s->beside[0] = p;
+  for (int q = over; q < s->nbeside; q++) s->beside[q] = (const T *)g->beside[q - over] + i * s->d->ldp + j;
+}
+
 /* The last columns, up to a vector of them, and the panel before as one, eight rows at a time: by themselves they would take a load for each
  * multiply-add. */
 __attribute__((noinline, unused)) static void FN(last_panel)(const FN(job) *w, FN(sweep) *s, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j,
@@ -484,10 +428,12 @@ __attribute__((noinline, unused)) static void FN(last_panel)(const FN(job) *w, F
   if (g->packed) s->bps = FN(NR) * kc;
   s->j0 = j, s->nr = nr;
   FN(set_finish)(s, 8, nr, 3);
+  s->share = 1, s->each = FN(spread)(s);
   for (; i0 < i1; i0 += 8) {
     s->i0 = i0;
-    for (int q = 0; q < s->nbeside; q++) s->beside[q] = (const T *)g->beside[q] + i0 * s->ldo + j;
-    FN(tile)(8, 3, false, s, w->a + i0 * g->ars + k0 * g->acs, b, s->d->p + (i0 - s->d->pi) * s->d->ldp + (j - s->d->pj), b, 0);
+    T *p = s->d->p + (i0 - s->d->pi) * s->d->ldp + (j - s->d->pj);
+    FN(set_beside)(s, g, i0, j, p);
+    FN(tile)(8, 3, false, s, w->a + i0 * g->ars + k0 * g->acs, b, p, b, 0);
   }
 }
 
@@ -498,8 +444,8 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
   int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles;
   if (w->pack_a) FN(pack_a)(w, k0, kc, i0, m, tiles);
   FN(sweep) s; /* its t stays as it is: to clear it takes as long as a small product */
-  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = 0, s.ldo = g->n;
-  while (d->last && s.nbeside < 3 && g->beside[s.nbeside]) s.nbeside++;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = kc > 64;
+  for (int q = 0; d->last && w->far_c && q < 3 && g->beside[q]; q++) s.nbeside++;
   const bool wide = MR == 12 && sizeof(T) == 4 && m % 8 == 0 && !w->pack_a && (g->packed || w->direct_b);
   for (int64_t j = j0, nr; j < j1; j += nr) {
     int64_t i = 0;
@@ -512,7 +458,12 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     const bool packing = fresh && !g->round_b && !w->direct_b && !g->packed && !g->pack && g->bcs == 1 && nr == NR && low + (extra > 0) == MR;
     T *to = w->once ? w->pb : w->pb + (j - j0) * kc;
     const T *b = FN(panel)(w, k0, kc, j, nr, to, fresh && !packing, &s);
-    const FN(ahead) f = FN(look_ahead)(w, k0, kc, i1, j0, j, j1, fresh, b);
+    FN(ahead) f;
+    FN(look_ahead)(&f, w, k0, kc, i1, j0, j, j1, fresh, b);
+    const int64_t turns = f.n > 0 && tiles > f.n ? tiles / f.n : 1; /* tiles for each */
+    int64_t turn = 0;
+    s.share = 1, s.each = FN(spread)(&s);
+    int q = 0;
     s.j0 = j, s.nr = nr;
     FN(set_finish)(&s, low, nr, nr > L ? 2 : 1);
     T *p = d->p + (i0 - d->pi) * d->ldp + (j - d->pj);
@@ -521,12 +472,19 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
       const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
       if (w->pack_a) a = w->pa + i * kc, s.ars = w->as_rows ? kc : 1, s.acs = w->as_rows ? 1 : mr;
       s.i0 = i0 + i;
-      for (int q = 0; q < s.nbeside; q++) s.beside[q] = (const T *)g->beside[q] + (i0 + i) * s.ldo + j;
+      FN(set_beside)(&s, g, i0 + i, j, p);
+      const T *next = b;
+      int64_t step = 0;
+      if (q < f.n) {
+        if (turn == 0) s.share = (f.of[q].rows + turns - 1) / turns, s.each = FN(spread)(&s);
+        step = f.of[q].step, next = f.of[q].at + turn * s.share * step;
+        if (++turn == turns) turn = 0, q++;
+      } else s.share = 1;
       if (t == 0 && packing) {
         s.keep = to, s.ldb = g->brs;
-        FN(packing_tile)(&s, a, w->b + k0 * g->brs + j, p, f.at[0], f.step[0]);
+        FN(packing_tile)(&s, a, w->b + k0 * g->brs + j, p, next, step);
         s.ldb = NR;
-      } else FN(kernels)[nr > L][mr](&s, a, b, p, t < 3 ? f.at[t] : b, t < 3 ? f.step[t] : 0);
+      } else FN(kernels)[nr > L][mr](&s, a, b, p, next, step);
       i += mr, p += mr * d->ldp;
     }
   }
@@ -540,7 +498,7 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
   FN(sweep) s;
-  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0, s.share = s.each = 1;
   T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
     const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);
@@ -565,7 +523,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
-  FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, m <= MC, 0, 0};
+  FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, g->m * g->n > NEAR, m <= MC, 0, 0};
   w.pack_a = g->round_a || (m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief)); /* rows are read as they lie */
   bool few = m <= 3 && !g->round_a && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;

@@ -21,6 +21,8 @@
 #else
 #define SNK_LOOPS __attribute__((optimize("O3"), noclone))
 #endif
+/* The compiler is not to know how pointer p was computed: it would have all of a tile's addresses in registers at once. */
+#define SNK_HIDE(p) __asm__("" : "+r"(p))
 #define SNK_INLINE static inline __attribute__((always_inline, unused))
 
 #if defined(__AVX512F__)
