@@ -32,7 +32,8 @@ function M.fastest(row)
   return who, least
 end
 
--- Whether a row on one thread reaches what it is to: true, false or nil (nothing to reach, or nobody to compare with), and what that is.
+-- Whether a row on one thread reaches what it is to: true, false or nil (nothing to reach, or nobody to compare with), and what that is. A row's own
+-- peak, taken beside it, counts for more than the machine's.
 function M.reached(row, peaks)
   local want = M.rows[row.workload]
   if not want or not row.us.slugnet then return nil end
@@ -51,7 +52,7 @@ function M.reached(row, peaks)
   if want.fma then
     parts[#parts + 1] = ("%.0f %% of FMA"):format(100 * want.fma)
     judged = true
-    good = good and row.flops / row.us.slugnet * 1e-3 >= want.fma * peaks.fma
+    good = good and row.flops / row.us.slugnet * 1e-3 >= want.fma * (row.fma or peaks.fma)
   end
   if not judged then return nil, table.concat(parts, ", ") end
   return good, table.concat(parts, ", ")

@@ -166,7 +166,7 @@ local function workloads_text(all)
         local good, gain, theirs = reaches.gain(by[row.workload][1], row)
         if gain then last = ("%s%.2f%s%s"):format(good and "" or "**", gain, good and "" or "**", theirs and (" (%.2f)"):format(theirs) or "") end
       end
-      local peak = p and (row.workload:find("f64", 1, true) and p.fma64 or p.fma)
+      local peak = row.fma or p and (row.workload:find("f64", 1, true) and p.fma64 or p.fma)
       local ratio = times(least, us.slugnet)
       if least and us.slugnet and us.slugnet > least then ratio = "**" .. ratio .. "**" end
       rows[#rows + 1] = { row.workload, number(us.slugnet), number(us.pytorch), (other_of(row):gsub("onnxruntime", "ORT")), times(us.pytorch, us.slugnet), ratio,

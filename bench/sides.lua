@@ -125,7 +125,8 @@ local function pause()
   while sn.clock() < stop do end
 end
 
-local function median(v)
+-- Of a list, which it sorts; nil of an empty one.
+function M.median(v)
   table.sort(v)
   return v[(#v + 1) // 2]
 end
@@ -151,7 +152,7 @@ function M.turns(open, workload, rounds, seconds, each)
       end
     end
   end
-  for side, t in pairs(times) do row.us[side] = median(t) end
+  for side, t in pairs(times) do row.us[side] = M.median(t) end
   return row
 end
 

@@ -211,7 +211,7 @@ describe("the comparison", function()
     local w = figures().workloads
     assert.equal(4, #w.rows)
     assert.same({ "op_add_16", 2 }, { w.rows[3].workload, w.rows[3].threads })
-    assert.is_true(w.rows[3].us.slugnet > 0 and w.peaks["2"].fma > 0)
+    assert.is_true(w.rows[3].us.slugnet > 0 and w.rows[3].fma > 0 and w.rows[3].fma <= w.peaks["2"].fma)
     assert.truthy(text_of(out .. ".md"):find("| xor_tiny | [%d.]+ | %- |"))
   end)
   it("adds its other parts to the same file", function()
@@ -259,6 +259,7 @@ describe("the comparison", function()
     assert.is_true(reached("op_add_1m", { slugnet = 10, pytorch = 11 }, 9, 0))
     assert.is_true(reached("op_matmul_512", { slugnet = 10, pytorch = 12 }, 9, 1.7e6))
     assert.is_false(reached("op_matmul_512", { slugnet = 10, pytorch = 12 }, 9, 1.6e6))
+    assert.is_true(reaches.reached({ workload = "op_matmul_512", us = { slugnet = 10, pytorch = 12 }, flops = 1.6e6, fma = 185 }, peaks)) -- the peak beside it
     assert.same({ "jax", 3 }, { reaches.fastest { us = { slugnet = 1, pytorch = 4, jax = 3 } } })
     local function gain(a, b, c, d) return (reaches.gain({ us = { slugnet = a, pytorch = c } }, { us = { slugnet = b, pytorch = d } })) end
     assert.is_true(gain(1600, 1000))

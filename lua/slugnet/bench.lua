@@ -99,7 +99,8 @@ local function made(name, opt)
 end
 
 -- Lines "WORKLOAD SECONDS" on the standard input are answered by a JSON line each: so that several systems can be measured by turns.
-local function serve(opt, peaks)
+-- The machine's peaks are taken beside each, for its clock changes from minute to minute.
+local function serve(opt)
   local last, w
   for line in io.lines() do
     local name, seconds = line:match("^(%S+) ([%d.]+)$")
@@ -110,6 +111,7 @@ local function serve(opt, peaks)
       w = workloads.known(name) and made(name, opt) or { step = function() error("unknown workload", 0) end }
     end
     opt.seconds = tonumber(seconds)
+    local peaks = core.peaks(0.1)
     local r = record(name, w, opt, peaks)
     r.peaks = peaks
     print(core.json_encode(r))
@@ -201,11 +203,11 @@ function M.main(args)
     return true
   end
   sn.threads(math.tointeger(opt.threads))
-  local peaks = core.peaks(math.min(0.4, opt.seconds))
   if opt.serve then
-    serve(opt, peaks)
+    serve(opt)
     return true
   end
+  local peaks = core.peaks(math.min(0.4, opt.seconds))
   if opt.shares then
     print_shares(opt, names, peaks)
     return true
