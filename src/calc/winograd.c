@@ -3,7 +3,7 @@
 #include "base/thread.h"
 #include "calc/whole.h"
 
-/* Bytes of a piece's patches and products; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
+/* Bytes of a piece's patches; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
 enum { PIECE_BYTES = 592 << 10, SMALL = 100000, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
 /* What the patches of 16 tiles of one channel cost, in vector multiply-adds: turned and transformed, and from the sums to the result (measured). */

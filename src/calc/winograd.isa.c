@@ -343,7 +343,7 @@ static void row_done(const snk_winograd *p, const float *places, int64_t image, 
     corner(line);
     const int64_t some = n - k < L ? n - k : L;
     float *dst = p->dst + to + k;
-    if (plain && rows == L) { /* the next row of tiles lies behind this one */
+    if (plain && rows == L) { /* the next row of tiles lies behind this one, and is asked for */
       if (some == L) {
         SNK_UNROLL
         for (int l = 0; l < L; l++, dst += plane) vf_store(dst, line[l]), __builtin_prefetch(dst + n);
