@@ -119,6 +119,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_get vf_get
 #define v_chosen vf_chosen
 #define v_sums vf_sums
+#define v_corner vf_corner
 #define v_relu vf_relu
 #define v_round vf_bf16
 #define V_LOW LOW_F
@@ -140,6 +141,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_get
 #undef v_chosen
 #undef v_sums
+#undef v_corner
 #undef v_relu
 #undef v_round
 #undef V_LOW
@@ -176,6 +178,7 @@ enum { ROWS_F32 = MR };
 #define v_put vd_put
 #define v_get vd_get
 #define v_sums vd_sums
+#define v_corner vd_corner
 #define v_relu vd_relu
 #define v_round(v) (v)
 #define V_LOW LOW_D

@@ -1,17 +1,6 @@
 /* conv_ready.h - what convolution copies before it sums, for one number type: the packed weight, the source with its borders and the phases of a stride apart,
  * panels of places; included by conv_tile.h, whose words it uses. */
 
-SNK_INLINE void FN(corner)(V *v) { /* L vectors as a square, turned */
-  SNK_UNROLL
-  for (int s = 1; s < L; s *= 2) {
-    V n[L];
-    SNK_UNROLL
-    for (int i = 0; i < L / 2; i++) n[2 * i] = V_LOW(v[i], v[i + L / 2]), n[2 * i + 1] = V_HIGH(v[i], v[i + L / 2]);
-    SNK_UNROLL
-    for (int i = 0; i < L; i++) v[i] = n[i];
-  }
-}
-
 /* Up to L rows of n places each into n places of L numbers at step `to`, the missing rows zero. */
 static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, int64_t to, T *dst) {
   for (int64_t j = 0; j < n; j += L) {
@@ -26,7 +15,7 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
         else v[i] = v_take(src + i * step + j, mask);
       }
     }
-    FN(corner)(v);
+    v_corner(v);
     SNK_UNROLL
     for (int i = 0; i < L; i++)
       if (i < left) v_store(dst + (j + i) * to, v[i]);

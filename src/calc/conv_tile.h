@@ -2,7 +2,7 @@
  *
  * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), v_load v_store v_set1 v_fma
  * v_zero, v_take (masked load), v_put (masked store of the chosen lanes side by side), v_get (into the chosen lanes, what lies side by side),
- * v_sums (totals of many vectors), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
+ * v_sums (totals of many vectors), v_corner (a square turned), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
  */
 
 enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };

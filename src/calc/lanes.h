@@ -68,4 +68,20 @@ typedef double vdd __attribute__((vector_size(8 * VDL)));
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2)
 #define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 1, 3)
 #endif
+
+/* As many vectors as a vector has lanes, as a square: turned. */
+#define CORNER(name, V, L, LOW, HIGH)                                                                                  \
+  SNK_INLINE void name(V *v) {                                                                                         \
+    SNK_UNROLL                                                                                                         \
+    for (int s = 1; s < L; s *= 2) {                                                                                   \
+      V n[L];                                                                                                          \
+      SNK_UNROLL                                                                                                       \
+      for (int i = 0; i < L / 2; i++) n[2 * i] = LOW(v[i], v[i + L / 2]), n[2 * i + 1] = HIGH(v[i], v[i + L / 2]);     \
+      SNK_UNROLL                                                                                                       \
+      for (int i = 0; i < L; i++) v[i] = n[i];                                                                         \
+    }                                                                                                                  \
+  }
+CORNER(vf_corner, VF, VFL, LOW_F, HIGH_F)
+CORNER(vd_corner, VD, VDL, LOW_D, HIGH_D)
+#undef CORNER
 #endif

@@ -8,6 +8,7 @@
 #define SNK_TILE_H
 #include <stdint.h>
 #include <string.h>
+#include "calc/nearest.h"
 
 /* Before a loop of constant length whose array is to stay in registers. */
 #if defined(__clang__)
@@ -119,19 +120,7 @@ SNK_INLINE VF vf_relu(VF x) {
   return vf_load(t);
 #endif
 }
-/* Rounded to bfloat16: to the nearest, ties to even, NaN stays NaN. */
-SNK_INLINE VF vf_bf16(VF x) {
-#if defined(__AVX512F__)
-  const __m512i u = (__m512i)x, odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-  const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF)), odd);
-  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-  return (VF)_mm512_and_si512(_mm512_mask_or_epi32(near, nan, u, _mm512_set1_epi32(0x400000)), _mm512_set1_epi32((int)0xFFFF0000));
-#else
-  typedef uint32_t bits __attribute__((vector_size(4 * VFL)));
-  const bits u = (bits)x, nan = (bits)(x != x);
-  return (VF)((((u + 0x7FFFu + (u >> 16 & 1u)) & ~nan) | ((u | 0x400000u) & nan)) & 0xFFFF0000u);
-#endif
-}
+SNK_NEAREST_BF16(vf_bf16, VF)
 SNK_INLINE VD vd_relu(VD x) {
   double t[VDL];
   vd_store(t, x);

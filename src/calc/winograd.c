@@ -192,6 +192,8 @@ static grad_job plan_grad(const snk_conv_shape *s) {
   return j;
 }
 static int64_t grad_sums(const grad_job *j) { return SNK_WINOGRAD_AT * j->p.ms * j->p.cs; }
+/* The first row of a part. */
+static int64_t part_at(const grad_job *j, int64_t part) { return j->p.ms / j->k->lanes * part / j->parts * j->k->lanes; }
 static size_t grad_spread(const grad_job *j) {
   return aligned((size_t)(SNK_WINOGRAD_AT * snk_winograd_position(biggest(&j->p, j->k), j->p.ms, j->k->lanes)) * sizeof(float));
 }
@@ -208,10 +210,10 @@ static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
   float *patches = sn_scratch(worker), *spread = patches + patch_bytes(p, j->k) / sizeof(float);
   float *lines = spread + grad_spread(j) / sizeof(float), *grads = lines + line_bytes(p, j->k) / sizeof(float);
   bool fresh = true;
-  const int64_t lanes = j->k->lanes, bands = bands_of(p), vectors = p->ms / lanes;
+  const int64_t lanes = j->k->lanes, bands = bands_of(p);
   for (int64_t i = begin; i < end; i++) {
     const int64_t part = i % j->parts, g = i / j->parts % p->groups, run = i / j->parts / p->groups;
-    const int64_t m0 = vectors * part / j->parts * lanes, step = vectors * (part + 1) / j->parts * lanes - m0;
+    const int64_t m0 = part_at(j, part), step = part_at(j, part + 1) - m0;
     float *sums = j->sums + (run * p->groups + g) * grad_sums(j) + SNK_WINOGRAD_AT * p->cs * m0;
     for (int64_t b = run * j->chunk; b < j->pieces && b < (run + 1) * j->chunk; b++) {
       const snk_winograd_piece piece = piece_of(p, j->k, (b / bands * p->groups + g) * bands + b % bands);
@@ -228,11 +230,10 @@ static void grad_task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void kernels_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const grad_job *j = ctx;
   const snk_winograd *p = &j->p;
-  const int64_t lanes = j->k->lanes, vectors = p->ms / lanes;
   (void)worker;
   for (int64_t i = begin; i < end; i++)
     for (int64_t part = 0; part < j->parts; part++) {
-      const int64_t g = i / p->c, c = i % p->c, m0 = vectors * part / j->parts * lanes, step = vectors * (part + 1) / j->parts * lanes - m0;
+      const int64_t g = i / p->c, c = i % p->c, m0 = part_at(j, part), step = part_at(j, part + 1) - m0;
       j->k->kernels(j->sums + g * grad_sums(j) + SNK_WINOGRAD_AT * p->cs * m0 + c * step, j->runs, p->groups * grad_sums(j), p->cs * step,
                     least(p->m - m0, step), p->c * 9, j->gw + ((g * p->m + m0) * p->c + c) * 9);
     }

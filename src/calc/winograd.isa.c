@@ -87,18 +87,6 @@ BOTH(kernel_patch, 3, 6, times_g_turned)
 BOTH(kernel_patch2, 3, 4, times_g2_turned)
 BOTH(patch_kernel, 6, 3, times_g)
 
-/* L vectors as a square, turned. */
-SNK_INLINE void corner(VF *v) {
-  SNK_UNROLL
-  for (int s = 1; s < L; s *= 2) {
-    VF n[L];
-    SNK_UNROLL
-    for (int i = 0; i < L / 2; i++) n[2 * i] = LOW_F(v[i], v[i + L / 2]), n[2 * i + 1] = HIGH_F(v[i], v[i + L / 2]);
-    SNK_UNROLL
-    for (int i = 0; i < L; i++) v[i] = n[i];
-  }
-}
-
 /* ---- the weight: G g G' */
 
 static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to) {
@@ -123,7 +111,7 @@ static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, i
 typedef struct lines {
   int64_t tile, h, w, plane, width; /* T; of the plane; channels of all are `plane` apart; places of a row */
   float *rows;
-  int32_t *at;                /* where place i of four rows goes */
+  int32_t *at;                /* where place i of T rows goes */
 } lines;
 
 static lines lines_at(int64_t tile, int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh) {
@@ -155,7 +143,7 @@ static void bring(const lines *s, const float *src, int64_t channels, int64_t y,
       SNK_UNROLL
       for (int k = 0; k < L; k++) v[k] = k < channels ? vf_take(src + k * s->plane + i, mask) : vf_zero();
     }
-    corner(v);
+    vf_corner(v);
     if (left == L) {
       SNK_UNROLL
       for (int k = 0; k < L; k++) vf_store(to + at[k], v[k]);
@@ -340,7 +328,7 @@ static void row_done(const snk_winograd *p, const float *places, int64_t image, 
     VF line[L];
     SNK_UNROLL
     for (int l = 0; l < L; l++) line[l] = vf_load(places + (k + l) * L);
-    corner(line);
+    vf_corner(line);
     const int64_t some = n - k < L ? n - k : L;
     float *dst = p->dst + to + k;
     if (plain && rows == L) { /* the next row of tiles lies behind this one, and is asked for */
