@@ -114,18 +114,25 @@ INL vf vf_log_edges(vf r, vf u) {
 /* The exponent of u, as bits in their place, for a fraction from 3/4 to 3/2. */
 INL vfm vf_exponent_bits(vf u) { return (vfm)((vu32)u - 0x3F400000u) & ~0x007FFFFF; } /* below 3/4 it wraps */
 
-/* log(0) = -inf, log(x < 0) = NaN. */
-INL vf vf_log(vf x) {
+/* log(0) = -inf, log(x < 0) = NaN. log_plain: of a positive normal number. */
 #if defined(__AVX512F__)
+INL vf vf_log(vf x) {
   const __m512 m = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan), e = _mm512_getexp_ps((__m512)x), one = _mm512_set1_ps(1);
   return vf_log_of((vf)m - VFK(1), (vf)_mm512_mask_add_ps(e, _mm512_cmp_ps_mask(m, one, _CMP_LT_OS), e, one));
+}
+INL vf vf_log_plain(vf x) { return vf_log(x); }
 #else
+INL vf vf_log_plain(vf x) {
+  const vfm k = vf_exponent_bits(x);
+  return vf_log_of((vf)((vu32)x - (vu32)k) - VFK(1), __builtin_convertvector(k >> 23, vf));
+}
+INL vf vf_log(vf x) {
   const vfm tiny = (vfm)(x < VFK(1.17549435e-38));
   const vf y = vf_where(tiny, x * VFK(33554432.0), x); /* 2^25 */
   const vfm k = vf_exponent_bits(y);
   return vf_log_edges(vf_log_of((vf)((vu32)y - (vu32)k) - VFK(1), __builtin_convertvector((k >> 23) - (tiny & 25), vf)), x);
-#endif
 }
+#endif
 
 /* With 1 + x = 2^k m the fraction is f = x 2^-k + (2^-k - 1), exact but for one rounding. */
 INL vf vf_log1p(vf x) {
