@@ -1,6 +1,7 @@
 /* reduce_rows.h - the reductions for one number type; included by reduce.isa.c. T V VM L W(word) N(name) as in map_rows.h. */
 #define LANES SNK_REDUCE_LANES
 #define NV (LANES / L)
+#define ASKS(which) (which == SNK_SUM && SNK_BYTES < 64)
 #define PITCH(width) (((width) + L - 1) / L * L)
 
 INL V N(step)(int which, V a, V x) {
@@ -37,6 +38,8 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
       for (int l = 0; l < LANES; l++) rest[l] = l < n - i ? p[l] : none;
       p = rest;
     }
+    if (ASKS(which)) /* processors read ahead to a page's end only, where the next block begins */
+      SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) __builtin_prefetch((const void *)((uintptr_t)p + 2048 + (uintptr_t)k));
     SNK_ALL for (int k = 0; k < NV; k++) a[k] = N(step)(which, a[k], W(load)(p + k * L));
   }
   SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
@@ -164,3 +167,4 @@ static void N(cols)(int which, int64_t first, int64_t n, const T *x, int64_t ste
 #undef LANES
 #undef NV
 #undef PITCH
+#undef ASKS
