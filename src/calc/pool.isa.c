@@ -18,7 +18,12 @@ INL vf vf_take(const float *p, int64_t n) { return n >= 8 ? vf_load(p) : (vf)_mm
 INL vd vd_take(const double *p, int64_t n) { return n >= 4 ? vd_load(p) : (vd)_mm256_maskload_pd(p, lanes4(n)); }
 INL void vf_put(float *p, vf v, int64_t n) {
   if (n >= 8) vf_store(p, v);
-  else _mm256_maskstore_ps(p, lanes8(n), (__m256)v);
+  else if (n > 0) { /* a masked store takes eight cycles on some processors */
+    __m128 h = _mm256_castps256_ps128((__m256)v);
+    if (n & 4) _mm_storeu_ps(p, h), p += 4, h = _mm256_extractf128_ps((__m256)v, 1);
+    if (n & 2) _mm_storel_pi((__m64 *)(void *)p, h), p += 2, h = _mm_movehl_ps(h, h);
+    if (n & 1) _mm_store_ss(p, h);
+  }
 }
 INL void vd_put(double *p, vd v, int64_t n) {
   if (n >= 4) vd_store(p, v);
@@ -43,45 +48,41 @@ TAKE_PUT(vd, double, VD, vd)
 INL vfm vf_int(int i) { return i - (vfm){0}; }
 INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
 
+/* EVEN, ODD, LOW, HIGH stay within pieces of 16 bytes with AVX2, where crossing them is an instruction more: ORDER brings windows so split into their
+ * order, and back. */
 #if SNK_BYTES == 64
 #define EVENF(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 #define ODDF(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 #define LOWF(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define HIGHF(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#endif
-#if SNK_BYTES >= 32
-#define EVEN8(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
-#define ODD8(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
-#define LOW8(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH8(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#endif
-#define EVEN4(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
-#define ODD4(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
-#define LOW4(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define HIGH4(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#if SNK_BYTES == 64
-#define EVEND EVEN8
-#define ODDD ODD8
-#define LOWD LOW8
-#define HIGHD HIGH8
+#define EVEND(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODDD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#define LOWD(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGHD(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #elif SNK_BYTES == 32
-#define EVENF EVEN8
-#define ODDF ODD8
-#define LOWF LOW8
-#define HIGHF HIGH8
-#define EVEND EVEN4
-#define ODDD ODD4
-#define LOWD LOW4
-#define HIGHD HIGH4
+#define EVENF(a, b) __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14)
+#define ODDF(a, b) __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15)
+#define LOWF(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGHF(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define ORDERF(a) __builtin_shufflevector(a, a, 0, 1, 4, 5, 2, 3, 6, 7)
+#define EVEND(a, b) __builtin_shufflevector(a, b, 0, 4, 2, 6)
+#define ODDD(a, b) __builtin_shufflevector(a, b, 1, 5, 3, 7)
+#define LOWD EVEND
+#define HIGHD ODDD
+#define ORDERD(a) __builtin_shufflevector(a, a, 0, 2, 1, 3)
 #else
-#define EVENF EVEN4
-#define ODDF ODD4
-#define LOWF LOW4
-#define HIGHF HIGH4
+#define EVENF(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODDF(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#define LOWF(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGHF(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #define EVEND(a, b) __builtin_shufflevector(a, b, 0, 2)
 #define ODDD(a, b) __builtin_shufflevector(a, b, 1, 3)
 #define LOWD EVEND
 #define HIGHD ODDD
+#endif
+#if SNK_BYTES != 32
+#define ORDERF(a) (a)
+#define ORDERD(a) (a)
 #endif
 
 #define T float
@@ -94,6 +95,7 @@ INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
 #define ODD ODDF
 #define LOW LOWF
 #define HIGH HIGHF
+#define ORDER ORDERF
 #include "calc/pool_plane.h"
 #undef T
 #undef V
@@ -105,6 +107,7 @@ INL vdm vd_int(int i) { return (int64_t)i - (vdm){0}; }
 #undef ODD
 #undef LOW
 #undef HIGH
+#undef ORDER
 SNK_SMALL_BEGIN
 #define T double
 #define V vd
@@ -116,6 +119,7 @@ SNK_SMALL_BEGIN
 #define ODD ODDD
 #define LOW LOWD
 #define HIGH HIGHD
+#define ORDER ORDERD
 #include "calc/pool_plane.h"
 SNK_SMALL_END
 

@@ -1,13 +1,13 @@
 /* pool_plane.h - pooling of one plane for one number type; included by pool.isa.c for float and for double.
  *
  * The includer defines T, V, VM, L, W(word) for vec.h's words and for take, put (the first n lanes) and int, N(name), and
- * EVEN ODD LOW HIGH: every second lane of two vectors, and two vectors' lanes in turn.
+ * EVEN ODD LOW HIGH: every second lane of two vectors, and two vectors' lanes in turn; ORDER.
  */
 
 /* Does v beat m? */
-#define BEATS(v, m) (((v) > (m)) | (((v) != (v)) & ((m) == (m))))
-
-INL V N(larger)(V v, V m) { return W(where)((VM)(v > m) | (VM)(v != v), v, m); }
+#define BEATS(v, m) (((m) == (m)) & ~((v) <= (m)))
+/* The window at which a vector begins: with few lanes the last one ends where the row does, for as long as the row is. */
+#define BEGIN(j, out) (SNK_BYTES == 64 || (j) + L <= (out) || (out) < L ? (j) : (out) - L)
 
 /* First valid tap and the end of the valid ones of output i. */
 INL int64_t N(reach)(const snk_pool_axis *a, int64_t i, int64_t *end) {
@@ -26,7 +26,7 @@ INL int64_t N(winner)(const snk_pool_shape *s, const T *x, int64_t i, int64_t j)
     for (int64_t c = c0; c < c1; c++) {
       const int64_t at = (top + r * s->y.dilation) * s->x.in + left + c * s->x.dilation;
       const T v = x[at];
-      if (best < 0 || BEATS(v, m)) m = v, best = at;
+      if (best < 0 || (m == m && !(v <= m))) m = v, best = at;
     }
   return best;
 }
@@ -53,27 +53,33 @@ static void N(split)(const snk_pool_shape *s, const T *x, T *to) {
       if (step == 2)
         for (; j + L <= hi && start + 2 * (j + L) <= a->in; j += L) {
           const T *p = x + start + 2 * j;
-          W(store)(to + j, EVEN(W(load)(p), W(load)(p + L)));
+          W(store)(to + j, ORDER(EVEN(W(load)(p), W(load)(p + L))));
         }
       for (; j < hi; j++) to[j] = x[start + j * step];
       for (j = hi > lo ? hi : lo; j < pitch; j++) to[j] = (T)-INFINITY;
     }
 }
 
+/* whole: all vectors are, as BEGIN places them. */
+INL void N(max_pairs)(const snk_pool_shape *s, const T *x, T *y, bool whole) {
+  const int64_t width = s->x.in, out = s->x.out;
+  for (int64_t i = 0; i < s->y.out; i++, y += out) {
+    const T *a = x + 2 * i * width, *b = a + width;
+    for (int64_t k = 0; k < out; k += L) {
+      const int64_t j = BEGIN(k, out), n = whole ? 2 * L : 2 * (out - j);
+      const V p = W(max)(W(take)(b + 2 * j, n), W(take)(a + 2 * j, n));
+      const V q = W(max)(W(take)(b + 2 * j + L, n - L), W(take)(a + 2 * j + L, n - L));
+      W(put)(y + j, ORDER(W(max)(ODD(p, q), EVEN(p, q))), whole ? L : out - j);
+    }
+  }
+}
+
 static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room) {
   const T *x = xp;
   T *y = yp;
   if (snk_pool_pairs(s)) {
-    const int64_t width = s->x.in, out = s->x.out;
-    for (int64_t i = 0; i < s->y.out; i++, y += out) {
-      const T *a = x + 2 * i * width, *b = a + width;
-      for (int64_t j = 0; j < out; j += L) {
-        const int64_t n = 2 * (out - j);
-        const V p = N(larger)(W(take)(b + 2 * j, n), W(take)(a + 2 * j, n));
-        const V q = N(larger)(W(take)(b + 2 * j + L, n - L), W(take)(a + 2 * j + L, n - L));
-        W(put)(y + j, N(larger)(ODD(p, q), EVEN(p, q)), out - j);
-      }
-    }
+    if (SNK_BYTES < 64 && s->x.out >= L) N(max_pairs)(s, x, y, true);
+    else N(max_pairs)(s, x, y, false);
     return;
   }
   if (room == NULL) {
@@ -93,7 +99,7 @@ static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room
       V m = W(splat)((T)-INFINITY);
       for (int64_t r = r0; r < r1; r++) {
         const T *row = (const T *)room + (top + r * s->y.dilation) * s->x.stride * w.pitch + j;
-        for (int64_t c = 0; c < s->x.k; c++) m = N(larger)(W(load)(row + w.at[c]), m);
+        for (int64_t c = 0; c < s->x.k; c++) m = W(max)(W(load)(row + w.at[c]), m);
       }
       W(put)(y + j, m, s->x.out - j);
     }
@@ -107,20 +113,21 @@ INL N(quad) N(quad_at)(const T *p, int64_t width, int64_t n) {
 }
 
 /* gx may lie over x. The next vectors are loaded before these are stored: a store that a load's masked lanes reach into would hold it up. */
-static void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx) {
+INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx, bool whole) {
   const int64_t width = s->x.in, out = s->x.out;
-  N(quad) next = N(quad_at)(x, width, s->y.out > 0 ? 2 * out : 0);
+  N(quad) next = N(quad_at)(x, width, whole ? 2 * L : s->y.out > 0 ? 2 * out : 0);
   memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
   for (int64_t i = 0; i < s->y.out; i++, g += out) {
     const T *p = x + 2 * i * width;
     T *to = gx + 2 * i * width, *below = to + width;
-    for (int64_t j = 0; j < out; j += L) {
-      const int64_t n = 2 * (out - j);
+    for (int64_t k = 0; k < out; k += L) {
+      const int64_t j = BEGIN(k, out), n = whole ? 2 * L : 2 * (out - j), behind = BEGIN(k + L, out);
       const V p0 = next.p0, p1 = next.p1, q0 = next.q0, q1 = next.q1;
-      const bool more = j + L < out;
-      next = N(quad_at)(p + 2 * (more ? j + L : width), width, more ? n - 2 * L : i + 1 < s->y.out ? 2 * out : 0);
+      const bool more = k + L < out, last = !more && i + 1 == s->y.out;
+      if (!whole) next = N(quad_at)(p + 2 * (more ? behind : width), width, more ? 2 * (out - behind) : last ? 0 : 2 * out);
+      else if (!last) next = N(quad_at)(p + 2 * (more ? behind : width), width, 2 * L);
       const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), zero = W(splat)(0);
-      V m = EVEN(p0, p1), gv = W(take)(g + j, out - j);
+      V m = EVEN(p0, p1), gv = ORDER(W(take)(g + j, whole ? L : out - j));
       const VM wb = (VM)BEATS(b, m);
       m = W(where)(wb, b, m);
       const VM wc = (VM)BEATS(c, m);
@@ -142,7 +149,8 @@ static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp,
   const T *g = gp, *x = xp;
   T *gx = gxp;
   if (snk_pool_pairs(s)) {
-    N(max_back_pairs)(s, g, x, gx);
+    if (SNK_BYTES < 64 && s->y.out > 0 && s->x.out >= L) N(max_back_pairs)(s, g, x, gx, true);
+    else N(max_back_pairs)(s, g, x, gx, false);
     return;
   }
   memset(gx, 0, (size_t)(s->y.in * s->x.in) * sizeof(T));
@@ -214,7 +222,7 @@ static void N(mean)(const snk_mean_shape *s, const void *xp, void *yp, void *row
       for (; j < s->x.out; j += L) {
         const int64_t n = 2 * (s->x.out - j);
         const V p = W(take)(a + 2 * j, n) + W(take)(b + 2 * j, n), q = W(take)(a + 2 * j + L, n - L) + W(take)(b + 2 * j + L, n - L);
-        W(put)(y + j, (EVEN(p, q) + ODD(p, q)) / d, s->x.out - j);
+        W(put)(y + j, ORDER(EVEN(p, q) + ODD(p, q)) / d, s->x.out - j);
       }
       continue;
     }
@@ -251,7 +259,7 @@ static void N(mean_back)(const snk_mean_shape *s, const void *gp, void *gxp, voi
       T *a = gx + r0 * width, *b = a + width;
       for (int64_t j = 0; j < s->x.out; j += L) {
         const int64_t n = 2 * (s->x.out - j);
-        const V v = W(take)(g + j, s->x.out - j) / W(splat)(d), lo = LOW(v, v), hi = HIGH(v, v);
+        const V v = ORDER(W(take)(g + j, s->x.out - j)) / W(splat)(d), lo = LOW(v, v), hi = HIGH(v, v);
         W(put)(a + 2 * j, lo, n);
         W(put)(a + 2 * j + L, hi, n - L);
         W(put)(b + 2 * j, lo, n);
@@ -271,3 +279,4 @@ static void N(mean_back)(const snk_mean_shape *s, const void *gp, void *gxp, voi
   }
 }
 #undef BEATS
+#undef BEGIN

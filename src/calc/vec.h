@@ -47,16 +47,17 @@ INL vdm vd_first(int64_t n) { vdm m; memcpy(&m, snk_ones_d + VD - n, sizeof m); 
   INL V X##_splat(T c) { return c - (V){0}; }                                                        \
   INL V X##_load(const T *p) { V v; memcpy(&v, p, sizeof v); return v; }                             \
   INL void X##_store(T *p, V v) { memcpy(p, &v, sizeof v); }                                         \
-  INL V X##_where(M m, V a, V b) { return (V)(((M)a & m) | ((M)b & ~m)); }                           \
   INL M X##_nan(V a) { return (M)(a != a); }                                                         \
   INL V X##_abs(V a) { V z = X##_splat((T)-0.0); return (V)((M)a & ~(M)z); }                         \
   INL V X##_copysign(V a, V s) { M z = (M)X##_splat((T)-0.0); return (V)(((M)a & ~z) | ((M)s & z)); }
 SNK_WORDS(vf, vfm, float, VF, vf)
 SNK_WORDS(vd, vdm, double, VD, vd)
 
-/* What each instruction set has of its own. more(a, b): a > b ? a : b; less(a, b): a < b ? a : b; load_fill: n numbers, then `fill`. */
+#define SNK_WHERE(V, X) INL V X##_where(V##m m, V a, V b) { return (V)(((V##m)a & m) | ((V##m)b & ~m)); }
+/* What each instruction set has of its own. where(mask, a, b); more(a, b): a > b ? a : b; less(a, b): a < b ? a : b; load_fill: n numbers, then `fill`. */
 #if defined(__AVX512F__)
 #define SNK_OWN(V, T, X, R, s, K)                                                                                    \
+  SNK_WHERE(V, X)                                                                                                    \
   INL V X##_fma(V a, V b, V c) { return (V)_mm512_fmadd_##s((R)a, (R)b, (R)c); }                                     \
   INL V X##_sqrt(V a) { return (V)_mm512_sqrt_##s((R)a); }                                                           \
   INL V X##_floor(V a) { return (V)_mm512_roundscale_##s((R)a, 9); }                                                 \
@@ -73,6 +74,7 @@ INL int vf_any(vfm m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
 INL int vd_any(vdm m) { return _mm512_movepi64_mask((__m512i)m) != 0; }
 #elif defined(__AVX2__)
 #define SNK_OWN(V, T, X, R, s)                                                                                       \
+  INL V X##_where(V##m m, V a, V b) { return (V)_mm256_blendv_##s((R)b, (R)a, (R)m); }                               \
   INL V X##_fma(V a, V b, V c) { return (V)_mm256_fmadd_##s((R)a, (R)b, (R)c); }                                     \
   INL V X##_sqrt(V a) { return (V)_mm256_sqrt_##s((R)a); }                                                           \
   INL V X##_floor(V a) { return (V)_mm256_round_##s((R)a, 9); }                                                      \
@@ -91,6 +93,7 @@ INL int vf_any(vfm m) { return _mm256_movemask_ps((__m256)m) != 0; }
 INL int vd_any(vdm m) { return _mm256_movemask_pd((__m256d)m) != 0; }
 #else
 #define SNK_PLAIN(V, M, T, X, f)                                                                                     \
+  SNK_WHERE(V, X)                                                                                                    \
   INL V X##_fma(V a, V b, V c) { return a * b + c; }                                                                 \
   INL V X##_load_fill(const T *p, int64_t n, T fill) { V v = X##_splat(fill); memcpy(&v, p, (size_t)n * sizeof(T)); return v; } \
   INL void X##_store_part(T *p, V v, int64_t n) { memcpy(p, &v, (size_t)n * sizeof(T)); }                            \
