@@ -2,7 +2,7 @@
 
 #define FROM(k) W(load)((const S *)(const void *)q[k] + i)
 #define CORE(name, operands, FACTOR, X_AT, F)                                                           \
-  static void N(name##_core)(int64_t n, char *const *q, const double *param) {                          \
+  static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {                          \
     (void)param;                                                                                        \
     for (int64_t i = 0; i < n; i += L) {                                                                \
       const V X = FROM(X_AT), T = FROM(X_AT + 1), weight = FROM(X_AT + 2), Q = FROM(X_AT + 3);          \

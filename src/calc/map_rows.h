@@ -2,7 +2,7 @@
 
 #define FROM(k) W(load)((const T *)(const void *)q[k] + i)
 #define ROW(name, operands, OPERANDS, F)                                                                \
-  static void N(name##_core)(int64_t n, char *const *q, const double *param) {                          \
+  static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {                          \
     (void)param;                                                                                        \
     for (int64_t i = 0; i < n; i += L) {                                                                \
       OPERANDS;                                                                                         \
