@@ -2,7 +2,8 @@
 -- of their medians in this one run.
 --   slugnet bench/compare.lua [--threads 1,2] [--rounds 3] [--seconds 0.3] [--isa avx2] [--python PATH] [--out FILE] [--docs] [WORKLOAD...]
 -- Writes the figures as JSON and as Markdown tables to bench/results/ (build/ when only some workloads are named); --docs also puts them into
--- docs/performance.md and README.md. --isa avx2 hides AVX-512 from all systems that have a switch for it, and leaves out the others.
+-- docs/performance.md and README.md. --isa avx2 hides AVX-512 from all systems that have a switch for it, and leaves out the others; where the
+-- processor has no AVX-512 there is nothing to hide, and all take part.
 local sn = require "slugnet"
 local workloads = require "slugnet.workloads"
 local sides = dofile "bench/sides.lua"

@@ -1,5 +1,5 @@
--- results.lua - the file of results: one JSON file a day and instruction set with a section from each part of the benchmark (workloads, half,
--- jobs, growth, shares), beside it the same as Markdown, which --docs puts into docs/performance.md and README.md.
+-- results.lua - the file of results: one JSON file a day, processor and instruction set with a section from each part of the benchmark
+-- (workloads, half, jobs, growth, shares), beside it the same as Markdown, which --docs puts into docs/performance.md and README.md.
 local sn = require "slugnet"
 local core = require "slugnet.core"
 local reaches = dofile "bench/reaches.lua"
@@ -25,7 +25,13 @@ function M.arguments(args, opt)
   return opt, words
 end
 
-function M.base(opt) return opt.out or ("bench/results/%s-%s"):format(os.date("%Y-%m-%d"), opt.isa or sn.info().isa) end
+-- Where the results go, without its extension: what was hidden of a processor is part of the name.
+function M.base(opt, info)
+  info = info or sn.info()
+  local isa = opt.isa and opt.isa ~= info.isa and opt.isa .. "-of-" .. info.isa or info.isa
+  local cpu = info.cpu:gsub("%(%w+%)", ""):gsub("Processor", ""):match("^%s*(.-)%s*$"):lower():gsub("%W+", "-")
+  return opt.out or ("bench/results/%s-%s-%s"):format(os.date("%Y-%m-%d"), cpu, isa)
+end
 
 local function text_of(path)
   local f = io.open(path)

@@ -19,7 +19,8 @@ local takes = {
 }
 function M.takes(side, workload) return not takes[side] or takes[side][workload] or false end
 
--- The switches that keep a system to AVX2. onnxruntime has none, and JAX's (--xla_cpu_max_isa) leaves its matrix products as they are.
+-- The switches that keep a system to AVX2 where the processor has more. onnxruntime has none, and JAX's (--xla_cpu_max_isa) leaves its matrix
+-- products as they are.
 local hide = { slugnet = "SLUGNET_ISA=avx2", pytorch = "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2" }
 
 function M.lines_of(command)
@@ -29,17 +30,19 @@ function M.lines_of(command)
   return out, p:close()
 end
 
+local function hidden(isa) return isa == "avx2" and isa ~= sn.info().isa end
+
 -- Which of the rivals are installed for this Python, as a set of our names; the missing ones are named once.
 function M.present(python, isa)
   local have = { slugnet = true }
   local probe = [[import importlib.util as u; print(*[n for n, m in (("pytorch", "torch"), ("jax", "jax"), ("onnxruntime", "onnxruntime")) if u.find_spec(m)])]]
   local line = M.lines_of(("test -x '%s' && '%s' -c '%s'"):format(python, python, probe))[1] or ""
-  for name in line:gmatch("%S+") do have[name] = isa ~= "avx2" or hide[name] ~= nil end
+  for name in line:gmatch("%S+") do have[name] = not hidden(isa) or hide[name] ~= nil end
   local missing = {}
   for _, name in ipairs(M.order) do if not have[name] then missing[#missing + 1] = M.labels[name] end end
   if #missing > 0 then
     io.stderr:write(("left out: %s; make bench-setup installs what is missing into build/venv%s\n"):format(table.concat(missing, ", "),
-      isa == "avx2" and " (JAX and onnxruntime cannot be kept to AVX2)" or ""))
+      hidden(isa) and " (JAX and onnxruntime cannot be kept to AVX2)" or ""))
   end
   return have
 end
@@ -61,7 +64,7 @@ function M.pin(n) return #M.lines_of("command -v taskset") > 0 and "taskset -c "
 
 -- The command of a side. opt: program, python, threads, isa, mode.
 local function command(side, opt)
-  local env = opt.isa == "avx2" and hide[side] or ""
+  local env = hidden(opt.isa) and hide[side] or ""
   local words = {
     slugnet = ("%s bench --serve --seconds 0.4"):format(opt.program), pytorch = opt.python .. " bench/pytorch.py --serve",
     jax = opt.python .. " bench/jax_side.py --serve", onnxruntime = opt.python .. " bench/onnxruntime_side.py --serve",

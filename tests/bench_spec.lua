@@ -48,6 +48,19 @@ describe("the workloads", function()
   end)
 end)
 
+describe("the file of results", function()
+  local base = dofile("bench/results.lua").base
+  it("is named after the processor and what was hidden of it", function()
+    local day = "bench/results/" .. os.date("%Y-%m-%d")
+    local xeon, epyc = { cpu = "Intel(R) Xeon(R) Processor", isa = "avx512" }, { cpu = "AMD EPYC", isa = "avx2" }
+    assert.equal(day .. "-intel-xeon-avx512", base({}, xeon))
+    assert.equal(day .. "-intel-xeon-avx512", base({ isa = "avx512" }, xeon))
+    assert.equal(day .. "-intel-xeon-avx2-of-avx512", base({ isa = "avx2" }, xeon))
+    assert.equal(day .. "-amd-epyc-avx2", base({ isa = "avx2" }, epyc))
+    assert.equal("build/x", base({ out = "build/x" }, epyc))
+  end)
+end)
+
 describe("a program's work", function()
   local peaks = { fma = 100, fma64 = 50, read = 20, copy = 10 }
   -- The step called `op` of what fn does: its work.
