@@ -8,14 +8,14 @@
 #define GK 6
 #define ALL_MASKED 1 /* a masked load costs nothing */
 #define FEW_KERNELS 1
-#define PLANES 1
+#define PLANES 2 /* vectors of a plane at once, in kernels of 3 x 3; 0: there are none */
 #elif defined(__AVX2__)
 #define MR 6
 #define GM 3
 #define GK 4
 #define ALL_MASKED 0
 #define FEW_KERNELS 1
-#define PLANES 0
+#define PLANES 1
 #else /* fewer, for processors that are old */
 #define MR 4
 #define GM 2
@@ -107,6 +107,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 
 #define T float
 #define V VF
+#define M VFM
 #define L VFL
 #define FN(name) SNK_CAT(name, f32)
 #define v_load vf_load
@@ -115,6 +116,8 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_fma vf_fma
 #define v_zero vf_zero
 #define v_take vf_take
+#define v_mask vf_mask
+#define v_masked vf_masked
 #define v_put vf_put
 #define v_get vf_get
 #define v_chosen vf_chosen
@@ -129,6 +132,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #include "calc/conv_grad.h"
 #undef T
 #undef V
+#undef M
 #undef L
 #undef FN
 #undef v_load
@@ -137,6 +141,8 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_fma
 #undef v_zero
 #undef v_take
+#undef v_mask
+#undef v_masked
 #undef v_put
 #undef v_get
 #undef v_chosen

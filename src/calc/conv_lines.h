@@ -85,62 +85,86 @@ static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t
 }
 
 #if PLANES
-/* A kernel of 3 x 3, its stride 1: PLANE rows by two vectors of a plane are all in registers, so that each row of the source is loaded once for three rows of
- * the result. It is read where it lies, masks are its borders, and rows that lie outside are left out. Taps of later rows may meet earlier rows (the input's
- * gradient): then the plane is done from its last row to its first. Each sum is the same chain as in tile(). */
-enum { FN(PLANE) = 4 };
-static void FN(plane)(const snk_conv_pass *p, const void *srcp, const void *ap, void *dst, int64_t ch) {
-  const int64_t top = snk_conv_from(&p->y, 0), d = snk_conv_from(&p->y, 1) - top, first = d > 0 ? top : top + p->y.n - 1;
+/* A kernel of 3 x 3, its stride 1: PLANE rows by ACROSS vectors of a plane are all in registers, so that each row of the source is loaded once for three rows
+ * of the result. It is read where it lies, masks are its borders, and rows that lie outside are left out. Taps of later rows may meet earlier rows (the
+ * input's gradient): then the plane is done from its last row to its first. Each sum is the same chain as in tile(). Where a masked store is dear the last
+ * vector of a row ends with it and does some places once more, but for those to which something is added. */
+enum { FN(PLANE) = 4, FN(ACROSS) = PLANES, FN(SUMS) = FN(PLANE) * FN(ACROSS) };
+
+/* The sums of PLANE rows: from is what the first of them meets through the first tap, the next tap `side` and the next row `step` on; rows `begin` .. end-1
+ * of the PLANE + 2 that they meet lie in the source. */
+SNK_INLINE void FN(plane_sums)(const bool masked, const bool whole, const T *from, int64_t side, int64_t step, int64_t begin, int64_t end, const V *a,
+                               const M (*mask)[FN(ACROSS)], V *acc) {
+  SNK_UNROLL
+  for (int i = 0; i < FN(SUMS); i++) acc[i] = v_zero();
+  if (!ALL_MASKED) { /* else the compiler keeps a pointer for each of the loads, in memory */
+    SNK_HIDE(from);
+    SNK_HIDE(side);
+    SNK_HIDE(step);
+  }
+  SNK_UNROLL
+  for (int s = 0; s < FN(PLANE) + 2; s++) {
+    if (!whole && (s < begin || s >= end)) continue;
+    const T *row = from + s * step;
+    SNK_UNROLL
+    for (int t = 0; t < 3; t++) {
+      V v[FN(ACROSS)];
+      SNK_UNROLL
+      for (int j = 0; j < FN(ACROSS); j++) v[j] = masked ? v_masked(row + t * side + j * L, mask[t][j]) : v_load(row + t * side + j * L);
+      SNK_UNROLL
+      for (int i = s < 2 ? 0 : s - 2; i <= s && i < FN(PLANE); i++) {
+        SNK_UNROLL
+        for (int j = 0; j < FN(ACROSS); j++) acc[FN(ACROSS) * i + j] = v_fma(a[(s - i) * 3 + t], v[j], acc[FN(ACROSS) * i + j]);
+      }
+    }
+  }
+}
+
+static void FN(plane)(const snk_conv_pass *p, const void *src, const void *ap, void *dst, int64_t ch) {
+  const int64_t top = snk_conv_from(&p->y, 0), d = p->y.back ? -1 : 1, first = d > 0 ? top : top + p->y.n - 1, left = snk_conv_from(&p->x, 0);
+  const int64_t side = p->x.back ? -1 : 1, rows = p->y.n, high = p->y.src, wide = p->x.src, n = p->x.n, step = d * p->dstx;
   const V bias = p->bias ? v_set1(((const T *)p->bias)[ch]) : v_zero();
+  const bool plain = !p->more && !p->relu, biased = p->bias;
   V a[9];
   SNK_UNROLL
   for (int k = 0; k < 9; k++) a[k] = v_set1(((const T *)ap)[k]);
-  for (int64_t col = 0; col < p->x.n; col += 2 * L) {
-    const T *src[3];
-    uint32_t mask[3][2];
-    const uint32_t keep[2] = {snk_inside(col, p->x.n, L), snk_inside(col + L, p->x.n, L)};
-    for (int t = 0; t < 3; t++) {
-      const int64_t at = snk_conv_from(&p->x, t) + col;
-      src[t] = (const T *)srcp + at, mask[t][0] = snk_inside(at, p->x.src, L), mask[t][1] = snk_inside(at + L, p->x.src, L);
+  for (int64_t place = 0; place < n; place += FN(ACROSS) * L) {
+    const int64_t col = !ALL_MASKED && n >= L && place > n - L ? n - L : place, low = side > 0 ? 0 : -2;
+    const bool inside = !ALL_MASKED && left + col + low >= 0 && left + col + low + 2 + FN(ACROSS) * L <= wide;
+    uint32_t keep[FN(ACROSS)];
+    M mask[3][FN(ACROSS)];
+    for (int j = 0; j < FN(ACROSS); j++) {
+      keep[j] = snk_inside(col + j * L, n, L);
+      for (int t = 0; t < 3; t++) mask[t][j] = v_mask(snk_inside(left + t * side + col + j * L, wide, L));
     }
-    for (int64_t b = 0; b < p->y.n; b += FN(PLANE)) {
-      const int64_t count = p->y.n - b < FN(PLANE) ? p->y.n - b : FN(PLANE);
-      T *out = (T *)dst + (d > 0 ? b : p->y.n - 1 - b) * p->dstx + col;
-      V acc[FN(PLANE) * 2];
-      SNK_UNROLL
-      for (int i = 0; i < FN(PLANE) * 2; i++) acc[i] = v_zero();
-      SNK_UNROLL
-      for (int s = 0; s < FN(PLANE) + 2; s++) {
-        const int64_t row = first + (b + s) * d;
-        if (row < 0 || row >= p->y.src) continue;
+    if (p->add) keep[0] = keep[0] >> (place - col) << (place - col);
+    for (int64_t b = 0; b < rows; b += FN(PLANE)) {
+      const int64_t count = rows - b < FN(PLANE) ? rows - b : FN(PLANE), row = first + b * d, last = d > 0 ? high - row : row + 1;
+      const T *from = (const T *)src + row * wide + left + col;
+      T *out = (T *)dst + (d > 0 ? b : rows - 1 - b) * p->dstx + col;
+      const int64_t begin = d > 0 ? -row : row - high + 1;
+      V acc[FN(SUMS)];
+      if (!ALL_MASKED && begin <= 0 && last >= FN(PLANE) + 2) {
+        if (inside) FN(plane_sums)(false, true, from, side, d * wide, begin, last, a, mask, acc);
+        else FN(plane_sums)(true, true, from, side, d * wide, begin, last, a, mask, acc);
+      } else FN(plane_sums)(true, false, from, side, d * wide, begin, last, a, mask, acc);
+      if (biased) {
         SNK_UNROLL
-        for (int t = 0; t < 3; t++) {
-          const T *from = src[t] + row * p->x.src;
-          const V v = v_take(from, mask[t][0]), w = v_take(from + L, mask[t][1]);
-          SNK_UNROLL
-          for (int i = s < 2 ? 0 : s - 2; i <= s && i < FN(PLANE); i++) {
-            acc[2 * i] = v_fma(a[(s - i) * 3 + t], v, acc[2 * i]);
-            acc[2 * i + 1] = v_fma(a[(s - i) * 3 + t], w, acc[2 * i + 1]);
-          }
-        }
+        for (int i = 0; i < FN(SUMS); i++) acc[i] = acc[i] + bias;
       }
-      if (p->bias) {
+      if (plain && count == FN(PLANE)) {
         SNK_UNROLL
-        for (int i = 0; i < FN(PLANE) * 2; i++) acc[i] = acc[i] + bias;
-      }
-      if (!p->more && !p->relu && count == FN(PLANE)) {
-        SNK_UNROLL
-        for (int i = 0; i < FN(PLANE) * 2; i++) v_chosen(out + i / 2 * d * p->dstx + i % 2 * L, acc[i], keep[i % 2]);
+        for (int i = 0; i < FN(SUMS); i++) v_chosen(out + i / FN(ACROSS) * step + i % FN(ACROSS) * L, acc[i], keep[i % FN(ACROSS)]);
         continue;
       }
-      T sums[FN(PLANE) * 2 * L] __attribute__((aligned(64)));
+      T sums[FN(SUMS) * L] __attribute__((aligned(64)));
       SNK_UNROLL
-      for (int i = 0; i < FN(PLANE) * 2; i++) v_store(sums + i * L, acc[i]);
-      for (int64_t i = 0; i < count * 2; i++) {
-        T *to = out + i / 2 * d * p->dstx + i % 2 * L;
+      for (int i = 0; i < FN(SUMS); i++) v_store(sums + i * L, acc[i]);
+      for (int64_t i = 0; i < count * FN(ACROSS); i++) {
+        T *to = out + i / FN(ACROSS) * step + i % FN(ACROSS) * L;
         V way;
-        if (p->add) way = v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % 2]);
-        v_chosen(to, FN(after)(p, v_load(sums + i * L), ch, p->add ? &way : NULL), keep[i % 2]);
+        if (p->add) way = v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % FN(ACROSS)]);
+        v_chosen(to, FN(after)(p, v_load(sums + i * L), ch, p->add ? &way : NULL), keep[i % FN(ACROSS)]);
       }
     }
   }

@@ -10,16 +10,26 @@ SNK_INLINE uint32_t snk_inside(int64_t at, int64_t size, int64_t lanes) {
   return hi > lo ? (uint32_t)((((uint64_t)1 << (hi - lo)) - 1) << lo) : 0;
 }
 
-/* The chosen lanes, 0 elsewhere; what is not chosen is not read. */
+/* The chosen lanes, 0 elsewhere; what is not chosen is not read. VFM: a mask as masked() wants it, made once for many loads. */
 #if defined(__AVX512F__)
+typedef __mmask16 VFM;
+SNK_INLINE VFM vf_mask(uint32_t m) { return (VFM)m; }
+SNK_INLINE VF vf_masked(const float *p, VFM m) { return _mm512_maskz_loadu_ps(m, p); }
 SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps((__mmask16)m, p); }
 SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
 /* The chosen lanes to their own places (vf_keep counts them, which costs a shift at every store). */
 SNK_INLINE void vf_chosen(float *p, VF v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
 #elif defined(__AVX2__)
-SNK_INLINE VF vf_take(const float *p, uint32_t m) {
+typedef __m256i VFM;
+SNK_INLINE VFM vf_mask(uint32_t m) {
   const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_maskload_ps(p, _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)m), bit), bit));
+  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)m), bit), bit);
+}
+SNK_INLINE VF vf_masked(const float *p, VFM m) { return _mm256_maskload_ps(p, m); }
+SNK_INLINE VF vf_take(const float *p, uint32_t m) { return vf_masked(p, vf_mask(m)); }
+SNK_INLINE void vf_chosen(float *p, VF v, uint32_t m) {
+  if (m == 0xff) vf_store(p, v); /* a masked store takes as long as a dozen of these */
+  else _mm256_maskstore_ps(p, vf_mask(m), v);
 }
 SNK_INLINE VD vd_take(const double *p, uint32_t m) {
   const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);

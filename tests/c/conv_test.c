@@ -179,7 +179,9 @@ static int with_agrees(const snk_conv_shape *s, const void *x, const void *w, co
   int ok = 1;
   for (int what = 0; what < 8; what++) {
     const bool norm = what & 1, more = what & 2, relu = what & 4;
-    const snk_conv_with with = {.bias = bias, .mean = norm ? mean : NULL, .scale = scale, .shift = shift, .add = more ? add : NULL, .relu = relu};
+    const float *way = norm ? got : add; /* what is added may lie where the result goes */
+    const snk_conv_with with = {.bias = bias, .mean = norm ? mean : NULL, .scale = scale, .shift = shift, .add = more ? way : NULL, .relu = relu};
+    memcpy(got, add, (size_t)ny * sizeof *got);
     snk_conv_forward_with(s, x, w, &with, got, room);
     for (int64_t i = 0; i < ny; i++) {
       const int64_t c = i / plane % channels;
