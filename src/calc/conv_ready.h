@@ -27,20 +27,20 @@ SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m
   enum { PLACES = 8 * L };
   const T *w = (const T *)wp + m0 * p->wm;
   T *dst = dstp;
-  int64_t off, slot, r, all = p->kh * p->kw, some = p->wc == all ? PLACES / all : 1;
+  int64_t off, slot, r = 0, all = p->kh * p->kw, some = p->wc == all ? PLACES / all : 1;
   T turned[PLACES * L] __attribute__((aligned(64)));
   bool turn = mr <= L && all <= PLACES && p->wm > 1;
   for (int64_t c0 = 0; c0 < p->c; c0 += some) { /* the kernels of some channels are turned, then put where they belong */
     int64_t c1 = !turn ? p->c : c0 + some < p->c ? c0 + some : p->c;
     if (turn) FN(turn_some)(w + c0 * p->wc, mr, p->wm, (c1 - c0) * all, L, turned);
     int64_t outer = p->tap_rows ? p->y.taps : c1 - c0, inner = p->tap_rows ? c1 - c0 : p->y.taps;
-    for (int64_t u = 0; u < outer; u++)
-      for (int64_t v = 0; v < inner; v++) { /* in the order of k */
-        int64_t ty = p->tap_rows ? u : v, c = c0 + (p->tap_rows ? v : u);
-        int64_t k = snk_conv_k(p, c, ty), left = 0; /* of a block */
+    T *to = NULL;
+    for (int64_t u = 0, left = 0; u < outer; u++) { /* left: of a block */
+      if (p->tap_rows) left = 0;
+      for (int64_t v = 0; v < inner; v++) { /* in the order of k, which is without gaps but between rows of taps */
+        int64_t ty = p->tap_rows ? u : v, c = c0 + (p->tap_rows ? v : u), k = snk_conv_k(p, c, ty);
         const bool end = p->tap_rows && c + 1 == p->c; /* the next has been written */
-        T *to = NULL;
-        snk_conv_tap(&p->y, ty, &r, &slot, &off);
+        if (v == 0 || !p->tap_rows) snk_conv_tap(&p->y, ty, &r, &slot, &off); /* it divides */
         for (int64_t tx = 0; tx < p->x.taps; tx++, to += mr, k++, left--) {
           int64_t at = r * p->kw + p->x.first + tx * p->x.every;
           if (left == 0) to = dst + snk_conv_at(p, m0, mr, k, &left);
@@ -52,6 +52,7 @@ SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m
             for (int64_t i = 0; i < mr; i++) to[i] = turned[((c - c0) * all + at) * L + i];
         }
       }
+    }
     if (!turn) break;
   }
 }
