@@ -128,6 +128,19 @@ static __attribute__((noinline)) void FN(put_pair)(int64_t mr, int nv, int64_t m
     }
 }
 
+/* One k of a tile. */
+SNK_INLINE void FN(step)(const int mr, const int nv, const T *a, const T *from, int64_t bstep, V *acc) {
+  V bv[8];
+  SNK_UNROLL
+  for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * bstep);
+  SNK_UNROLL
+  for (int i = 0; i < mr; i++) {
+    const V av = v_set1(a[i]);
+    SNK_UNROLL
+    for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
+  }
+}
+
 /* k0 .. k1-1 of a tile of vectors at b, `bstep` apart (more than two side by side); its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
                          int64_t bstep, const FN(cols) *w, T *part, T *out, int64_t ch) {
@@ -145,20 +158,19 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
         if (add) __builtin_prefetch(to + add);
       }
   }
-  for (int64_t k = k0; k < k1; k++) {
-    const T *from = b + koff[k - k0];
-    V bv[8];
-    __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
-    if (nv == 2 && w->next) __builtin_prefetch(from + 2 * L, 0, 2), __builtin_prefetch(from + 3 * L, 0, 2);
-    SNK_UNROLL
-    for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * (nv <= 2 ? bstep : L));
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++) {
-      V av = v_set1(a[i]);
+  const bool next = nv == 2 && w->next;
+  int64_t k = k0;
+  if (MR == 6 && !next) /* two at a time: a tile so small hides neither the loop nor a request for each k */
+    for (; k + 2 <= k1; k += 2, a += 2 * mr) {
+      __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
       SNK_UNROLL
-      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
+      for (int u = 0; u < 2; u++) FN(step)(mr, nv, a + u * mr, b + koff[k - k0 + u], nv <= 2 ? bstep : L, acc);
     }
-    a += mr;
+  for (; k < k1; k++, a += mr) {
+    const T *from = b + koff[k - k0];
+    __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
+    if (next) __builtin_prefetch(from + 2 * L, 0, 2), __builtin_prefetch(from + 3 * L, 0, 2);
+    FN(step)(mr, nv, a, from, nv <= 2 ? bstep : L, acc);
   }
   if (k0 > w->k0) {
     SNK_UNROLL
