@@ -27,6 +27,8 @@ INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)siz
 INL void N(ask)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S))); }
 INL void N(ask_to_write)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)), 1); }
 
+enum { N(LINE) = 64 / (int)sizeof(S) }; /* numbers of a line of the caches */
+
 /* What a channel is scaled with, in every lane. */
 typedef struct N(scales) { V mean, rstd, scale, bias; } N(scales);
 INL N(scales) N(scales_of)(const snk_norm_args *a, int64_t c) {
@@ -143,13 +145,19 @@ INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, 
   S *y = (S *)a->y + at;
   const V floor = N(floor)(a);
   const bool round = a->round;
-  for (int64_t i = 0; i < a->inner; i += L) {
-    const int64_t k = a->inner - i;
-    N(ask)(x + i, ahead);
-    N(ask_to_write)(y + i, ahead);
-    if (add) N(ask)(way + i, ahead);
-    W(set)(y + i, N(applied)((W(get)(x + i, k) - f->mean) * f->scale + f->bias, add ? way + i : NULL, k, floor, round), k);
-  }
+  const int64_t n = a->inner;
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L)
+    SNK_ALL for (int j = 0; j < 2; j++) {
+      const int64_t e = i + j * L;
+      if (j * L % N(LINE) == 0) {
+        N(ask)(x + e, ahead);
+        N(ask_to_write)(y + e, ahead);
+        if (add) N(ask)(way + e, ahead);
+      }
+      W(store)(y + e, N(applied)((W(load)(x + e) - f->mean) * f->scale + f->bias, add ? way + e : NULL, L, floor, round));
+    }
+  for (; i < n; i += L) W(set)(y + i, N(applied)((W(get)(x + i, n - i) - f->mean) * f->scale + f->bias, add ? way + i : NULL, n - i, floor, round), n - i);
 }
 
 static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -265,19 +273,29 @@ INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, i
   const S *g = (const S *)(a->masked ? a->masked : a->g) + at, *x = (const S *)a->x + at;
   S *y = (S *)a->y + at;
   const bool round = a->round;
-  for (int64_t i = 0; i < a->inner; i += L) {
-    const int64_t k = a->inner - i;
-    V v = W(get)(g + i, k), xv = v;
-    N(ask)(g + i, ahead);
-    N(ask_to_write)(y + i, ahead);
-    if (training) {
-      xv = W(get)(x + i, k);
-      N(ask)(x + i, ahead);
+  const int64_t n = a->inner;
+#define AT(e, k, whole)                                                                \
+  do {                                                                                 \
+    V v = whole ? W(load)(g + (e)) : W(get)(g + (e), k), xv = v;                       \
+    if (training) xv = whole ? W(load)(x + (e)) : W(get)(x + (e), k);                  \
+    if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);                        \
+    if (training) v = v - k1 - (xv - f->mean) * k2;                                    \
+    v = N(rounded)(f->scale * v, round);                                               \
+    if (whole) W(store)(y + (e), v);                                                   \
+    else W(set)(y + (e), v, k);                                                        \
+  } while (0)
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L)
+    SNK_ALL for (int j = 0; j < 2; j++) {
+      if (j * L % N(LINE) == 0) {
+        N(ask)(g + i + j * L, ahead);
+        N(ask_to_write)(y + i + j * L, ahead);
+        if (training) N(ask)(x + i + j * L, ahead);
+      }
+      AT(i + j * L, L, true);
     }
-    if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
-    if (training) v = v - k1 - (xv - f->mean) * k2;
-    W(set)(y + i, N(rounded)(f->scale * v, round), k);
-  }
+  for (; i < n; i += L) AT(i, n - i, false);
+#undef AT
 }
 
 static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
