@@ -160,7 +160,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   }
   const bool next = nv == 2 && w->next;
   int64_t k = k0;
-  if (MR == 6 && !next) /* two at a time: a tile so small hides neither the loop nor a request for each k */
+  if (MR == 6 && mr >= MR - 1 && nv == 2 && !next) /* most tiles, too small to hide the loop and a request for each k: two at a time */
     for (; k + 2 <= k1; k += 2, a += 2 * mr) {
       __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
       SNK_UNROLL
