@@ -47,6 +47,17 @@ describe("sums", function()
       end
     end
   end)
+
+  it("have the same bits over planes that lie apart as over a row", function()
+    for _, dtype in ipairs { "float32", "float64" } do
+      for _, d in ipairs { { 1, 7 }, { 3, 5 }, { 4, 8 }, { 1, 33 }, { 11, 11 }, { 26, 26 }, { 40, 41 }, { 70, 71 } } do
+        local x = sn.randn({ 13, 3, d[1], d[2] }, { dtype = dtype })
+        local rows = x:permute(2, 1, 3, 4):contiguous():reshape(3, -1)
+        assert.is_true(x:sum { 1, 3, 4 }:equal(rows:sum(2)), dtype .. " " .. d[1] .. "x" .. d[2])
+        assert.is_true(x:mean { 1, 3, 4 }:equal(rows:mean(2)))
+      end
+    end
+  end)
 end)
 
 describe("losses over classes", function()

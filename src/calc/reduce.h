@@ -19,6 +19,9 @@ typedef struct snk_reduce {
   /* n <= SNK_BLOCK consecutive numbers */
   float (*row_f32)(int which, int64_t n, const float *x);
   double (*row_f64)(int which, int64_t n, const double *x);
+  /* The sum of n <= SNK_BLOCK numbers that lie in pieces of `run`, `step` elements apart; at x the piece has `left` of them. The same bits. */
+  float (*pieces_f32)(int64_t n, const float *x, int64_t left, int64_t run, int64_t step);
+  double (*pieces_f64)(int64_t n, const double *x, int64_t left, int64_t run, int64_t step);
   /* The place of the largest (least: smallest) of n > 0 numbers: the first of equals, or the first NaN. */
   int64_t (*seek_f32)(int least, int64_t n, const float *x);
   int64_t (*seek_f64)(int least, int64_t n, const double *x);

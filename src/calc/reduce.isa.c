@@ -28,4 +28,5 @@ static double fold(int which, int64_t n, double *part, int f64) {
   return part[0];
 }
 
-const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, seek_f32, seek_f64, cols_begin, cols_f32, cols_f64, cols_end, cols_short_f32, cols_short_f64, fold};
+const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, pieces_f32, pieces_f64, seek_f32, seek_f64, cols_begin,
+                                     cols_f32, cols_f64, cols_end, cols_short_f32, cols_short_f64, fold};

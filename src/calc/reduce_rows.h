@@ -52,6 +52,45 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   return v[0];
 }
 
+/* Lanes that a piece's end leaves open wait for the next piece's beginning. Pieces lie pages apart, where no processor reads ahead, so the line two
+ * kilobytes further on is asked for. */
+static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t step) {
+  enum { NEAR = 2048 / sizeof(T) };
+  const uintptr_t ahead = sizeof(T) * (uintptr_t)(run > 4 * NEAR ? NEAR : (NEAR + run - 1) / run * step);
+  V a[NV];
+  T rest[LANES + L];
+  int64_t open = 0;
+  SNK_ALL for (int k = 0; k < NV; k++) a[k] = W(splat)(0);
+  for (const T *first = x + left - run;; first += step, x = first, left = run) {
+    const int64_t m = left < n ? left : n;
+    int64_t i = 0;
+    do {
+      if (open == 0)
+        for (; i + LANES <= m; i += LANES) {
+          SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) __builtin_prefetch((const void *)((uintptr_t)(x + i) + ahead + (uintptr_t)k));
+          SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(x + i + k * L);
+        }
+      const int64_t some = m - i < LANES - open ? m - i : LANES - open;
+      for (int64_t k = 0; k < some; k += L) W(store)(rest + open + k, W(get)(x + i + k, m - i - k));
+      i += some;
+      open += some;
+      if (open == LANES) {
+        SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(rest + k * L);
+        open = 0;
+      }
+    } while (i < m);
+    n -= m;
+    if (n == 0) break;
+  }
+  if (open > 0) {
+    for (; open < LANES; open++) rest[open] = 0;
+    SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(rest + k * L);
+  }
+  SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
+    SNK_ALL for (int k = 0; k < w; k++) a[k] += a[k + w];
+  return W(total)(a[0]);
+}
+
 /* `rows` numbers of each column, `step` apart, into one lane. */
 INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int64_t width) {
   int64_t c = 0;
