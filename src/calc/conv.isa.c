@@ -167,8 +167,10 @@ enum { ROWS_F32 = MR };
 #undef GM
 #undef GK
 #undef FEW_KERNELS
+#undef SNK_LOOPS
+#define SNK_LOOPS
 #define FEW_KERNELS 0
-#define MR 4 /* doubles are few: some of the kernels are enough for them */
+#define MR 4 /* doubles are few: some of the kernels are enough for them, and copying need not be fast */
 #define GM 2
 #define GK 4
 #define T double

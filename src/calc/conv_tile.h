@@ -232,9 +232,11 @@ typedef void FN(kernel)(ARGS);
 #endif
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 ROWS(TILES)
+#if !SNK_OLD
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
+#endif
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
 static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
@@ -246,11 +248,16 @@ static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, R
 #undef NAME2
 
 /* Vectors of a tile of mr rows: one to three rows are too few sums at once for two. */
+#if SNK_OLD
+static int FN(widest)(int64_t m) { return (void)m, 2; }
+static FN(kernel) *FN(choose)(int64_t mr, int nv) { return FN(kernels)[nv - 1][mr]; }
+#else
 static int FN(widest)(int64_t m) { return m == 1 ? 8 : m <= 3 ? 4 : 2; }
 static FN(kernel) *FN(choose)(int64_t mr, int nv) {
   if (nv <= 2) return FN(kernels)[nv - 1][mr];
   return mr == 1 ? FN(SNK_CAT(tile1, 8)) : mr == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
 }
+#endif
 
 /* A few places behind whole vectors (one of 7 x 7 is left after three vectors): the lanes are the rows of a tile and the places come one by one,
  * for some tiles at once so that there are sums enough in flight. Each sum is the same chain as in tile(). */

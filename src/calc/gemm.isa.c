@@ -1,6 +1,7 @@
 /* gemm.isa.c - the matrix product kernels of one instruction set: a register tile of MR rows by two vectors, for float and double.
  *
- * AVX-512 has 32 registers (12 x 2 vectors of sums), the others 16 (6 x 2). KCMAX keeps one packed panel of B in the first cache.
+ * AVX-512 has 32 registers (12 x 2 vectors of sums), the others 16 (6 x 2; for old processors 4 x 2, which are fewer kernels).
+ * KCMAX keeps one packed panel of B in the first cache.
  */
 #include "calc/gemm.h"
 #include "calc/tile.h"
@@ -89,6 +90,8 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 
 #if defined(__AVX512F__)
 #define MR 12
+#elif SNK_OLD
+#define MR 4
 #else
 #define MR 6
 #endif

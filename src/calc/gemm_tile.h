@@ -7,6 +7,7 @@
 /* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
 enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1, FN(ROUND_ROWS) = MR };
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
+enum { FN(SUMS) = MR * 2 > 12 ? MR * 2 : 12 }; /* vectors of sums in the largest tile: 3 rows by 4, or MR by 2 (8 by 3 only where these are as many) */
 
 /* One number as a vector of them is rounded. */
 static T FN(v_round1)(T x) {
@@ -113,7 +114,7 @@ typedef struct FN(sweep) {
   int64_t ahead, count, stage;                /* the tile's: how far apart, how many more and what is fetched now. Registers are short */
   bool plain, relu, round;                    /* plain: whole rows that are kept, or added to what is there, with bias, relu and rounding: from registers */
   const T *bias;                              /* of plain rows: of the panel's columns, or NULL */
-  T t[MR * 2 * L > 8 * L ? MR * 2 * L : 8 * L] __attribute__((aligned(64))); /* the others' way */
+  T t[FN(SUMS) * L] __attribute__((aligned(64))); /* the others' way */
 } FN(sweep);
 
 /* How the next tiles of nr columns, at least mr rows, are finished: nv vectors a row, that is. */
@@ -141,7 +142,7 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
 SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
   const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
-  V acc[MR * 2 > 8 ? MR * 2 : 8]; /* 8 rows by 3 are as many */
+  V acc[FN(SUMS)];
   const T *row[GROUPS];
   SNK_UNROLL
   for (int q = 0; q < GROUPS; q++) row[q] = a + 3 * q * ars;
@@ -237,8 +238,10 @@ typedef void FN(kernel)(ARGS);
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, false, w, a, b, p, next, step); }
 #if MR == 12
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
+#elif MR == 6
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define ROWS(X) X(1) X(2) X(3) X(4)
 #endif
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 ROWS(TILES)

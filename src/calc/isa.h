@@ -13,6 +13,14 @@
 #define SNK_CAT(a, b) SNK_CAT_(a, b)
 #define SNK_FN(name) SNK_CAT(name, SNK_ISA) /* snk_gemm -> snk_gemm_avx2 */
 
+/* 1 in the set of x86 processors without AVX2: nobody is left with it who has a choice, so it is compiled for size (OPT_baseline in the Makefile),
+ * loops of a constant count stay loops, and few shapes of a tile have kernels. Elsewhere the baseline is all there is. */
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__AVX2__)
+#define SNK_OLD 1
+#else
+#define SNK_OLD 0
+#endif
+
 /* Around the double half of a kernel: compiled for size, because float is what networks run in. Products and convolutions are not. */
 #if defined(__clang__)
 #define SNK_SMALL_BEGIN

@@ -8,6 +8,7 @@
 #define SNK_TILE_H
 #include <stdint.h>
 #include <string.h>
+#include "calc/isa.h"
 #include "calc/nearest.h"
 
 /* Before a loop of constant length whose array is to stay in registers. */
@@ -17,7 +18,7 @@
 #define SNK_UNROLL _Pragma("GCC unroll 24")
 #endif
 /* A function of plain loops that the compiler is to make into vectors: kernels are compiled with -O2, which does so only in the simplest cases. */
-#if defined(__clang__)
+#if defined(__clang__) || SNK_OLD
 #define SNK_LOOPS
 #else
 #define SNK_LOOPS __attribute__((optimize("O3"), noclone))

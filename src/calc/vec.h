@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "calc/isa.h"
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -30,9 +31,14 @@ typedef uint32_t vu32 __attribute__((vector_size(SNK_BYTES)));
 
 /* Before a loop of a constant count: written out, so that small arrays of vectors live in registers. */
 #if defined(__clang__)
-#define SNK_ALL _Pragma("clang loop unroll(full)")
+#define SNK_UNROLLED _Pragma("clang loop unroll(full)")
 #else
-#define SNK_ALL _Pragma("GCC unroll 32")
+#define SNK_UNROLLED _Pragma("GCC unroll 32")
+#endif
+#if SNK_OLD
+#define SNK_ALL
+#else
+#define SNK_ALL SNK_UNROLLED
 #endif
 #define INL static inline __attribute__((always_inline, unused))
 #define SNK_APART static __attribute__((noinline, unused)) /* rarely called: one copy is enough */
