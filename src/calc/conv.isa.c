@@ -114,6 +114,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_store vf_store
 #define v_set1 vf_set1
 #define v_fma vf_fma
+#define v_step vf_step
 #define v_zero vf_zero
 #define v_take vf_take
 #define v_mask vf_mask
@@ -139,6 +140,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_store
 #undef v_set1
 #undef v_fma
+#undef v_step
 #undef v_zero
 #undef v_take
 #undef v_mask
@@ -181,6 +183,7 @@ enum { ROWS_F32 = MR };
 #define v_store vd_store
 #define v_set1 vd_set1
 #define v_fma vd_fma
+#define v_step vd_step
 #define v_zero vd_zero
 #define v_take vd_take
 #define v_put vd_put

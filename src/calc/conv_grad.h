@@ -164,17 +164,7 @@ SNK_INLINE void FN(outer)(const int mr, const int nv, const snk_conv_grad *w, co
     for (int64_t row = r[0]; row < r[1]; row++) {
       const T *b = x + (image * w->piece.step + row * w->p->pitch) * step + c[0] * across;
       const T *a = tile + ((image * w->piece.rows + row) * width + c[0]) * mr;
-      for (int64_t col = c[0]; col < c[1]; col++, b += across, a += mr) {
-        V bv[2];
-        SNK_UNROLL
-        for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * L);
-        SNK_UNROLL
-        for (int i = 0; i < mr; i++) {
-          V av = v_set1(a[i]);
-          SNK_UNROLL
-          for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
-        }
-      }
+      for (int64_t col = c[0]; col < c[1]; col++, b += across, a += mr) v_step(mr, nv, a, b, L, acc);
     }
   SNK_UNROLL
   for (int i = 0; i < mr; i++)

@@ -1,8 +1,9 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
  * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), PLANES (see conv_lines.h), v_load v_store v_set1
- * v_fma v_zero, v_take (masked load; M, v_mask, v_masked: with a mask made before), v_put (masked store of the chosen lanes side by side), v_get (into the chosen lanes, what lies side by side),
- * v_sums (totals of many vectors), v_corner (a square turned), V_LOW V_HIGH (lanes of two vectors in turn) and V_EVEN (every second).
+ * v_fma v_zero v_step, v_take (masked load; M, v_mask, v_masked: with a mask made before), v_put (masked store of the chosen lanes side by side),
+ * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), V_LOW V_HIGH (lanes of two
+ * vectors in turn) and V_EVEN (every second).
  */
 
 enum { FN(NR) = 2 * L, FN(WIDE) = 8 * L };
@@ -128,19 +129,6 @@ static __attribute__((noinline)) void FN(put_pair)(int64_t mr, int nv, int64_t m
     }
 }
 
-/* One k of a tile. */
-SNK_INLINE void FN(step)(const int mr, const int nv, const T *a, const T *from, int64_t bstep, V *acc) {
-  V bv[8];
-  SNK_UNROLL
-  for (int j = 0; j < nv; j++) bv[j] = v_load(from + j * bstep);
-  SNK_UNROLL
-  for (int i = 0; i < mr; i++) {
-    const V av = v_set1(a[i]);
-    SNK_UNROLL
-    for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);
-  }
-}
-
 /* k0 .. k1-1 of a tile of vectors at b, `bstep` apart (more than two side by side); its sums so far are in part (none at w->k0), and the finished ones go out after w->k1. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int64_t k0, int64_t k1, const T *a, const int64_t *koff, const T *b,
                          int64_t bstep, const FN(cols) *w, T *part, T *out, int64_t ch) {
@@ -164,13 +152,13 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
     for (; k + 2 <= k1; k += 2, a += 2 * mr) {
       __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
       SNK_UNROLL
-      for (int u = 0; u < 2; u++) FN(step)(mr, nv, a + u * mr, b + koff[k - k0 + u], nv <= 2 ? bstep : L, acc);
+      for (int u = 0; u < 2; u++) v_step(mr, nv, a + u * mr, b + koff[k - k0 + u], bstep, acc);
     }
   for (; k < k1; k++, a += mr) {
     const T *from = b + koff[k - k0];
     __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
     if (next) __builtin_prefetch(from + 2 * L, 0, 2), __builtin_prefetch(from + 3 * L, 0, 2);
-    FN(step)(mr, nv, a, from, nv <= 2 ? bstep : L, acc);
+    v_step(mr, nv, a, from, nv <= 2 ? bstep : L, acc);
   }
   if (k0 > w->k0) {
     SNK_UNROLL

@@ -1,8 +1,8 @@
 /* tile.h - the few vector words that the register-tile kernels (gemm, conv, rnn, attention) are written in.
  *
- * VF and VD are vectors of VFL floats and VDL doubles. A fused multiply-add is explicit (vf_fma); where the instruction set
- * has none it is a multiply and an add. lanes(n) is the mask of the first n lanes (0
- * to all) for some (a load whose other lanes are 0); keep stores n. In a tile a load of the last of up to SNK_MASKED vectors may be masked for nothing. Included by *.isa.c files only.
+ * VF and VD are vectors of VFL floats and VDL doubles. A fused multiply-add is explicit (vf_fma); where the instruction set has none it is a multiply
+ * and an add. lanes(n) is the mask of the first n lanes (0 to all) for some (a load whose other lanes are 0); keep stores n. step is one k of a tile.
+ * In a tile a load of the last of up to SNK_MASKED vectors may be masked for nothing. Included by *.isa.c files only.
  */
 #ifndef SNK_TILE_H
 #define SNK_TILE_H
@@ -108,6 +108,22 @@ SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
 #endif
 SNK_INLINE VF vf_zero(void) { return vf_set1(0.0f); }
 SNK_INLINE VD vd_zero(void) { return vd_set1(0.0); }
+
+/* One k of a tile of mr rows by nv vectors: each of mr numbers at a times the vectors at b, `apart` numbers from each other, onto the sums, row by row. */
+#define SNK_STEP(x, V, T)                                                                                            \
+  SNK_INLINE void x##_step(const int mr, const int nv, const T *a, const T *b, int64_t apart, V *acc) {              \
+    V v[8];                                                                                                          \
+    SNK_UNROLL                                                                                                       \
+    for (int j = 0; j < nv; j++) v[j] = x##_load(b + j * apart);                                                     \
+    SNK_UNROLL                                                                                                       \
+    for (int i = 0; i < mr; i++) {                                                                                   \
+      const V s = x##_set1(a[i]);                                                                                    \
+      SNK_UNROLL                                                                                                     \
+      for (int j = 0; j < nv; j++) acc[i * nv + j] = x##_fma(s, v[j], acc[i * nv + j]);                              \
+    }                                                                                                                \
+  }
+SNK_STEP(vf, VF, float)
+SNK_STEP(vd, VD, double)
 /* x where x > 0 or x is NaN, else 0 (never -0): relu. */
 SNK_INLINE VF vf_relu(VF x) {
 #if defined(__AVX512F__)

@@ -431,17 +431,7 @@ SNK_INLINE void outer_tile(const int mr, const int nv, int64_t tiles, int64_t cs
   VF acc[2 * MR];
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
-  for (int64_t t = 0; t < tiles; t++, v += cs, m += step) {
-    VF b[2];
-    SNK_UNROLL
-    for (int j = 0; j < nv; j++) b[j] = vf_load(m + j * L);
-    SNK_UNROLL
-    for (int i = 0; i < mr; i++) {
-      const VF x = vf_set1(v[i]);
-      SNK_UNROLL
-      for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(x, b[j], acc[i * nv + j]);
-    }
-  }
+  for (int64_t t = 0; t < tiles; t++, v += cs, m += step) vf_step(mr, nv, v, m, L, acc);
   SNK_UNROLL
   for (int i = 0; i < mr; i++)
     SNK_UNROLL
