@@ -2,16 +2,23 @@
 #ifndef SN_CPU_H
 #define SN_CPU_H
 
-enum { SN_ISA_BASELINE = 0, SN_ISA_AVX2 = 1, SN_ISA_AVX512 = 2, SN_ISA_COUNT = 3 };
+#include <stdbool.h>
 
-/* Best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL), lowered by SLUGNET_ISA=baseline|avx2|avx512. */
+enum { SN_ISA_BASELINE = 0, SN_ISA_AVX2 = 1, SN_ISA_AVX512 = 2, SN_ISA_AMX = 3, SN_ISA_COUNT = 4 };
+
+/* Best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL; AMX that and tiles of bfloat16, for products of such numbers),
+ * lowered by SLUGNET_ISA=baseline|avx2|avx512|amx. */
 extern int sn_isa_now;
 int sn_isa_detect(void);
 static inline int sn_isa(void) {
   const int now = __atomic_load_n(&sn_isa_now, __ATOMIC_RELAXED);
   return now >= 0 ? now : sn_isa_detect();
 }
-const char *sn_isa_name(void); /* "baseline", "avx2", "avx512" */
+/* May this process use the tiles of AMX? Linux wants to be asked before a process's first use (its threads' saved state grows), which is done in the
+ * first call and not at the start; if it says no, the instruction set is AVX512 from then on. */
+bool sn_amx_granted(void);
+static inline bool sn_amx(void) { return sn_isa() == SN_ISA_AMX && sn_amx_granted(); }
+const char *sn_isa_name(void); /* "baseline", "avx2", "avx512", "amx" */
 const char *sn_cpu_model(void);
 
 #endif

@@ -23,6 +23,7 @@
 typedef struct snk_conv_axis { int64_t in, out, k, stride, pad, dilation; } snk_conv_axis;
 typedef struct snk_conv_shape {
   bool f64, round;           /* round: forward and input's gradient give bfloat16 numbers (as floats; not for f64) */
+  bool half;                 /* what is multiplied are bfloat16 numbers (as floats) */
   int64_t n, groups, ci, co; /* images; channels of one group, in and out */
   snk_conv_axis y, x;
 } snk_conv_shape;

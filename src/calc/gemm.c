@@ -64,6 +64,18 @@ bool snk_gemm_dots(const snk_gemm_args *g) {
   return !g->packed && !g->pack && (g->m == 1 || g->n == 1) && g->k >= 32;
 }
 
+bool snk_gemm_halves(const snk_gemm_args *g) {
+  enum { LEAST = 4, LEAST_K = 16, WORK = 16384 }; /* below, packing and empty rows of tiles outweigh the product */
+  return g->half && !g->f64 && !g->pack && g->m >= LEAST && g->n >= LEAST && g->k >= LEAST_K && g->m * g->n * g->k >= WORK && sn_amx();
+}
+
+static const snk_gemm_type *type_of(const snk_gemm_args *g) {
+#if defined(__x86_64__)
+  if (snk_gemm_halves(g)) return &snk_gemm_half;
+#endif
+  return g->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+}
+
 enum { DOTS = 64 }; /* rows at a time */
 
 typedef struct dots_job { const snk_gemm_args *g; const snk_gemm_type *type; int64_t rows, each; } dots_job;
@@ -118,7 +130,8 @@ void snk_gemm_run(const snk_gemm_args *args) {
   for (int d = 0; d < g->nbatch; d++) batches *= g->batch[d];
   if (g->m == 0 || g->n == 0 || batches == 0) return;
   assert(g->crs == 1 || g->ccs == 1 || g->m == 1 || g->n == 1);
-  w.type = g->f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32;
+  w.type = type_of(g);
+  const bool halves = snk_gemm_halves(g);
   if (snk_gemm_dots(g)) {
     assert(!g->round_b);
     dots(g, w.type, batches);
@@ -128,8 +141,8 @@ void snk_gemm_run(const snk_gemm_args *args) {
   bool fixed_b = g->packed || g->pack;
   /* the vectors run along N: C should lie that way; with few rows, so should B */
   bool swap = !fixed_b && g->ccs != 1;
-  if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->n < w.type->nr / 2 && g->m >= w.type->nr / 2) swap = true;
-  if (!fixed_b && g->ccs == 1 && g->bcs != 1 && g->m >= w.type->nr / 2 && g->m <= 4 * w.type->nr && g->n >= 2 * g->m) swap = true;
+  if (!fixed_b && !halves && g->ccs == 1 && g->bcs != 1 && g->n < w.type->nr / 2 && g->m >= w.type->nr / 2) swap = true;
+  if (!fixed_b && !halves && g->ccs == 1 && g->bcs != 1 && g->m >= w.type->nr / 2 && g->m <= 4 * w.type->nr && g->n >= 2 * g->m) swap = true;
   if (swap) {
     swap_operands(g);
     if (g->hook) g->hook = call_swapped, g->hook_ctx = &hook;
@@ -137,6 +150,7 @@ void snk_gemm_run(const snk_gemm_args *args) {
   w.tm = w.tn = 1;
   int threads = sn_threads();
   double work = (double)g->m * (double)g->n * (double)(g->k > 0 ? g->k : 1);
+  if (halves) work /= 4; /* of a small product most is packing */
   if (threads > 1 && batches < threads && work * (double)batches > 2e5) {
     int64_t parts = (threads + batches - 1) / batches;
     if ((double)parts > work * (double)batches / 1e5) parts = (int64_t)(work * (double)batches / 1e5);
@@ -149,13 +163,12 @@ void snk_gemm_run(const snk_gemm_args *args) {
   sn_parallel(w.pieces, grain < 1 ? 1 : grain, run_pieces, &w);
 }
 
-size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k) {
-  int64_t nr = f64 ? snk_gemm_now()->f64.nr : snk_gemm_now()->f32.nr;
-  return (size_t)((n + nr - 1) / nr * nr * k) * (f64 ? 8 : 4);
-}
+size_t snk_gemm_packed_for(const snk_gemm_args *g) { return (size_t)type_of(g)->packed_bytes(g->n, g->k); }
+void snk_gemm_pack_for(const snk_gemm_args *g, void *dst) { type_of(g)->pack_b(g->n, g->k, g->b, g->brs, g->bcs, dst); }
 
+size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k) { return snk_gemm_packed_for(&(snk_gemm_args){.f64 = f64, .n = n, .k = k}); }
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst) {
-  (f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).pack_b(n, k, b, brs, bcs, dst);
+  snk_gemm_pack_for(&(snk_gemm_args){.f64 = f64, .n = n, .k = k, .b = b, .brs = brs, .bcs = bcs}, dst);
 }
 
 /* ---- rows that are not kept */
@@ -182,30 +195,44 @@ static void pack_panels(void *ctx, int64_t begin, int64_t end, int worker) {
   const rows_job *r = ctx;
   const snk_gemm_args *g = r->g;
   const int64_t size = g->f64 ? 8 : 4, j0 = begin * r->type->nr, j1 = end * r->type->nr < g->n ? end * r->type->nr : g->n;
-  r->type->pack_b(j1 - j0, g->k, (const char *)g->b + j0 * g->bcs * size, g->brs, g->bcs, (char *)r->room + j0 * g->k * size);
+  r->type->pack_b(j1 - j0, g->k, (const char *)g->b + j0 * g->bcs * size, g->brs, g->bcs, (char *)r->room + r->type->packed_bytes(j0, g->k));
 }
 
 size_t snk_gemm_rows_room(bool f64, int64_t n, int64_t k) { return (size_t)((n + 63) / 64 * 64 * k) * (f64 ? 8 : 4); }
 
 void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, void *ctx) {
   snk_gemm_args g = *args;
-  rows_job r = {.g = &g, .type = g.f64 ? &snk_gemm_now()->f64 : &snk_gemm_now()->f32, .room = room, .take = take, .ctx = ctx};
+  rows_job r = {.g = &g, .type = type_of(args), .room = room, .take = take, .ctx = ctx};
   assert(g.n <= SNK_GEMM_TAKEN && g.k <= SNK_GEMM_DEEP && SNK_GEMM_DEEP <= r.type->kc && g.nbatch == 0 && !g.accumulate);
   g.crs = g.n, g.ccs = 1;
-  if (g.k > BRIEF_K || g.bcs != 1) {
+  if (g.k > BRIEF_K || g.bcs != 1 || snk_gemm_halves(args)) {
     sn_parallel((g.n + r.type->nr - 1) / r.type->nr, 1 + 50000 / (r.type->nr * g.k), pack_panels, &r);
     g.packed = room;
   }
-  r.each = 2 * r.type->mr;
+  r.each = r.type->mr < 24 ? 2 * r.type->mr : r.type->mr;
   const double work = (double)(r.each * g.n) * (double)(g.k + 1);
   sn_parallel((g.m + r.each - 1) / r.each, 1 + (int64_t)(1e5 / work), run_rows, &r);
 }
 
 /* ---- reference */
-#define PLAIN(NAME, T, FMA)                                                                                                       \
+
+/* As tiles of bfloat16 sum (calc/amx.h): for every 32 numbers the even ones' chain plus the odd ones'. */
+static float sum_of_halves(const snk_gemm_args *g, const float *a, const float *b, int64_t i, int64_t j) {
+  float sum = 0;
+  for (int64_t k0 = 0; k0 < g->k; k0 += 32) {
+    float part[2] = {0, 0};
+    for (int64_t k = k0; k < g->k && k < k0 + 32; k++)
+      part[k & 1] = fmaf(sn_bf16_to_f32(sn_f32_to_bf16(a[i * g->ars + k * g->acs])), sn_bf16_to_f32(sn_f32_to_bf16(b[k * g->brs + j * g->bcs])), part[k & 1]);
+    sum += part[0] + part[1];
+  }
+  return sum;
+}
+#define NOT_HALVES(g, a, b, i, j) 0
+#define PLAIN(NAME, T, FMA, HALVES)                                                                                                       \
   static void NAME(const snk_gemm_args *g, const T *a, const T *b, T *c, int64_t kcmax, bool fused) {                             \
     const int64_t kb = snk_gemm_kblock(g->k, kcmax), lanes = (g->f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).nr;             \
     const T *bias = g->bias;                                                                                                      \
+    const bool halves = snk_gemm_halves(g);                                                                                       \
     for (int64_t i = 0; i < g->m; i++)                                                                                            \
       for (int64_t j = 0; j < g->n; j++) {                                                                                        \
         T sum = 0;                                                                                                                \
@@ -218,7 +245,8 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
           for (int64_t h = lanes / 2; h > 0; h /= 2)                                                                              \
             for (int64_t l = 0; l < h; l++) lane[l] += lane[l + h];                                                               \
           sum = lane[0];                                                                                                          \
-        } else for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                               \
+        } else if (halves) sum = HALVES(g, a, b, i, j);                                                                           \
+        else for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                                 \
           T part = 0;                                                                                                             \
           for (int64_t k = k0; k < g->k && k < k0 + kb; k++) {                                                                    \
             T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \
@@ -235,8 +263,8 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
         *to = sum;                                                                                                                \
       }                                                                                                                           \
   }
-PLAIN(plain_f32, float, fmaf)
-PLAIN(plain_f64, double, fma)
+PLAIN(plain_f32, float, fmaf, sum_of_halves)
+PLAIN(plain_f64, double, fma, NOT_HALVES)
 
 void snk_gemm_plain(const snk_gemm_args *g) {
   int64_t batches = 1;

@@ -34,6 +34,7 @@ typedef struct snk_gemm_args {
   int64_t batch[SNK_GEMM_BATCH], abatch[SNK_GEMM_BATCH], bbatch[SNK_GEMM_BATCH], cbatch[SNK_GEMM_BATCH];
   int bias_kind, act;
   const void *bias;
+  bool half;                                  /* A and B are bfloat16 numbers (as floats), or rounded to such as they are read where that is faster: see snk_gemm_halves */
   bool round;                                 /* finished numbers of C are rounded to bfloat16 (and stay floats; not for f64) */
   bool round_b;                               /* B is rounded to bfloat16 as it is read (not for f64, not packed, not for dot products) */
   bool round_a;                               /* likewise A: only where the operands were swapped */
@@ -48,9 +49,12 @@ typedef struct snk_gemm_args {
 
 void snk_gemm_run(const snk_gemm_args *g);
 bool snk_gemm_dots(const snk_gemm_args *g); /* is this product computed as dot products? */
+bool snk_gemm_halves(const snk_gemm_args *g); /* is it computed in tiles of bfloat16 (calc/amx.h has the order of their sums)? By shape and processor alone */
 /* B packed once for many products (the instruction set's own layout). */
 size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
+size_t snk_gemm_packed_for(const snk_gemm_args *g); /* the same for B of this product */
+void snk_gemm_pack_for(const snk_gemm_args *g, void *dst);
 
 /* C is not kept: workers finish a few whole rows at a time in their scratch and hand them to `take`: rows first .. first+rows-1, n numbers each, side
  * by side. One matrix of at least two rows and columns, n at most SNK_GEMM_TAKEN, k at most SNK_GEMM_DEEP (one block of K); g->c and its strides are not read. room: snk_gemm_rows_room
@@ -73,12 +77,16 @@ typedef struct snk_gemm_type {
   /* One piece of one C, all of K. a, b, c are the batch's; scratch is the worker's. */
   void (*block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
   void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
+  int64_t (*packed_bytes)(int64_t n, int64_t k); /* of a packed B; also where column n of it begins, for multiples of nr and k of one block */
   int fused;              /* multiply-adds round once */
   /* Products of `rows` rows of w (ld apart) with x, all consecutive numbers: nr lanes each. */
   void (*dots)(int64_t k, int64_t rows, const void *w, int64_t rs, int64_t ks, const void *x, int64_t xs, void *out);
 } snk_gemm_type;
 typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
 SNK_TABLE(gemm)
+#if defined(__x86_64__)
+extern const snk_gemm_type snk_gemm_half; /* where sn_amx() */
+#endif
 
 /* Length of the blocks K is cut into (the last may be shorter). */
 static inline int64_t snk_gemm_kblock(int64_t k, int64_t kcmax) {

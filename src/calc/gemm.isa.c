@@ -162,7 +162,10 @@ enum { FUSED = 1 };
 #else
 enum { FUSED = 0 };
 #endif
+static int64_t packed_f32(int64_t n, int64_t k) { return (n + NR_f32 - 1) / NR_f32 * NR_f32 * k * 4; }
+static int64_t packed_f64(int64_t n, int64_t k) { return (n + NR_f64 - 1) / NR_f64 * NR_f64 * k * 8; }
+
 const snk_gemm SNK_FN(snk_gemm) = {
-    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, FUSED, dots_f32},
-    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, FUSED, dots_f64},
+    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, packed_f32, FUSED, dots_f32},
+    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, packed_f64, FUSED, dots_f64},
 };

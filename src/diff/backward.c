@@ -124,7 +124,11 @@ static int run_node(walk *w, sno_node *n, snt_tensor **tmp, bool *want) {
                 .out_spec = n->out_spec, .attr = n->attr, .nlist = n->nlist, .gy = n->gy, .want = want, .gx = gx};
   if (n->op && w->create && (n->op->flags & SNO_ONCE))
     return sn_fail("backward: the gradient of %s cannot itself be differentiated", n->op->name);
+  sno_mode *mode = sno_mode_now();
+  const bool half = mode->half;
+  mode->half = n->half;
   const int rc = n->op ? n->op->backward(&b) : n->custom->backward(n->custom, &b);
+  mode->half = half;
   if (rc < 0) return -1;
   for (int i = 0; i < n->nin; i++)
     if (want[i] && gx[i] && deliver(w, &n->edge[i], gx[i]) < 0) return -1;

@@ -57,7 +57,8 @@ static snk_conv_shape shape_for(bool f64, const int64_t x[4], int64_t co, int64_
 }
 
 /* All of conv's rules for an input and a weight. `x`: the input's sizes. */
-static int check(const char *name, const options *o, int dims, const int64_t x[4], const snt_tensor *w, const char *xs, snk_conv_shape *s) {
+static int check(const sno_call *c, const options *o, int dims, const int64_t x[4], const snt_tensor *w, const char *xs, snk_conv_shape *s) {
+  const char *name = c->op->name;
   if (w->ndim != dims + 2)
     return sn_fail("%s: wants a weight of %d dimensions (out x in/groups x kernel), got %s", name, dims + 2, SNT_SHAPE(w));
   if (check_options(name, o) < 0) return -1;
@@ -75,6 +76,7 @@ static int check(const char *name, const options *o, int dims, const int64_t x[4
                    (long long)v[1], (long long)o->groups, xs, SNT_SHAPE(w));
   }
   *s = shape_for(w->dtype == SN_F64, x, v[0], v[2], v[3], o);
+  s->half = c->half;
   for (int d = 2 - dims; d < 2; d++) {
     const snk_conv_axis *a = d == 0 ? &s->y : &s->x;
     if (a->out < 1)
@@ -142,7 +144,7 @@ static int infer_dims(sno_call *c, int dims) {
   int64_t x[4];
   snk_conv_shape s;
   planes(c->in[0], dims, x);
-  if (check(c->op->name, &o, dims, x, c->in[1], SNT_SHAPE(c->in[0]), &s) < 0 || check_bias(c, c->in[1]->shape[0]) < 0) return -1;
+  if (check(c, &o, dims, x, c->in[1], SNT_SHAPE(c->in[0]), &s) < 0 || check_bias(c, c->in[1]->shape[0]) < 0) return -1;
   if (want(c, 0, dims, c->in[1]->shape[0], s.y.out, s.x.out) < 0) return -1;
   return reserve(c, &s, SNK_CONV_FORWARD);
 }
@@ -156,6 +158,7 @@ static snk_conv_shape shape_of(const sno_call *c) {
   planes(c->in[0], dims, x);
   planes(c->in[1], dims, w);
   snk_conv_shape s = shape_for(c->in[1]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
+  s.half = c->half;
   s.round = c->round;
   return s;
 }
@@ -223,7 +226,7 @@ static int back_conv2d(sno_back *b) {
  * @see conv1d, conv_transpose2d, max_pool2d
  */
 const sno_op sno_op_conv2d = {
-    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG,
+    .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES | SNO_CONTIG,
     .nout = 1, .save_in = 3,
     .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
@@ -247,7 +250,7 @@ const sno_op sno_op_conv2d = {
  */
 const sno_op sno_op_conv2d_relu = {
     .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv,
-    .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
+    .flags = SNO_ROUNDS | SNO_HALVES | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .pack_bytes = pack_bytes, .pack = pack};
 
 /* ---- what programs make of conv2d, batch_norm_eval, add and relu */
 
@@ -285,7 +288,7 @@ static void forward_norm(sno_call *c) {
 const sno_op sno_op_conv2d_norm = {
     .name = "conv2d_norm",
     .args = "x weight bias? scale? shift? mean var add? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1 epsilon:num relu:bool", .flops = flops_conv,
-    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {1 << SNO_CONV_ADD}, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
+    .flags = SNO_HALVES | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {1 << SNO_CONV_ADD}, .infer = infer_norm, .forward = forward_norm, .pack_bytes = pack_bytes, .pack = pack};
 
 /* Another shape with a height of 1. */
 static snt_tensor *tall(snt_tensor *t) {
@@ -322,7 +325,7 @@ static int back_conv1d(sno_back *b) {
  * @see conv2d
  */
 const sno_op sno_op_conv1d = {
-    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3,
+    .name = "conv1d", .args = "x weight bias? stride:int=1 padding:int=0 dilation:int=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES | SNO_CONTIG, .nout = 1, .save_in = 3,
     .infer = infer_conv1d, .forward = forward, .backward = back_conv1d, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,7), f(2,3,3), f(2); f(1,2,9), f(4,1,3), f(4), {stride=2, padding=1, dilation=2, groups=2}; f(3,6), f(2,3,2);"
              " f(2,1,5), f(1,1,5), {padding=2}",
@@ -343,7 +346,7 @@ static int infer_input(sno_call *c) {
   if (size[0] < 0 || size[1] < 0) return sn_fail("%s: size %lldx%lld is negative", name, (long long)size[0], (long long)size[1]);
   int64_t x[4] = {g[0], w->shape[1] * o.groups, size[0], size[1]};
   snk_conv_shape s;
-  if (check(name, &o, 2, x, w, "of the size given", &s) < 0) return -1;
+  if (check(c, &o, 2, x, w, "of the size given", &s) < 0) return -1;
   if (g[1] != w->shape[0] || g[2] != s.y.out || g[3] != s.x.out)
     return sn_fail("%s: the gradient is %s, weight %s on %lldx%lld wants %lldx%lldx%lld", name, SNT_SHAPE(c->in[0]), SNT_SHAPE(w), (long long)x[2],
                    (long long)x[3], (long long)w->shape[0], (long long)s.y.out, (long long)s.x.out);
@@ -357,6 +360,7 @@ static void forward_input(sno_call *c) {
   int64_t x[4];
   planes(c->out[0], 2, x);
   snk_conv_shape s = shape_for(w->dtype == SN_F64, x, w->shape[0], w->shape[2], w->shape[3], &o);
+  s.half = c->half;
   s.round = c->round;
   snk_conv_backward_input(&s, snt_data(c->in[0]), snt_data(w), NULL, snt_data(c->out[0]), c->scratch);
 }
@@ -377,7 +381,7 @@ static int back_input(sno_back *b) {
  */
 const sno_op sno_op_conv2d_backward_input = {
     .name = "conv2d_backward_input", .args = "gy weight size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_input,
-    .flags = SNO_ROUNDS | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
+    .flags = SNO_ROUNDS | SNO_HALVES | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
     .samples = "f(2,2,3,3), f(2,3,3,2), {5,4}", .wrong = "f(2,2,3,4), f(2,3,3,2), {5,4} => the gradient is"};
 
 /* ---- the gradient of the weight */
@@ -393,6 +397,7 @@ static int infer_weight(sno_call *c) {
   if (size[0] < 1 || size[1] < 1 || x[1] % o.groups || g[1] % o.groups)
     return sn_fail("%s: wants a positive kernel and groups that divide the channels of %s and %s", name, SNT_SHAPE(c->in[0]), SNT_SHAPE(c->in[1]));
   snk_conv_shape s = shape_for(c->in[0]->dtype == SN_F64, x, g[1], size[0], size[1], &o);
+  s.half = c->half;
   if (g[0] != x[0] || g[2] != s.y.out || g[3] != s.x.out)
     return sn_fail("%s: the gradient is %s, input %s wants %lldx%lld places", name, SNT_SHAPE(c->in[1]), SNT_SHAPE(c->in[0]), (long long)s.y.out,
                    (long long)s.x.out);
@@ -408,6 +413,7 @@ static void forward_weight(sno_call *c) {
   int64_t x[4];
   planes(c->in[0], 2, x);
   snk_conv_shape s = shape_for(w->dtype == SN_F64, x, w->shape[0], w->shape[2], w->shape[3], &o);
+  s.half = c->half;
   snk_conv_backward_weight(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(w), c->scratch);
 }
 
@@ -427,7 +433,7 @@ static int back_weight(sno_back *b) {
  */
 const sno_op sno_op_conv2d_backward_weight = {
     .name = "conv2d_backward_weight", .args = "x gy size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_weight,
-    .flags = SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_weight, .forward = forward_weight, .backward = back_weight,
+    .flags = SNO_HALVES | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_weight, .forward = forward_weight, .backward = back_weight,
     .samples = "f(2,3,5,4), f(2,2,3,3), {3,2}", .wrong = "f(2,3,5,4), f(2,2,3,2), {3,2} => the gradient is"};
 
 /* ---- the transposed convolution: the gradient of the input under its own name */
@@ -460,7 +466,7 @@ static int transposed(const sno_call *c, snk_conv_shape *s) {
     if (v[2 + d] < 1 || size[2 + d] < 1)
       return sn_fail("%s: nothing would be left of input %s (weight %s, padding %lld)", name, SNT_SHAPE(x), SNT_SHAPE(w), (long long)o.pad[d]);
   }
-  return check(name, &o, 2, size, w, SNT_SHAPE(x), s);
+  return check(c, &o, 2, size, w, SNT_SHAPE(x), s);
 }
 
 static int infer_transpose(sno_call *c) {
@@ -496,7 +502,7 @@ static int back_transpose(sno_back *b) {
  */
 const sno_op sno_op_conv_transpose2d = {
     .name = "conv_transpose2d", .args = "x weight bias? stride:int2=1 padding:int2=0 output_padding:int2=0 groups:int=1 dilation:int2=1", .flops = flops_input,
-    .flags = SNO_LOW | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
+    .flags = SNO_LOW | SNO_HALVES | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_transpose, .forward = forward_transpose, .backward = back_transpose,
     .samples = "f(2,3,3,4), f(3,2,3,2), f(2); f(1,2,3,3), f(2,2,3,3), f(2), {stride=2, padding=1, output_padding=1};"
              " f(1,4,2,3), f(4,1,2,2), {stride={3,2}, groups=2, dilation=2};"
                " f(2,3,3), f(2,1,2,2), {padding=1}",

@@ -93,7 +93,7 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
 static void forward_product(sno_call *c) {
   snk_gemm_args g = {0};
   sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
-  g.round = c->round, g.round_b = c->round_weight;
+  g.round = c->round, g.round_b = c->round_weight, g.half = c->half;
   if (sn_is_float((sn_dtype)c->out[0]->dtype)) snk_gemm_run(&g);
   else run_ints(&g, (sn_dtype)c->out[0]->dtype);
 }
@@ -182,7 +182,7 @@ static int back_matmul(sno_back *b) {
  * @see mm, bmm, linear
  */
 const sno_op sno_op_matmul = {
-    .name = "matmul", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
+    .name = "matmul", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
     .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
@@ -212,7 +212,7 @@ static int infer_dot(sno_call *c) {
  * @grad \bar a = \bar c\, b^T, \quad \bar b = a^T \bar c
  * @see matmul
  */
-const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(2,3), f(3,4); f(1,5), f(5,1)", .wrong = "f(2,3), f(3) => two matrices; f(2,3), f(2,3) => columns"};
 
 /*** bmm(a, b)
@@ -221,7 +221,7 @@ const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .
  * @grad \bar a_q = \bar c_q\, b_q^T, \quad \bar b_q = a_q^T \bar c_q
  * @see matmul
  */
-const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
+const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_bmm, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(2,3,4), f(2,4,2)", .wrong = "f(2,3,4), f(3,4,2) => equal first; f(2,3), f(3,4) => 3-d"};
 
 /*** mv(a, x)
@@ -230,7 +230,7 @@ const sno_op sno_op_bmm = {.name = "bmm", .args = "a b", .flops = flops_product,
  * @grad \bar a = \bar y\, x^T, \quad \bar x = a^T \bar y
  * @see matmul
  */
-const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_mv, .forward = forward_product, .backward = back_matmul,
                           .samples = "f(3,4), f(4)", .wrong = "f(3,4), f(4,1) => a vector; f(3,4), f(3) => columns"};
 
 /*** dot(a, b)
@@ -321,6 +321,7 @@ static void forward_addmm(sno_call *c) {
   addmm_ctx w = {.x = x, .beta = c->attr[0].d, .alpha = c->attr[1].d};
   if (x->ndim > 0 && x->shape[x->ndim - 1] != 1) w.cs = x->stride[x->ndim - 1];
   if (x->ndim > 1 && x->shape[0] != 1) w.rs = x->stride[0];
+  g.half = c->half;
   g.hook = addmm_finish, g.hook_ctx = &w;
   snk_gemm_run(&g);
 }
@@ -354,7 +355,7 @@ static int back_addmm(sno_back *b) {
 static double flops_addmm(const sno_call *c) { return 2.0 * (double)snt_numel(c->out[0]) * (double)c->in[1]->shape[1]; }
 
 const sno_op sno_op_addmm = {
-    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .flops = flops_addmm, .flags = SNO_LOW, .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
+    .name = "addmm", .args = "x a b beta:num=1 alpha:num=1", .flops = flops_addmm, .flags = SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 6, .infer = infer_addmm, .forward = forward_addmm,
     .backward = back_addmm, .samples = "f(2,4), f(2,3), f(3,4); f(4), f(2,3), f(3,4), {beta=0.5, alpha=2}; f(2,1), f(2,3), f(3,4)",
     .wrong = "f(2,4), f(2,3), f(2,4) => n x k; f(3,4), f(2,3), f(3,4) => broadcast"};
 
@@ -389,6 +390,7 @@ static void linear_product(const sno_call *c, snk_gemm_args *g) {
   w.shape[0] = c->in[1]->shape[1], w.shape[1] = c->in[1]->shape[0];
   w.stride[0] = c->in[1]->stride[1], w.stride[1] = c->in[1]->stride[0];
   sno_gemm_fill(g, c->in[0], &w, c->out[0]);
+  g->half = c->half;
 }
 
 enum { PACK_ROWS = 2 }; /* one row or column is a set of dot products, which read the weight as it lies */
@@ -397,13 +399,13 @@ static size_t pack_linear_bytes(const sno_call *c) {
   snk_gemm_args g = {0};
   if (!sn_is_float((sn_dtype)c->out[0]->dtype)) return 0;
   linear_product(c, &g);
-  return g.m < PACK_ROWS || g.n < PACK_ROWS || g.k == 0 ? 0 : snk_gemm_packed_bytes(g.f64, g.n, g.k);
+  return g.m < PACK_ROWS || g.n < PACK_ROWS || g.k == 0 ? 0 : snk_gemm_packed_for(&g);
 }
 
 static void pack_linear(const sno_call *c, void *to) {
   snk_gemm_args g = {0};
   linear_product(c, &g);
-  snk_gemm_pack_b(g.f64, g.n, g.k, g.b, g.brs, g.bcs, to);
+  snk_gemm_pack_for(&g, to);
 }
 
 static void forward_linear(sno_call *c) {
@@ -440,7 +442,7 @@ static int back_linear(sno_back *b) {
  * @see matmul, addmm
  */
 const sno_op sno_op_linear = {
-    .name = "linear", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
+    .name = "linear", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_linear, .forward = forward_linear, .backward = back_linear,
     .pack_bytes = pack_linear_bytes, .pack = pack_linear,
     .samples = "f(2,3), f(4,3), f(4); f(5,2,3), f(4,3); f(3), f(4,3), f(4); f(0,3), f(4,3), f(4); f(32,40), f(20,40), f(20)",
     .wrong = "f(2,3), f(4,5) => features, weight; f(2,3), f(4,3), f(3) => bias; f(2,3), f(3) => out x in; i(1,9,2,3), f(4,3) => floating"};
@@ -449,5 +451,5 @@ const sno_op sno_op_linear = {
  * linear and relu in one store: what programs make of the two.
  * @math y = \max(0, x\, W^T + b)
  */
-const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
+const sno_op sno_op_linear_relu = {.name = "linear_relu", .args = "x weight bias?", .flops = flops_product, .flags = SNO_ROUNDS | SNO_HALVES | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_linear, .forward = forward_linear,
                                     .pack_bytes = pack_linear_bytes, .pack = pack_linear};

@@ -12,6 +12,7 @@ typedef struct sno_saved { snt_tensor *t; uint32_t version; } sno_saved;
 struct sno_node {
   int refs;               /* atomic */
   bool freed;             /* walked without retain: saved tensors are gone */
+  bool half;              /* sno_call.half: so are its gradients' products */
   bool queued;            /* in the heap of the present walk */
   const sno_op *op;       /* NULL: custom */
   sno_foreign *custom;

@@ -98,9 +98,16 @@ static int invoke_half(const sno_op *op, int nin, snt_tensor **in, int nlist, in
                        snt_tensor **out, int *nout, sn_rng *rng) {
   sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
   const sn_dtype type = half_promoted(nin, in);
+  bool narrow = true; /* all of bfloat16 */
+  for (int i = 0; i < nin; i++) narrow = narrow && (in[i] == NULL || in[i]->dtype == SN_BF16);
   for (int i = 0; i < nin; i++)
     if (is_half(in[i]) && (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
-  if (invoke(op, nin, in, nlist, nattr, attr, out, nout, rng) < 0) return -1;
+  sno_mode *mode = sno_mode_now();
+  const bool before = mode->half;
+  mode->half = narrow && (op->flags & SNO_HALVES);
+  const int rc = invoke(op, nin, in, nlist, nattr, attr, out, nout, rng);
+  mode->half = before;
+  if (rc < 0) return -1;
   sno_val back = {.kind = SNO_DTYPE, .i = type};
   int n = nout ? *nout : op->nout;
   for (int k = 0; k < n; k++)
@@ -279,7 +286,7 @@ static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nat
     return (op->flags & SNO_WRITES) && is_half(in[0]) ? invoke_half_write(op, nin, in, nlist, nattr, attr, out, nout, rng)
                                                       : invoke_half(op, nin, in, nlist, nattr, attr, out, nout, rng);
   sno_val full[SNO_MAXATTR];
-  sno_call c = {.op = op, .nin = nin, .nout = op->nout, .in = in, .nlist = nlist, .attr = full};
+  sno_call c = {.op = op, .nin = nin, .nout = op->nout, .in = in, .nlist = nlist, .attr = full, .half = (op->flags & SNO_HALVES) && sno_mode_now()->half};
   if (fill_attrs(op, nattr, attr, full) < 0 || run_call(&c, rng ? rng : &sno_mode_now()->rng) < 0) return -1;
   int rc = 0;
   for (int k = 0; k < c.nout; k++) {

@@ -82,6 +82,7 @@ enum {
   /* Autocast (sno_mode.autocast) goes by these two. An operation with neither takes what comes, by promotion. */
   SNO_LOW = 8192,        /* products: floating inputs are cast to the narrow type, sums are float32, the result is narrow */
   SNO_HIGH = 16384,      /* sums, losses, exponentials: narrow inputs are cast to float32, and so is the result */
+  SNO_HALVES = 65536,    /* multiplies faster when told that its operands are bfloat16 numbers: c->half */
   SNO_ROUNDS = 32768     /* can round its (first) float32 result to bfloat16 in its last store: c->round */
 };
 
@@ -109,6 +110,7 @@ typedef struct sno_call {
   sn_rng rng;                    /* given to forward */
   bool round;                    /* in a program: the float32 result is rounded to bfloat16, what casts there and back would make of it */
   bool round_weight;             /* in a program: linear and matmul round what they multiply with (in[1]) as they read it; at least two rows and columns */
+  bool half;                     /* SNO_HALVES: its floating operands are bfloat16 numbers, though float32 (part of what the call is, like its attributes) */
   const void *packed;            /* NULL, or what the descriptor's `pack` made of the weight (input 1): forward reads that in its place */
   snt_tensor *before;            /* of a tracked write: input 0 as it was, where the backward reads it (scope-owned); else NULL */
 } sno_call;
@@ -174,6 +176,7 @@ typedef struct sno_recorder {      /* exec's side of a call */
 typedef struct sno_mode {
   bool grad;                       /* record a tape (default true) */
   bool flush;                      /* flush denormals in float32 work (default true) */
+  bool half;                       /* what is called now computes in float32 for operands of bfloat16, or is the gradient of that */
   int autocast;                    /* -1, or SN_BF16: the type in which SNO_LOW operations run */
   sn_rng rng;                      /* the default generator */
   sno_recorder *recorder;          /* NULL: none */

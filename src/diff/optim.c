@@ -171,6 +171,7 @@ static void forward_product_update(sno_call *c) {
   const snt_tensor *a = c->in[c->nin - 2], *b = c->in[c->nin - 1];
   snk_gemm_args g = {0};
   sno_gemm_fill(&g, a, b, c->in[0]);
+  g.half = c->half;
   u.args.round = c->round;
   product_ctx p = {c, &u, g.n};
   for (int j = 0, n = 0; j < u.lists; j++)

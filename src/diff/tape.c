@@ -246,6 +246,7 @@ int sno_tape_called(sno_call *c) {
   if (n == NULL) return -1;
   n->op = op;
   n->nlist = c->nlist;
+  n->half = c->half;
   memcpy(n->attr, c->attr, (size_t)nattr * sizeof *n->attr);
   for (int k = 0; k < nattr; k++)
     if (n->attr[k].kind == SNO_FOREIGN && !n->attr[k].absent) sno_foreign_retain(n->attr[k].p);

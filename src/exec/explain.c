@@ -67,6 +67,7 @@ static void say_step(text *out, const snp_prog *p, int i, sno_work work, bool ti
     else say(out, " %s:%s", kinds[t->slot[r->slot].kind], snt_shape_str(r->ndim, r->shape, (char[96]){0}, 96));
   }
   if (s->op) say_work(out, "  ", work);
+  if (s->half) say(out, "  of bfloat16 numbers");
   if (s->round) say(out, "  rounded to bfloat16");
   if (s->round_weight) say(out, "  of a rounded weight");
   if (s->kept) say(out, "  kept until what it reads changes");

@@ -84,7 +84,7 @@ static bool same_ref(const snp_tape *t, const snp_ref *a, const snp_ref *b) {
 }
 
 static bool same_work(const snp_tape *t, const snp_step *a, const snp_step *b) {
-  if (a->op != b->op || a->nin != b->nin || a->nout != b->nout || a->nlist != b->nlist || a->flush != b->flush) return false;
+  if (a->op != b->op || a->nin != b->nin || a->nout != b->nout || a->nlist != b->nlist || a->flush != b->flush || a->half != b->half) return false;
   for (int k = 0; k < a->nattr; k++)
     if (!snp_val_equal(&t->attr[a->attr + k], &t->attr[b->attr + k])) return false;
   for (int k = 0; k < a->nin; k++)

@@ -45,7 +45,7 @@ void snp_fill_call(sno_call *c, const snp_tape *t, const snp_step *s, snt_tensor
   c->in = operand;
   c->attr = &t->attr[s->attr];
   c->scratch_bytes = s->scratch;
-  c->round = s->round, c->round_weight = s->round_weight;
+  c->round = s->round, c->round_weight = s->round_weight, c->half = s->half;
   c->rng_blocks = s->rng_blocks;
   for (int k = 0; k < s->nout; k++) {
     const snp_ref *r = &t->ref[s->out + k];

@@ -196,6 +196,7 @@ static int write_down(snp_tape *t, const sno_call *c) {
   s->scratch = c->scratch_bytes;
   s->rng_blocks = c->op->flags & SNO_RANDOM ? c->rng_blocks : 0;
   s->flush = sno_call_flushes(c);
+  s->half = c->half;
   for (int k = 0; k < nattr; k++) {
     t->attr[t->nattr + k] = c->attr[k];
     if (c->attr[k].kind == SNO_FOREIGN && !c->attr[k].absent) sno_foreign_retain(c->attr[k].p);
@@ -431,7 +432,7 @@ bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n) {
   for (int i = 0; i < a->nstep && i < b->nstep; i++) {
     const snp_step *s = &a->step[i], *o = &b->step[i];
     if (s->op != o->op || s->host != o->host || s->run != o->run) return differ(b, why, n, "the operations called, first at", i);
-    if (s->nin != o->nin || s->nout != o->nout || s->nlist != o->nlist || s->nattr != o->nattr || s->rng_blocks != o->rng_blocks || s->flush != o->flush || s->scratch != o->scratch)
+    if (s->nin != o->nin || s->nout != o->nout || s->nlist != o->nlist || s->nattr != o->nattr || s->rng_blocks != o->rng_blocks || s->flush != o->flush || s->half != o->half || s->scratch != o->scratch)
       return differ(b, why, n, "the arguments", i);
     for (int k = 0; k < s->nattr; k++)
       if (!snp_val_equal(&a->attr[s->attr + k], &b->attr[o->attr + k])) return differ(b, why, n, "an option", i);

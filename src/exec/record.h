@@ -21,6 +21,7 @@ typedef struct snp_step {
   bool flush;
   bool round;              /* the first result is rounded to bfloat16 (SNO_ROUNDS) */
   bool round_weight;       /* so is the second operand, as it is read */
+  bool half;               /* sno_call.half */
   bool dead;               /* removed by a pass */
   bool kept;               /* fold.c: its results stay from replay to replay */
   sno_foreign *host;       /* retained */

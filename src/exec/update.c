@@ -53,7 +53,7 @@ static int join(snp_tape *t, int i, int u, int k) {
   const snp_step product = t->step[i];
   const snp_ref rate = t->ref[w->in + lists * n];
   s.op = sno_product_update(w->op);
-  s.round = product.round;
+  s.round = product.round, s.half = product.half;
   s.scratch = sno_product_update_scratch((sn_dtype)t->ref[product.out].dtype, t->ref[product.out].shape[1], t->ref[product.in].shape[1]);
   s.nlist = 1, s.nin = lists + 3, s.in = t->nref;
   for (int a = 0; a < lists; a++) t->ref[t->nref++] = *entry(t, w, a, k);

@@ -35,7 +35,7 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
 /* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
  * packed at once; a last panel of less than a vector. */
 static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false},
-  {32, 200, 784, false, false}};
+  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {300, 600, 1100, false, true}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
@@ -58,6 +58,7 @@ static int one(int round) {
   twice ctx = {g.f64};
   bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && draw() % 4 == 0;
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
+  g.half = !g.f64 && draw() % 2;
   g.round_b = !g.f64 && !prepack && !snk_gemm_dots(&g) && draw() % 4 == 0;
   void *a = malloc((size_t)(an * batch) * size), *b = malloc((size_t)(bn * batch) * size), *bias = malloc((size_t)(g.m + g.n) * size);
   void *c0 = malloc((size_t)(cn * batch) * size), *c1 = malloc((size_t)(cn * batch) * size), *want = malloc((size_t)(cn * batch) * size);
@@ -70,8 +71,8 @@ static int one(int round) {
     for (int64_t q = 0; q < batch; q++) double_it(&ctx, (char *)want + (size_t)(q * cn) * size, g.crs, g.ccs, 0, 0, g.m, g.n);
   void *packed = NULL;
   if (prepack) {
-    packed = malloc(snk_gemm_packed_bytes(g.f64, g.n, g.k) + 64);
-    snk_gemm_pack_b(g.f64, g.n, g.k, b, g.brs, g.bcs, packed);
+    packed = aligned_alloc(64, (snk_gemm_packed_for(&g) + 64) / 64 * 64);
+    snk_gemm_pack_for(&g, packed);
     g.packed = packed, g.b = NULL;
   }
   if (hook) g.hook = double_it, g.hook_ctx = &ctx;
@@ -82,9 +83,9 @@ static int one(int round) {
     memcpy(c1, c0, (size_t)(cn * batch) * size);
     snk_gemm_run(&g);
     if (memcmp(c1, want, (size_t)(cn * batch) * size) != 0) {
-      printf("gemm %d: f64 %d, %ld x %ld x %ld, batch %ld, strides %ld,%ld %ld,%ld %ld,%ld, bias %d, act %d, accumulate %d, hook %d, packed %d, rounded %d, threads %d\n",
+      printf("gemm %d: f64 %d, %ld x %ld x %ld, batch %ld, strides %ld,%ld %ld,%ld %ld,%ld, bias %d, act %d, accumulate %d, hook %d, packed %d, rounded %d, half %d, threads %d\n",
              round, g.f64, (long)g.m, (long)g.n, (long)g.k, (long)batch, (long)g.ars, (long)g.acs, (long)g.brs, (long)g.bcs, (long)g.crs,
-             (long)g.ccs, g.bias_kind, g.act, g.accumulate, hook, prepack, g.round_b, threads);
+             (long)g.ccs, g.bias_kind, g.act, g.accumulate, hook, prepack, g.round_b, g.half, threads);
       bad = 1;
     }
   }

@@ -1,0 +1,160 @@
+/* gemm.amx.c - products of bfloat16 numbers, which lie in memory as floats, in tiles: both operands are packed, halved, into panels of 32 rows or
+ * columns for blocks of k, and every four tiles of C are summed over a whole block.
+ *
+ * Packing is most of the work (the tiles do ten multiply-adds in the time of one of AVX-512's), so each operand is packed once where it fits.
+ */
+#include "calc/amx.h"
+#include "calc/gemm.h"
+
+enum { SIDE = 32, KC = 1024, BLOCK = 512 << 10 /* numbers of a packed block of B; half as many of A */, PART_M = 256, PART_N = BLOCK / KC };
+enum { SCRATCH = 2 * BLOCK + BLOCK + 4 * PART_M * PART_N };
+_Static_assert(SCRATCH <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS, "scratch");
+
+static int64_t tiles_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
+
+/* One tile of `n` rows (at most 16) of an operand, k numbers (at most 32) of each; those of one row lie `ks` apart, rows `rs`. As B its rows are
+ * columns: pairs. */
+static __attribute__((noinline)) void pack_tile(char *to, const float *from, int64_t rs, int64_t ks, int64_t n, int64_t k, bool pairs) {
+  if (ks == 1) {
+    const __mmask16 low = k >= 16 ? 0xffff : vf_lanes(k), high = k > 16 ? vf_lanes(k - 16) : 0;
+    for (int64_t i = 0; i < 16; i++, from += rs)
+      _mm512_store_si512(to + 64 * i, i < n ? snk_amx_row(_mm512_maskz_loadu_ps(low, from), _mm512_maskz_loadu_ps(high, from + 16)) : _mm512_setzero_si512());
+    if (pairs) snk_amx_turn(to);
+    return;
+  }
+  const __mmask16 some = vf_lanes(n);
+  const __m512i at = _mm512_mullo_epi64(_mm512_set1_epi64(rs * 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)), beyond = _mm512_set1_epi64(rs * 32);
+  for (int64_t q = 0; q < 16; q++) {
+    __m512 v[2];
+    for (int64_t h = 0; h < 2; h++, from += ks)
+      if (2 * q + h >= k) v[h] = _mm512_setzero_ps();
+      else if (rs == 1) v[h] = _mm512_maskz_loadu_ps(some, from);
+      else {
+        const __m256 a = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)some, at, from, 1);
+        const __m256 b = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)(some >> 8), _mm512_add_epi64(at, beyond), from, 1);
+        v[h] = _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
+      }
+    _mm512_store_si512(to + 64 * q, snk_amx_pairs(v[0], v[1]));
+  }
+  if (!pairs) snk_amx_turn(to);
+}
+
+/* Panels of 32 rows, each for 32 k after 32 k two tiles; of a last panel of at most 16 rows the second is left out of what is multiplied. */
+static void pack(char *to, const float *from, int64_t rs, int64_t ks, int64_t n, int64_t k, bool pairs) {
+  for (int64_t i = 0; i < n; i += SIDE)
+    for (int64_t q = 0; q < k; q += SNK_AMX_K)
+      for (int h = 0; h < 2; h++, to += SNK_AMX_TILE) {
+        const int64_t at = i + 16 * h, rows = n - at < 16 ? n - at : 16;
+        if (rows > 0) pack_tile(to, from + at * rs + q * ks, rs, ks, rows, k - q < SNK_AMX_K ? k - q : SNK_AMX_K, pairs);
+      }
+}
+
+static int64_t packed_bytes(int64_t n, int64_t k) { return tiles_of(n, SIDE) * tiles_of(k, SNK_AMX_K) * 2 * SNK_AMX_TILE; }
+
+/* All of B, block of k after block: what the products look for at block_at(). */
+static int64_t block_at(int64_t n, int64_t k0) { return packed_bytes(n, 1) * (k0 / SNK_AMX_K); }
+static void pack_b(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst) {
+  for (int64_t k0 = 0; k0 < k; k0 += KC)
+    pack((char *)dst + block_at(n, k0), (const float *)b + k0 * brs, bcs, brs, n, k - k0 < KC ? k - k0 : KC, true);
+}
+
+/* Four tiles of C (two rows of two; one row or column where `rows` or `cols` is 1) from `blocks` blocks of 32 k, from 0 or from what is in c. */
+SNK_INLINE void four(const int rows, const int cols, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
+  if (first) {
+    snk_amx_zero(0);
+    if (cols > 1) snk_amx_zero(1);
+    if (rows > 1) snk_amx_zero(2);
+    if (rows > 1 && cols > 1) snk_amx_zero(3);
+  } else {
+    snk_amx_load(0, c, step * 4);
+    if (cols > 1) snk_amx_load(1, c + 16, step * 4);
+    if (rows > 1) snk_amx_load(2, c + 16 * step, step * 4);
+    if (rows > 1 && cols > 1) snk_amx_load(3, c + 16 * step + 16, step * 4);
+  }
+  for (; blocks > 0; blocks--, a += 2 * SNK_AMX_TILE, b += 2 * SNK_AMX_TILE) {
+    snk_amx_load(4, a, 64);
+    snk_amx_load(6, b, 64);
+    snk_amx_fma(0, 4, 6);
+    if (cols > 1) {
+      snk_amx_load(7, b + SNK_AMX_TILE, 64);
+      snk_amx_fma(1, 4, 7);
+    }
+    if (rows > 1) {
+      snk_amx_load(5, a + SNK_AMX_TILE, 64);
+      snk_amx_fma(2, 5, 6);
+      if (cols > 1) snk_amx_fma(3, 5, 7);
+    }
+  }
+  snk_amx_store(0, c, step * 4);
+  if (cols > 1) snk_amx_store(1, c + 16, step * 4);
+  if (rows > 1) snk_amx_store(2, c + 16 * step, step * 4);
+  if (rows > 1 && cols > 1) snk_amx_store(3, c + 16 * step + 16, step * 4);
+  snk_amx_fence();
+}
+static __attribute__((noinline)) void some(int64_t m, int64_t n, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
+  if (m > 16 && n > 16) four(2, 2, a, b, blocks, c, step, first);
+  else if (n > 16) four(1, 2, a, b, blocks, c, step, first);
+  else if (m > 16) four(2, 1, a, b, blocks, c, step, first);
+  else four(1, 1, a, b, blocks, c, step, first);
+}
+
+/* The finish of m x n sums at t, rows i0 and columns j0 on of C. */
+static __attribute__((noinline)) void finish(const snk_gemm_args *g, const float *t, int64_t step, float *c, int64_t i0, int64_t j0, int64_t m, int64_t n) {
+  const float *rows = g->bias_kind == SNK_BIAS_ROW ? (const float *)g->bias + i0 : NULL, *cols = g->bias_kind == SNK_BIAS_COL ? (const float *)g->bias + j0 : NULL;
+  const bool relu = g->act == SNK_ACT_RELU;
+  for (int64_t j = 0; j < n; j += VFL) {
+    const VFM some = vf_lanes(n - j < VFL ? n - j : VFL);
+    const VF bias = cols ? vf_some(cols + j, some) : vf_zero();
+    for (int64_t i = 0; i < m; i++) {
+      float *to = c + (i0 + i) * g->crs + j0 + j;
+      VF v = vf_load(t + i * step + j);
+      if (rows) v = v + vf_set1(rows[i]);
+      if (cols) v = v + bias;
+      if (g->accumulate) v = vf_some(to, some) + v;
+      if (relu) v = vf_relu(v);
+      if (g->round) v = vf_bf16(v);
+      _mm512_mask_storeu_ps(to, some, v);
+    }
+  }
+}
+
+/* As snk_gemm_type.block: rows m0..m1 and columns n0..n1 of one C whose rows lie together. */
+static void block(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                  void *scratch) {
+  (void)batch;
+  const int64_t kc = g->k < KC ? tiles_of(g->k, SNK_AMX_K) * SNK_AMX_K : KC;
+  const bool once = g->k <= KC;
+  const int64_t mc = once ? BLOCK / 2 / kc / SIDE * SIDE : PART_M, nc = once ? BLOCK / kc / SIDE * SIDE : PART_N;
+  char *pb = scratch, *pa = pb + 2 * BLOCK;
+  float *part = (float *)(void *)(pa + BLOCK), t[SIDE * SIDE] __attribute__((aligned(64)));
+  const bool plain = once && !g->bias_kind && !g->accumulate && !g->act && !g->round; /* tiles go straight to C */
+  int64_t held = -1; /* which block of A is packed */
+  snk_amx_begin();
+  for (int64_t j0 = n0; j0 < n1; j0 += nc)
+    for (int64_t i0 = m0; i0 < m1; i0 += mc) {
+      const int64_t cols = n1 - j0 < nc ? n1 - j0 : nc, rows = m1 - i0 < mc ? m1 - i0 : mc;
+      for (int64_t k0 = 0; k0 < g->k; k0 += KC) {
+        const int64_t k = g->k - k0 < KC ? g->k - k0 : KC, blocks = tiles_of(k, SNK_AMX_K), panel = blocks * 2 * SNK_AMX_TILE;
+        const char *from = pb;
+        if (g->packed) from = (const char *)g->packed + block_at(g->n, k0) + j0 / SIDE * panel;
+        else if (i0 == m0 || !once) pack(pb, (const float *)b + k0 * g->brs + j0 * g->bcs, g->bcs, g->brs, cols, k, true);
+        if (held != i0 || !once) pack(pa, (const float *)a + i0 * g->ars + k0 * g->acs, g->ars, g->acs, rows, k, false);
+        held = i0;
+        snk_amx_fence();
+        const bool last = k0 + KC >= g->k;
+        for (int64_t j = 0; j < cols; j += SIDE)
+          for (int64_t i = 0; i < rows; i += SIDE) {
+            const int64_t high = rows - i < SIDE ? rows - i : SIDE, wide = cols - j < SIDE ? cols - j : SIDE;
+            const bool here = plain && high % 16 == 0 && wide % 16 == 0;
+            float *to = here ? (float *)c + (i0 + i) * g->crs + j0 + j : once ? t : part + i * PART_N + j;
+            const int64_t step = here ? g->crs : once ? SIDE : PART_N;
+            some(high, wide, pa + i / SIDE * panel, from + j / SIDE * panel, blocks, to, step, k0 == 0);
+            if (last && !here) finish(g, to, step, c, i0 + i, j0 + j, high, wide);
+          }
+      }
+      if (g->hook) g->hook(g->hook_ctx, (float *)c + i0 * g->crs + j0, g->crs, 1, i0, j0, rows, cols);
+    }
+  snk_amx_end();
+}
+
+const snk_gemm_type snk_gemm_half = {.mr = SIDE, .nr = SIDE, .kc = INT64_MAX, .block = block, .pack_b = pack_b, .packed_bytes = packed_bytes, .fused = 1};
