@@ -12,41 +12,46 @@ _Static_assert(SCRATCH <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS, "scratch")
 
 static int64_t tiles_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
 
-/* One tile of `n` rows (at most 16) of an operand, k numbers (at most 32) of each; those of one row lie `ks` apart, rows `rs`. As B its rows are
- * columns: pairs. */
-static __attribute__((noinline)) void pack_tile(char *to, const float *from, int64_t rs, int64_t ks, int64_t n, int64_t k, bool pairs) {
-  if (ks == 1) {
-    const __mmask16 low = k >= 16 ? 0xffff : vf_lanes(k), high = k > 16 ? vf_lanes(k - 16) : 0;
-    for (int64_t i = 0; i < 16; i++, from += rs)
-      _mm512_store_si512(to + 64 * i, i < n ? snk_amx_row(_mm512_maskz_loadu_ps(low, from), _mm512_maskz_loadu_ps(high, from + 16)) : _mm512_setzero_si512());
-    if (pairs) snk_amx_turn(to);
-    return;
-  }
-  const __mmask16 some = vf_lanes(n);
-  const __m512i at = _mm512_mullo_epi64(_mm512_set1_epi64(rs * 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)), beyond = _mm512_set1_epi64(rs * 32);
-  for (int64_t q = 0; q < 16; q++) {
-    __m512 v[2];
-    for (int64_t h = 0; h < 2; h++, from += ks)
-      if (2 * q + h >= k) v[h] = _mm512_setzero_ps();
-      else if (rs == 1) v[h] = _mm512_maskz_loadu_ps(some, from);
-      else {
-        const __m256 a = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)some, at, from, 1);
-        const __m256 b = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)(some >> 8), _mm512_add_epi64(at, beyond), from, 1);
-        v[h] = _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
-      }
-    _mm512_store_si512(to + 64 * q, snk_amx_pairs(v[0], v[1]));
-  }
-  if (!pairs) snk_amx_turn(to);
+/* Sixteen numbers `step` apart, those of `some`; 0 in place of the others. */
+SNK_INLINE __m512 sixteen(const float *from, int64_t step, __mmask16 some) {
+  if (step == 1) return _mm512_maskz_loadu_ps(some, from);
+  const __m512i at = _mm512_mullo_epi64(_mm512_set1_epi64(step * 4), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m256 a = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)some, at, from, 1);
+  const __m256 b = _mm512_mask_i64gather_ps(_mm256_setzero_ps(), (__mmask8)(some >> 8), at, from + 8 * step, 1);
+  return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
 }
 
-/* Panels of 32 rows, each for 32 k after 32 k two tiles; of a last panel of at most 16 rows the second is left out of what is multiplied. */
+/* n rows of an operand, k numbers of each, those of one row `ks` apart, rows `rs`, as panels of 32 rows, each for 32 k after 32 k two tiles (of a last
+ * panel of at most 16 rows the second is not touched). As B (pairs) its columns are what is called rows here. Memory is read in the direction in which
+ * it lies together, row after row, which is the way processors fetch ahead; where that gives the other form of a tile, it is turned in its place. */
 static void pack(char *to, const float *from, int64_t rs, int64_t ks, int64_t n, int64_t k, bool pairs) {
-  for (int64_t i = 0; i < n; i += SIDE)
-    for (int64_t q = 0; q < k; q += SNK_AMX_K)
-      for (int h = 0; h < 2; h++, to += SNK_AMX_TILE) {
-        const int64_t at = i + 16 * h, rows = n - at < 16 ? n - at : 16;
-        if (rows > 0) pack_tile(to, from + at * rs + q * ks, rs, ks, rows, k - q < SNK_AMX_K ? k - q : SNK_AMX_K, pairs);
+  const int64_t blocks = tiles_of(k, SNK_AMX_K), tall = tiles_of(n, 16) * 16;
+  if (ks == 1) {
+    for (int64_t i = 0; i < tall; i++) {
+      char *row = to + i / SIDE * blocks * 2 * SNK_AMX_TILE + i % SIDE / 16 * SNK_AMX_TILE + i % 16 * 64;
+      for (int64_t q = 0; q < k; q += SNK_AMX_K, row += 2 * SNK_AMX_TILE) {
+        const int64_t left = i < n ? k - q : 0;
+        const __m512 lo = _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : vf_lanes(left), from + i * rs + q);
+        const __m512 hi = _mm512_maskz_loadu_ps(left >= 32 ? 0xffff : left > 16 ? vf_lanes(left - 16) : 0, from + i * rs + q + 16);
+        _mm512_store_si512(row, snk_amx_row(lo, hi));
       }
+      if (pairs && i % 16 == 15)
+        for (int64_t q = 0; q < blocks; q++) snk_amx_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE);
+    }
+    return;
+  }
+  for (int64_t q = 0; q < blocks; q++) {
+    for (int64_t p = 0; p < 16; p++) {
+      const float *even = from + (q * SNK_AMX_K + 2 * p) * ks, *odd = even + ks;
+      const int64_t left = k - q * SNK_AMX_K - 2 * p;
+      for (int64_t i = 0; i < tall; i += 16) {
+        const __mmask16 some = n - i >= 16 ? 0xffff : vf_lanes(n - i);
+        const __m512 lo = sixteen(even + i * rs, rs, left > 0 ? some : 0), hi = sixteen(odd + i * rs, rs, left > 1 ? some : 0);
+        _mm512_store_si512(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE + p * 64, snk_amx_pairs(lo, hi));
+      }
+    }
+    for (int64_t i = 0; i < tall && !pairs; i += 16) snk_amx_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE);
+  }
 }
 
 static int64_t packed_bytes(int64_t n, int64_t k) { return tiles_of(n, SIDE) * tiles_of(k, SNK_AMX_K) * 2 * SNK_AMX_TILE; }
