@@ -352,14 +352,14 @@ describe("autocast in programs:", function()
   end)
 
   it("products know that they multiply bfloat16 numbers: in gradients and joined updates too, eager as compiled, with any number of threads", function()
-    local function train(compiled, threads)
+    local function learn(compiled, threads)
       sn.threads(threads)
       sn.manual_seed(5)
-      local net = sn.Sequential(sn.Dense { 160, inshape = 96, activation = "relu" }, sn.Dense { 96 })
-      local opt = sn.Adam(net:parameters(), { lr = 1e-3 })
+      local model = sn.Sequential(sn.Dense { 160, inshape = 96, activation = "relu" }, sn.Dense { 96 })
+      local opt = sn.Adam(model:parameters(), { lr = 1e-3 })
       local x, y = sn.randn(70, 96), sn.randn(70, 96)
       local function step(a, b)
-        local loss = auto(function() return (net(a) - b):square():mean() end)
+        local loss = auto(function() return (model(a) - b):square():mean() end)
         loss:backward()
         opt:step()
         opt:zero_grad()
@@ -368,18 +368,18 @@ describe("autocast in programs:", function()
       local f = compiled and sn.compile(step) or step
       for _ = 1, 5 do f(x, y) end
       local all = {}
-      for _, p in ipairs(net:parameters()) do all[#all + 1] = p:detach():reshape(-1) end
+      for _, p in ipairs(model:parameters()) do all[#all + 1] = p:detach():reshape(-1) end
       return bits(sn.cat(all, 1)), compiled and f:explain()
     end
     local before = sn.threads()
-    local want = train(false, 1)
+    local want = learn(false, 1)
     for threads = 1, 4 do
-      local got, text = train(true, threads)
+      local got, text = learn(true, threads)
       assert.equal(want, got, threads)
       for _, op in ipairs { "linear_relu", "linear ", "matmul", "mm_adam_" } do
         assert.is_truthy(text:match(op .. "[^\n]*of bfloat16 numbers"), op)
       end
-      assert.equal(want, (train(false, threads)), threads)
+      assert.equal(want, (learn(false, threads)), threads)
     end
     sn.threads(before)
   end)
