@@ -53,6 +53,7 @@ describe("sums", function()
       assert.is_true(sn.zeros(shape):sum { 1, 3, 4 }:equal(sn.zeros(3)), table.concat(shape, "x"))
     end
   end)
+
   it("have the same bits over planes that lie apart as over a row", function()
     for _, dtype in ipairs { "float32", "float64" } do
       for _, d in ipairs { { 1, 7 }, { 3, 5 }, { 4, 8 }, { 1, 33 }, { 11, 11 }, { 26, 26 }, { 40, 41 }, { 70, 71 } } do

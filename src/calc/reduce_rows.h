@@ -27,6 +27,20 @@ INL T N(empty)(int which) {
   return which == SNK_PROD ? (T)1 : which == SNK_MAX ? -(T)INFINITY : which == SNK_MIN ? (T)INFINITY : (T)0;
 }
 
+/* All lanes of a block to one number, by halves: of a copy, so that the caller's stay in registers. */
+INL T N(fold_lanes)(int which, const V *lanes) {
+  V a[NV];
+  SNK_ALL for (int k = 0; k < NV; k++) a[k] = lanes[k];
+  SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
+    SNK_ALL for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
+  if (which == SNK_SUM || which == SNK_SUMSQ || which == SNK_SUMABS) return W(total)(a[0]);
+  T v[L];
+  memcpy(v, &a[0], sizeof v);
+  for (int w = L / 2; w > 0; w /= 2)
+    for (int l = 0; l < w; l++) v[l] = N(join1)(which, v[l], v[l + w]);
+  return v[0];
+}
+
 INL T N(row_of)(int which, int64_t n, const T *x) {
   V a[NV];
   const T none = N(empty)(which);
@@ -42,14 +56,7 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
       SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) __builtin_prefetch((const void *)((uintptr_t)p + 2048 + (uintptr_t)k));
     SNK_ALL for (int k = 0; k < NV; k++) a[k] = N(step)(which, a[k], W(load)(p + k * L));
   }
-  SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
-    SNK_ALL for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
-  if (which == SNK_SUM || which == SNK_SUMSQ || which == SNK_SUMABS) return W(total)(a[0]);
-  T v[L];
-  memcpy(v, &a[0], sizeof v);
-  for (int w = L / 2; w > 0; w /= 2)
-    for (int l = 0; l < w; l++) v[l] = N(join1)(which, v[l], v[l + w]);
-  return v[0];
+  return N(fold_lanes)(which, a);
 }
 
 /* Lanes that a piece's end leaves open wait for the next piece's beginning. Pieces lie pages apart, where no processor reads ahead, so the line two
@@ -86,9 +93,7 @@ static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t ste
     for (; open < LANES; open++) rest[open] = 0;
     SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(rest + k * L);
   }
-  SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
-    SNK_ALL for (int k = 0; k < w; k++) a[k] += a[k + w];
-  return W(total)(a[0]);
+  return N(fold_lanes)(SNK_SUM, a);
 }
 
 /* `rows` numbers of each column, `step` apart, into one lane. */
