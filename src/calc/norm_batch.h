@@ -140,6 +140,11 @@ INL V N(applied)(V v, const S *way, int64_t k, V floor, bool round) {
 }
 INL V N(floor)(const snk_norm_args *a) { return W(splat)(a->relu ? 0 : -(S)INFINITY); }
 
+/* k numbers of a plane (a whole vector where k is L). */
+INL void N(apply_some)(const N(scales) *f, const S *x, const S *way, S *y, int64_t k, V floor, bool round) {
+  W(set)(y, N(applied)((W(get)(x, k) - f->mean) * f->scale + f->bias, way, k, floor, round), k);
+}
+
 INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
   const S *x = (const S *)a->x + at, *way = add ? (const S *)a->add + at : x;
   S *y = (S *)a->y + at;
@@ -155,9 +160,9 @@ INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, 
         N(ask_to_write)(y + e, ahead);
         if (add) N(ask)(way + e, ahead);
       }
-      W(store)(y + e, N(applied)((W(load)(x + e) - f->mean) * f->scale + f->bias, add ? way + e : NULL, L, floor, round));
+      N(apply_some)(f, x + e, add ? way + e : NULL, y + e, L, floor, round);
     }
-  for (; i < n; i += L) W(set)(y + i, N(applied)((W(get)(x + i, n - i) - f->mean) * f->scale + f->bias, add ? way + i : NULL, n - i, floor, round), n - i);
+  for (; i < n; i += L) N(apply_some)(f, x + i, add ? way + i : NULL, y + i, n - i, floor, round);
 }
 
 static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -212,6 +217,16 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
   }
 }
 
+/* k numbers of a plane from `at` on, which join the sums s and t. */
+INL void N(sum_some)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t k, bool relu, bool seen, bool other, V *s, V *t) {
+  const V x = W(get)((const S *)a->x + at, k);
+  V v = W(get)((const S *)a->g + at, k);
+  if (seen) v = N(masked)(a, at, k, v, other);
+  if (relu) v = N(passed)(v, x, f->mean, f->scale, f->bias);
+  *s += N(part)(v, k);
+  *t += N(part)(v * (x - f->mean), k);
+}
+
 INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
   const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
   const bool other = a->other != NULL;
@@ -223,28 +238,16 @@ INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, cons
     int64_t i = k->at;
     for (; i + 2 * L <= k->end; i += 2 * L)
       SNK_ALL for (int j = 0; j < 2; j++) {
-        const V xv = W(load)(x + i + j * L);
-        V v = W(load)(g + i + j * L);
         N(ask)(g + i + j * L, ahead);
         N(ask)(x + i + j * L, ahead);
         if (seen) {
           N(ask)((const S *)a->seen + at + i + j * L, ahead);
           if (other) N(ask)((const S *)a->other + at + i + j * L, ahead);
           N(ask_to_write)((const S *)a->masked + at + i + j * L, ahead);
-          v = N(masked)(a, at + i + j * L, L, v, other);
         }
-        if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
-        s[j] += v;
-        t[j] += v * (xv - f->mean);
+        N(sum_some)(a, f, at + i + j * L, L, relu, seen, other, &s[j], &t[j]);
       }
-    for (; i < k->end; i += L) {
-      const V xv = W(get)(x + i, k->end - i);
-      V v = W(get)(g + i, k->end - i);
-      if (seen) v = N(masked)(a, at + i, k->end - i, v, other);
-      if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
-      s[0] += N(part)(v, k->end - i);
-      t[0] += N(part)(v * (xv - f->mean), k->end - i);
-    }
+    for (; i < k->end; i += L) N(sum_some)(a, f, at + i, k->end - i, relu, seen, other, &s[0], &t[0]);
   }
   *sg += (double)W(total)(s[0] + s[1]);
   *sgx += (double)W(total)(t[0] + t[1]);
@@ -269,21 +272,19 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
 }
 
 /* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
+INL void N(back_some)(const N(scales) *f, V k1, V k2, const S *g, const S *x, S *y, int64_t k, bool training, bool relu, bool round) {
+  V v = W(get)(g, k);
+  const V xv = training ? W(get)(x, k) : v;
+  if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
+  if (training) v = v - k1 - (xv - f->mean) * k2;
+  W(set)(y, N(rounded)(f->scale * v, round), k);
+}
+
 INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
   const S *g = (const S *)(a->masked ? a->masked : a->g) + at, *x = (const S *)a->x + at;
   S *y = (S *)a->y + at;
   const bool round = a->round;
   const int64_t n = a->inner;
-#define AT(e, k, whole)                                                                \
-  do {                                                                                 \
-    V v = whole ? W(load)(g + (e)) : W(get)(g + (e), k), xv = v;                       \
-    if (training) xv = whole ? W(load)(x + (e)) : W(get)(x + (e), k);                  \
-    if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);                        \
-    if (training) v = v - k1 - (xv - f->mean) * k2;                                    \
-    v = N(rounded)(f->scale * v, round);                                               \
-    if (whole) W(store)(y + (e), v);                                                   \
-    else W(set)(y + (e), v, k);                                                        \
-  } while (0)
   int64_t i = 0;
   for (; i + 2 * L <= n; i += 2 * L)
     SNK_ALL for (int j = 0; j < 2; j++) {
@@ -292,10 +293,9 @@ INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, i
         N(ask_to_write)(y + i + j * L, ahead);
         if (training) N(ask)(x + i + j * L, ahead);
       }
-      AT(i + j * L, L, true);
+      N(back_some)(f, k1, k2, g + i + j * L, x + i + j * L, y + i + j * L, L, training, relu, round);
     }
-  for (; i < n; i += L) AT(i, n - i, false);
-#undef AT
+  for (; i < n; i += L) N(back_some)(f, k1, k2, g + i, x + i, y + i, n - i, training, relu, round);
 }
 
 static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
