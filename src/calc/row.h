@@ -37,13 +37,11 @@ typedef void snk_core(int64_t n, char *const *q, const double *param);
     } else                                                                                                                   \
       for (; i < n; i++) *(T *)(void *)(p + i * s) = from[i];                                                                \
   }                                                                                                                          \
-  SNK_APART void X##_drive(int64_t n, char *const *p, const int64_t *s, int operands, snk_core *f, const double *param) {    \
+  SNK_APART void X##_bring(int64_t n, char *const *p, const int64_t *s, int operands, snk_core *f, const double *param, bool flat) { \
     const int64_t w = (int64_t)sizeof(T);                                                                                    \
     _Alignas(64) T buf[SNK_ROW_MOST][SNK_ROW_CHUNK];                                                                         \
     char *q[SNK_ROW_MOST];                                                                                                   \
-    bool flat = true;                                                                                                        \
     int64_t i = 0;                                                                                                           \
-    for (int k = 0; k <= operands; k++) flat &= s[k] == w;                                                                   \
     if (flat && n >= L) {                                                                                                    \
       i = n / L * L;                                                                                                         \
       f(i, p, param);                                                                                                        \
@@ -64,6 +62,13 @@ typedef void snk_core(int64_t n, char *const *q, const double *param);
       f(up, q, param);                                                                                                       \
       if (!direct) X##_scatter(buf[0], p[0] + i * s[0], s[0], m);                                                            \
     }                                                                                                                        \
+  }                                                                                                                          \
+  /* Short rows of whole vectors are many: nothing is put on the stack for them, behind the last row's stores. */           \
+  SNK_APART void X##_drive(int64_t n, char *const *p, const int64_t *s, int operands, snk_core *f, const double *param) {    \
+    bool flat = true;                                                                                                        \
+    for (int k = 0; k <= operands; k++) flat &= s[k] == (int64_t)sizeof(T);                                                  \
+    if (flat && n % L == 0) f(n, p, param);                                                                                  \
+    else X##_bring(n, p, s, operands, f, param, flat);                                                                       \
   }
 SNK_DRIVER(vf, float, VF, vf)
 SNK_DRIVER(vd, double, VD, vd)
