@@ -181,20 +181,12 @@ typedef void FN(outerer)(OARGS);
 #define OUTER(mr)                                                                              \
   static void FN(SNK_CAT(outer##mr, 1))(OARGS) { FN(outer)(mr, 1, w, tile, x, r, c, out); }    \
   static void FN(SNK_CAT(outer##mr, 2))(OARGS) { FN(outer)(mr, 2, w, tile, x, r, c, out); }
-#if MR == 12
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#elif MR == 6
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#else
-#define ROWS(X) X(1) X(2) X(3) X(4)
-#endif
-ROWS(OUTER)
+SNK_UPTO(MR, OUTER)
 #define NAME1(mr) FN(SNK_CAT(outer##mr, 1)),
 #define NAME2(mr) FN(SNK_CAT(outer##mr, 2)),
-static FN(outerer) *const FN(outerers)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
+static FN(outerer) *const FN(outerers)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, {NULL, SNK_UPTO(MR, NAME2)}};
 #undef OARGS
 #undef OUTER
-#undef ROWS
 #undef NAME1
 #undef NAME2
 

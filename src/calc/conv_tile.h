@@ -211,15 +211,8 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, bstep, w, part, out, ch); }
-#if MR == 12
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#elif MR == 6
-#define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#else
-#define ROWS(X) X(1) X(2) X(3) X(4)
-#endif
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
-ROWS(TILES)
+SNK_UPTO(MR, TILES)
 #if !SNK_OLD
 TILE(1, 8)
 TILE(2, 4)
@@ -227,11 +220,10 @@ TILE(3, 4)
 #endif
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
-static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, ROWS(NAME1)}, {NULL, ROWS(NAME2)}};
+static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, {NULL, SNK_UPTO(MR, NAME2)}};
 #undef TILE
 #undef TILES
 #undef ARGS
-#undef ROWS
 #undef NAME1
 #undef NAME2
 

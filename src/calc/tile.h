@@ -109,6 +109,13 @@ SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
 SNK_INLINE VF vf_zero(void) { return vf_set1(0.0f); }
 SNK_INLINE VD vd_zero(void) { return vd_set1(0.0); }
 
+/* X(1) to X(mr), for what a tile of each number of rows has. */
+#define SNK_UPTO_4(X) X(1) X(2) X(3) X(4)
+#define SNK_UPTO_6(X) SNK_UPTO_4(X) X(5) X(6)
+#define SNK_UPTO_12(X) SNK_UPTO_6(X) X(7) X(8) X(9) X(10) X(11) X(12)
+#define SNK_UPTO(mr, X) SNK_UPTO_OF(mr, X)
+#define SNK_UPTO_OF(mr, X) SNK_UPTO_##mr(X)
+
 /* One k of a tile of mr rows by nv vectors: each of mr numbers at a times the vectors at b, `apart` numbers from each other, onto the sums, row by row. */
 #define SNK_STEP(x, V, T)                                                                                            \
   SNK_INLINE void x##_step(const int mr, const int nv, const T *a, const T *b, int64_t apart, V *acc) {              \
