@@ -33,9 +33,10 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
 }
 
 /* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
- * packed at once; a last panel of less than a vector. */
+ * packed at once; a last panel of less than a vector; several blocks
+ * of k for tiles of bfloat16, of B packed before too (the last). */
 static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false},
-  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {300, 600, 1100, false, true}};
+  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {300, 600, 1100, false, true}, {37, 90, 2300, false, false}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
@@ -56,7 +57,7 @@ static int one(int round) {
   if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
   g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0, g.round = !g.f64 && draw() % 4 == 0;
   twice ctx = {g.f64};
-  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && draw() % 4 == 0;
+  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && which == (int)(sizeof large / sizeof *large) - 1));
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
   g.half = !g.f64 && draw() % 2;
   g.round_b = !g.f64 && !prepack && !snk_gemm_dots(&g) && draw() % 4 == 0;
