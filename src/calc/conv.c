@@ -1,5 +1,6 @@
 /* conv.c - how convolutions forward and the input's gradient are cut: passes, bands of rows, and who does what. */
 #include "base/thread.h"
+#include "calc/conv_half.h"
 #include "calc/conv_pass.h"
 #include "calc/gemm.h"
 #include "calc/whole.h"
@@ -331,6 +332,10 @@ void snk_conv_forward(const snk_conv_shape *s, const void *x, const void *w, con
 }
 
 void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w, const snk_conv_with *with, void *y, void *scratch) {
+  if (snk_half_suits(s, SNK_CONV_FORWARD)) {
+    snk_half_run(s, false, x, w, with, y, scratch);
+    return;
+  }
   if (snk_winograd_suits(s, false)) {
     snk_winograd_run(s, false, x, w, with, y, scratch);
     return;
@@ -343,11 +348,16 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
 }
 
 size_t snk_conv_packed_bytes(const snk_conv_shape *s) {
+  if (snk_half_suits(s, SNK_CONV_FORWARD)) return snk_half_packed_bytes(s);
   if (snk_winograd_suits(s, false)) return snk_winograd_packed_bytes(s);
   return (size_t)(s->groups * s->co * s->ci * s->y.k * s->x.k * snk_conv_size_of(s)) + SNK_CONV_BEYOND;
 }
 
 void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to) {
+  if (snk_half_suits(s, SNK_CONV_FORWARD)) {
+    snk_half_pack(s, w, to);
+    return;
+  }
   if (snk_winograd_suits(s, false)) {
     snk_winograd_pack(s, w, to);
     return;
@@ -357,6 +367,10 @@ void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to) {
 }
 
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch) {
+  if (snk_half_suits(s, SNK_CONV_INPUT)) {
+    snk_half_run(s, true, gy, w, &(snk_conv_with){.bias = bias}, gx, scratch);
+    return;
+  }
   if (snk_winograd_suits(s, true)) {
     snk_winograd_run(s, true, gy, w, &(snk_conv_with){.bias = bias}, gx, scratch);
     return;
@@ -375,6 +389,10 @@ void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void
 
 void snk_conv_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker) {
   *scratch = *worker = 64;
+  if (snk_half_suits(s, what)) {
+    snk_half_space(s, what, scratch, worker);
+    return;
+  }
   if (what == SNK_CONV_WEIGHT) {
     snk_conv_weight_space(s, scratch, worker);
     return;

@@ -1,6 +1,7 @@
 /* conv_weight.c - how the weight's gradient of a convolution is cut: blocks of images or bands of one, runs of blocks, and who sums what. */
 #include <string.h>
 #include "base/thread.h"
+#include "calc/conv_half.h"
 #include "calc/conv_pass.h"
 #include "calc/whole.h"
 #include "calc/winograd.h"
@@ -175,6 +176,10 @@ static void turn_task(void *ctx, int64_t begin, int64_t end, int worker) {
 }
 
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch) {
+  if (snk_half_suits(s, SNK_CONV_WEIGHT)) {
+    snk_half_grad(s, x, gy, gw, scratch);
+    return;
+  }
   if (s->n > 0 && s->groups > 0 && snk_winograd_grad_suits(s)) {
     snk_winograd_grad(s, x, gy, gw, scratch);
     return;

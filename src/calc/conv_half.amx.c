@@ -1,0 +1,552 @@
+/* conv_half.amx.c - convolution of bfloat16 numbers: what is copied, multiplied and stored (conv_half.h). */
+#include "calc/amx.h"
+#include "calc/conv_half.h"
+
+#define LINE 64
+enum { AHEAD = 1024 };
+
+/* Tiles 0-3: sums of `rows` x `columns`; 4, 5: rows x pairs; 6, 7: pairs x columns. */
+static void begin(int64_t rows, int64_t pairs, int64_t columns) {
+  struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } c = {.palette = 1};
+  for (int t = 0; t < 8; t++) {
+    c.rows[t] = (uint8_t)(t < 6 ? rows : pairs);
+    c.bytes[t] = (uint16_t)(t == 4 || t == 5 ? 4 * pairs : 4 * columns);
+  }
+  snk_amx_fence();
+  _tile_loadconfig(&c);
+}
+
+/* ---- copies */
+
+void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
+  const snk_half_axis *x = &c->x;
+  for (int64_t t = 0; t < x->taps; t++)
+    for (int64_t q = 0; q < c->parts; q++, part++) {
+      const int64_t at = 16 * q * x->step + t * x->every - x->border, odd = x->spread == 2 ? at & 1 : 0, from = (at + odd) / x->spread;
+      *part = (snk_half_part){.from = (int32_t)from};
+      for (int64_t l = odd; l < 16 && 16 * q + l < x->out; l += x->spread) {
+        const int64_t j = x->spread == 2 ? (l - odd) / 2 : l * x->step; /* of the numbers read */
+        if (from + j < 0 || from + j >= x->src) continue;
+        if (j < 16) part->first |= (uint16_t)(1u << j);
+        else part->second |= (uint16_t)(1u << (j - 16));
+        part->spread |= (uint16_t)(1u << l);
+      }
+      for (int64_t l = 0; l < c->lanes && c->room > 0; l++) {
+        const int64_t o = c->side > 1 ? l % c->slot : 16 * q + l, i = o * x->step + t * x->every - x->border;
+        if (o >= x->out || i < 0 || i % x->spread != 0 || i / x->spread >= x->src) continue;
+        part->pick[l] = (uint8_t)((c->side > 1 ? l / c->slot : 0) * c->room + i / x->spread);
+        part->some |= 1u << l;
+      }
+    }
+}
+
+enum { PLAIN, STRIDE, SPREAD };
+static int kind_of(const snk_half_copy *c) { return c->x.step == 2 ? STRIDE : c->x.spread == 2 ? SPREAD : PLAIN; }
+/* Sixteen places of the row that begins at p. */
+SNK_INLINE __m512 take(const int kind, const float *p, const snk_half_part *e) {
+  const float *from = p + e->from;
+  const __m512 v = _mm512_maskz_loadu_ps(e->first, from);
+  if (kind == PLAIN) return v;
+  if (kind == SPREAD) { /* the mask may lack places at the ends, whose numbers are not read */
+    const int odd = e->spread & 0xAAAA ? 1 : 0;
+    return _mm512_maskz_expand_ps((__mmask16)(0x5555 << odd), v);
+  }
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_ps(v, even, _mm512_maskz_loadu_ps(e->second, from + 16));
+}
+/* The source's row that row y of the copy has, or -1. */
+SNK_INLINE int64_t row_of(const snk_half_axis *a, int64_t y) {
+  const int64_t at = y - a->border;
+  if (a->spread == 1) return at < a->src ? at : -1;
+  return at >= 0 && at % 2 == 0 && at / 2 < a->src ? at / 2 : -1;
+}
+/* Numbers ahead of what is read now, some planes further: the processor begins anew with each page. */
+static int64_t further(int64_t plane) { return plane >= AHEAD ? plane : (AHEAD + plane - 1) / plane * plane; }
+
+/* Sixteen places of images side by side, the first `n` of whose rows begin at p[0], p[1] .. */
+SNK_INLINE __m512 beside(const int kind, const float *const *p, int64_t n, int64_t slot, const snk_half_part *e) {
+  __m512 v = _mm512_setzero_ps();
+  for (int64_t s = 0; s < n; s++)
+    if (kind == PLAIN) v = _mm512_mask_loadu_ps(v, (__mmask16)(e->first << s * slot), p[s] + e->from - s * slot);
+    else v = _mm512_mask_expand_ps(v, (__mmask16)(((1u << slot) - 1) << s * slot), take(kind, p[s], e));
+  return v;
+}
+
+enum { SIDE = 32 };
+/* Numbers 16 h .. of a row of the source, those of images side by side as `room` says. */
+SNK_INLINE __m512 sixteen(const snk_half_copy *c, const float *const *p, int64_t images, int64_t h) {
+  const int64_t src = c->x.src, left = src - 16 * h;
+  if (c->side == 1) return left <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(left >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1), p[0] + 16 * h);
+  if (c->room >= 16) { /* an image has whole vectors */
+    const int64_t each = c->room / 16, s = h / each, part = h % each, some = src - 16 * part;
+    return s >= images || some <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(some >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << some) - 1), p[s] + 16 * part);
+  }
+  __m512 v = _mm512_setzero_ps();
+  const int64_t each = 16 / c->room;
+  for (int64_t s = 0; s < each && h * each + s < images; s++)
+    v = _mm512_mask_loadu_ps(v, (__mmask16)(((1u << src) - 1) << s * c->room), p[h * each + s] - s * c->room);
+  return v;
+}
+
+/* Pairs of channels where rows of the source fit in two registers. */
+static void pairs_picked(const snk_half *p, const float *src, int64_t images, int64_t y0, int64_t rows, uint32_t *to) {
+  const snk_half_copy *c = &p->copy;
+  const __m512i high = _mm512_set1_epi32((int)0xFFFF0000), none = _mm512_setzero_si512();
+  const int64_t splane = c->y.src * c->x.src, ahead = 2 * further(splane), step = p->groups * p->c * splane, count = c->x.taps * c->parts;
+  const bool both = c->side > 1 || c->x.src > 16;
+  __m512i pick[SNK_HALF_PICKS];
+  __mmask16 some[SNK_HALF_PICKS];
+  int64_t at[SNK_HALF_PICKS];
+  for (int64_t k = 0; k < count; k++) {
+    pick[k] = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)c->part[k].pick)), some[k] = (__mmask16)c->part[k].some;
+    at[k] = k / c->parts * c->column + k % c->parts * 16;
+  }
+  for (int64_t q = 0; q < p->blocks * p->pairs; q++) {
+    uint32_t *row = to + q * c->plane;
+    const float *a = src + 2 * q * splane;
+    const int have = 2 * q + 1 < p->c ? 2 : 2 * q < p->c;
+    for (int64_t r = 0; r < rows; r++, row += c->pitch) {
+      const int64_t y = have ? row_of(&c->y, y0 + r) : -1, second = have == 2 ? splane : 0;
+      if (y < 0) {
+        for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], none);
+        continue;
+      }
+      const float *many[SIDE], *many2[SIDE];
+      for (int64_t s = 0; s < images; s++) {
+        many[s] = a + y * c->x.src + s * step, many2[s] = many[s] + second;
+        for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead), __builtin_prefetch(many2[s] + i + ahead);
+      }
+      __m512i v[2] = {none, none};
+      for (int h = 0; h < 1 + both; h++) {
+        v[h] = _mm512_srli_epi32(_mm512_castps_si512(sixteen(c, many, images, h)), 16);
+        if (have == 2) v[h] = _mm512_or_si512(v[h], _mm512_and_si512(_mm512_castps_si512(sixteen(c, many2, images, h)), high));
+      }
+      for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], _mm512_maskz_permutex2var_epi32(some[k], v[0], pick[k], v[1]));
+    }
+  }
+}
+
+/* Rows of bfloat16 numbers where rows of the source fit in one register or two. */
+static void rows_picked(const snk_half_copy *c, const float *src, int64_t channels, int64_t y0, int64_t rows, int64_t n, int64_t step, int64_t stack, uint16_t *to) {
+  const __m512i none = _mm512_setzero_si512();
+  const int64_t splane = c->y.src * c->x.src, ahead = further(splane), vectors = c->side > 1 ? 1 : c->pitch / 32, count = c->x.taps * vectors;
+  __m512i pick[SNK_HALF_PICKS];
+  __mmask32 some[SNK_HALF_PICKS];
+  int64_t at[SNK_HALF_PICKS];
+  for (int64_t k = 0; k < count; k++) {
+    const snk_half_part *e = c->part + k / vectors * c->parts + k % vectors * 2;
+    pick[k] = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)e->pick)), some[k] = e->some;
+    at[k] = k / vectors * c->column + k % vectors * 32;
+  }
+  for (int64_t ch = 0; ch < channels; ch++)
+    for (int64_t m = 0; m < n; m += c->side) {
+      uint16_t *row = to + ch * c->plane + m / c->side * stack;
+      const float *a = src + m * step + ch * splane;
+      const int64_t images = n - m < c->side ? n - m : c->side; /* those that are not there are zeros */
+      for (int64_t r = 0; r < rows; r++, row += c->pitch) {
+        const int64_t y = row_of(&c->y, y0 + r);
+        if (y < 0) {
+          for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], none);
+          continue;
+        }
+        const float *many[SIDE];
+        for (int64_t s = 0; s < images; s++) {
+          many[s] = a + y * c->x.src + s * step;
+          for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
+        }
+        const __m512i v = snk_amx_row(sixteen(c, many, images, 0), sixteen(c, many, images, 1));
+        if (c->side == 1 && c->x.src <= 32)
+          for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], _mm512_maskz_permutexvar_epi16(some[k], pick[k], v));
+        else {
+          const __m512i u = snk_amx_row(sixteen(c, many, images, 2), sixteen(c, many, images, 3));
+          for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], _mm512_maskz_permutex2var_epi16(some[k], v, pick[k], u));
+        }
+      }
+    }
+}
+
+SNK_INLINE void pairs_of(const int kind, const bool several, const snk_half *p, const float *src, int64_t images, int64_t y0, int64_t rows, uint32_t *to) {
+  const snk_half_copy *c = &p->copy;
+  const __m512i high = _mm512_set1_epi32((int)0xFFFF0000);
+  const int64_t splane = c->y.src * c->x.src, ahead = 2 * further(splane), step = p->groups * p->c * splane;
+  for (int64_t q = 0; q < p->blocks * p->pairs; q++) {
+    uint32_t *row = to + q * c->plane;
+    const float *a = src + 2 * q * splane;
+    const int have = 2 * q + 1 < p->c ? 2 : 2 * q < p->c;
+    for (int64_t r = 0; r < rows; r++, row += c->pitch) {
+      const int64_t y = have ? row_of(&c->y, y0 + r) : -1, second = have == 2 ? splane : 0;
+      const float *ra = a + y * c->x.src, *many[SIDE], *many2[SIDE];
+      if (y >= 0)
+        for (int64_t s = 0; s < (several ? images : 1); s++) {
+          many[s] = ra + s * step, many2[s] = many[s] + second;
+          for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead), __builtin_prefetch(many2[s] + i + ahead);
+        }
+      const snk_half_part *e = c->part;
+      for (int64_t t = 0; t < c->x.taps; t++)
+        for (int64_t i = 0; i < c->parts; i++, e++) {
+          __m512i v = _mm512_setzero_si512();
+          if (y >= 0) {
+            const __m512 u = several ? beside(kind, many, images, c->slot, e) : take(kind, ra, e);
+            v = _mm512_srli_epi32(_mm512_castps_si512(u), 16);
+            if (have == 2) {
+              const __m512 w = several ? beside(kind, many2, images, c->slot, e) : take(kind, ra + splane, e);
+              v = _mm512_or_si512(v, _mm512_and_si512(_mm512_castps_si512(w), high));
+            }
+          }
+          _mm512_store_si512(row + t * c->column + 16 * i, v);
+        }
+    }
+  }
+}
+void snk_half_pairs(const snk_half *p, const float *src, int64_t images, int64_t y0, int64_t rows, uint32_t *to) {
+  const int kind = kind_of(&p->copy);
+  const bool several = p->copy.side > 1;
+  if (p->copy.room > 0) {
+    pairs_picked(p, src, images, y0, rows, to);
+    return;
+  }
+  if (kind == PLAIN && several) pairs_of(PLAIN, true, p, src, images, y0, rows, to);
+  else if (kind == PLAIN) pairs_of(PLAIN, false, p, src, images, y0, rows, to);
+  else if (kind == STRIDE) pairs_of(STRIDE, several, p, src, images, y0, rows, to);
+  else pairs_of(SPREAD, several, p, src, images, y0, rows, to);
+}
+
+SNK_INLINE void rows_of(const int kind, const bool several, const snk_half_copy *c, const float *src, int64_t channels, int64_t y0, int64_t rows, int64_t n, int64_t step,
+                        int64_t stack, uint16_t *to) {
+  const int64_t splane = c->y.src * c->x.src, ahead = further(splane), half = c->side / 2;
+  for (int64_t ch = 0; ch < channels; ch++)
+    for (int64_t m = 0; m < n; m += c->side) {
+      uint16_t *row = to + ch * c->plane + m / c->side * stack;
+      const float *a = src + m * step + ch * splane;
+      const int64_t images = n - m < c->side ? n - m : c->side; /* those that are not there are zeros */
+      for (int64_t r = 0; r < rows; r++, row += c->pitch) {
+        const int64_t y = row_of(&c->y, y0 + r);
+        const float *ra = a + y * c->x.src, *many[SIDE];
+        if (y >= 0)
+          for (int64_t s = 0; s < (several ? images : 1); s++) {
+            many[s] = ra + s * step;
+            for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
+          }
+        const snk_half_part *e = c->part;
+        for (int64_t t = 0; t < c->x.taps; t++) {
+          uint16_t *at = row + t * c->column;
+          if (several) {
+            const __m512i none = _mm512_setzero_si512();
+            _mm512_store_si512(at, y < 0 ? none : snk_amx_row(beside(kind, many, images < half ? images : half, c->slot, e), beside(kind, many + half, images - half, c->slot, e)));
+            e++;
+          } else
+            for (int64_t i = 0; i < c->parts; i += 2, e += 2, at += 32)
+              _mm512_store_si512(at, y < 0 ? _mm512_setzero_si512() : snk_amx_row(take(kind, ra, e), take(kind, ra, e + 1)));
+        }
+      }
+    }
+}
+void snk_half_rows(const snk_half_copy *c, const float *src, int64_t channels, int64_t y0, int64_t rows, int64_t n, int64_t step, int64_t stack, uint16_t *to) {
+  const bool several = c->side > 1;
+  if (c->room > 0) {
+    rows_picked(c, src, channels, y0, rows, n, step, stack, to);
+    return;
+  }
+  if (kind_of(c) == PLAIN && several) rows_of(PLAIN, true, c, src, channels, y0, rows, n, step, stack, to);
+  else if (kind_of(c) == PLAIN) rows_of(PLAIN, false, c, src, channels, y0, rows, n, step, stack, to);
+  else rows_of(STRIDE, several, c, src, channels, y0, rows, n, step, stack, to);
+}
+
+/* ---- forward and the input's gradient */
+
+void snk_half_pack_rows(const snk_half *p, const float *w, int64_t t, uint16_t *to) {
+  const int64_t taps = p->copy.y.taps * p->copy.x.taps, two = t / 2 * 2 + 1 < p->mtiles ? 2 : 1;
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), index = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)(2 * p->wc)));
+  const __m512i high = _mm512_set1_epi32((int)0xFFFF0000);
+  uint16_t *tile = to + (t / 2 * 2 * p->blocks * taps + t % 2) * SNK_HALF_TILE;
+  for (int64_t block = 0; block < p->blocks; block++) {
+    const int64_t c0 = block * 2 * p->pairs, left = p->c - c0, n = left < 2 * p->pairs ? left : 2 * p->pairs;
+    const __mmask16 even = n > 0 ? (__mmask16)((1u << ((n + 1) / 2)) - 1) : 0, odd = n > 0 ? (__mmask16)((1u << (n / 2)) - 1) : 0;
+    for (int64_t tap = 0; tap < taps; tap++, tile += two * SNK_HALF_TILE)
+      for (int64_t r = 0; r < 16; r++) {
+        const int64_t m = t * p->mr + r;
+        const bool in = r < p->mr && m < p->m;
+        const float *from = w + (in ? m * p->wm + c0 * p->wc : 0) + (p->flip ? taps - 1 - tap : tap);
+        const __m512 none = _mm512_setzero_ps();
+        const __m512 a = _mm512_mask_i32gather_ps(none, in ? even : 0, index, from, 4), b = _mm512_mask_i32gather_ps(none, in ? odd : 0, index, from + p->wc, 4);
+        const __m512i v = _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 16), _mm512_and_si512(_mm512_castps_si512(b), high));
+        _mm512_storeu_si512(tile + 32 * r, v);
+      }
+  }
+}
+
+SNK_INLINE VF relu(VF v) { return _mm512_max_ps(_mm512_setzero_ps(), v) + _mm512_setzero_ps(); }
+SNK_INLINE VF scaled(const snk_half *p, VF v, int64_t ch) {
+  if (p->bias) v = v + vf_set1(p->bias[ch]);
+  if (p->mean) v = (v - vf_set1(p->mean[ch])) * vf_set1(p->scale[ch]) + vf_set1(p->shift[ch]);
+  return v;
+}
+SNK_INLINE void put(const snk_half *p, VF v, __mmask16 some, float *to) {
+  if (p->add) v = v + _mm512_maskz_loadu_ps(some, to + (p->add - p->dst));
+  if (p->relu) v = relu(v);
+  _mm512_mask_storeu_ps(to, some, p->round ? vf_bf16(v) : v);
+}
+
+/* Some tiles of places: where in the copy, where in the result, how many places each (of each image). */
+typedef struct places { int64_t from[4], to[4]; int count[4], n; } places;
+/* Finished sums: `rows` rows of channel ch on of n tiles of places, `step` numbers from tile to tile; what follows them is done while the next are
+ * summed, some rows at a time. */
+typedef struct summed { places t; int64_t images, row, rows, step, ch; float *dst; float at[4 * 256] __attribute__((aligned(LINE))); } summed;
+
+/* What follows the sums, and the stores, for n rows more. */
+static __attribute__((noinline)) void finish(const snk_half *p, summed *f, int64_t n) {
+  const snk_half_copy *c = &p->copy;
+  const int64_t step = c->y.out * c->x.out, image = p->groups * p->m * step, end = f->row + n < f->rows ? f->row + n : f->rows;
+  const bool plain = !p->bias && !p->mean && !p->add, eights = f->images == 2 && c->x.out == 8 && c->slot == 8;
+  for (int j = 0; j < f->t.n; j++) {
+    const float *from = f->at + j * f->step + 16 * f->row;
+    float *to = f->dst + f->t.to[j] + f->row * step;
+    const int count = f->t.count[j];
+    if (eights && j + 1 < f->t.n) { /* two rows of eight of each image side by side */
+      for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
+        const VF a = scaled(p, vf_load(from), f->ch + r), b = scaled(p, vf_load(from + f->step), f->ch + r);
+        put(p, _mm512_shuffle_f32x4(a, b, 0x44), 0xFFFF, to);
+        put(p, _mm512_shuffle_f32x4(a, b, 0xEE), 0xFFFF, to + image);
+      }
+      j++;
+    } else if (plain && f->images == 1 && count == 16) /* most tiles in training */
+      for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
+        VF v = vf_load(from);
+        if (p->relu) v = relu(v);
+        vf_store(to, p->round ? vf_bf16(v) : v);
+      }
+    else {
+      const __mmask16 some = (__mmask16)((1u << count) - 1);
+      for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
+        const VF v = scaled(p, vf_load(from), f->ch + r);
+        for (int64_t s = 0; s < f->images; s++) put(p, s ? _mm512_maskz_compress_ps((__mmask16)(some << s * c->slot), v) : v, some, to + s * image);
+      }
+    }
+  }
+  f->row = end;
+}
+
+/* Sums of mt tiles of rows by pt tiles of places into `sums`, tiles of 16 x 16. */
+SNK_INLINE void multiply(const int mt, const int pt, const snk_half *p, const uint32_t *copy, const uint16_t *a, summed *now, summed *before) {
+  const snk_half_copy *c = &p->copy;
+  const places *t = &now->t;
+  const size_t plane = (size_t)c->plane * 4;
+  const int64_t next1 = pt > 1 ? t->from[1] - t->from[0] : 0, next2 = pt > 2 ? t->from[2] - t->from[0] : 0, next3 = pt > 3 ? t->from[3] - t->from[0] : 0;
+  const int64_t kh = c->y.taps, kw = c->x.taps, down = c->y.every * c->pitch, column = c->column;
+  const int64_t step = c->y.out * c->x.out, steps = p->blocks * kh * kw, rows = (mt * p->mr + steps - 1) / steps;
+  const float *dst = now->dst;
+  const int64_t to1 = pt > 1 ? t->to[1] - t->to[0] : 0, to2 = pt > 2 ? t->to[2] - t->to[0] : 0, to3 = pt > 3 ? t->to[3] - t->to[0] : 0;
+  const uint32_t *block = copy + t->from[0];
+  int64_t row = 0; /* where the sums will go is not in the first cache */
+  dst += t->to[0];
+  snk_amx_fence();
+  snk_amx_zero(0);
+  snk_amx_zero(1);
+  snk_amx_zero(2);
+  snk_amx_zero(3);
+  for (int64_t k = 0; k < p->blocks; k++, block += p->pairs * c->plane)
+    for (int64_t y = 0; y < kh; y++) {
+      const uint32_t *b = block + y * down;
+      for (int64_t x = 0; x < kw; x++, b += column, a += mt * SNK_HALF_TILE) {
+        for (int64_t r = 0; r < rows && row < mt * p->mr; r++, row++, dst += step) {
+          __builtin_prefetch(dst, 1);
+          if (pt > 1) __builtin_prefetch(dst + to1, 1);
+          if (pt > 2) __builtin_prefetch(dst + to2, 1);
+          if (pt > 3) __builtin_prefetch(dst + to3, 1);
+        }
+        if (before->row < before->rows) finish(p, before, rows);
+        snk_amx_load(4, a, LINE);
+        snk_amx_load(6, b, plane);
+        snk_amx_fma(0, 4, 6);
+        if (pt > 1) {
+          snk_amx_load(7, b + next1, plane);
+          snk_amx_fma(1, 4, 7);
+        }
+        if (mt > 1) {
+          snk_amx_load(5, a + SNK_HALF_TILE, LINE);
+          snk_amx_fma(2, 5, 6);
+          if (pt > 1) snk_amx_fma(3, 5, 7);
+        } else {
+          if (pt > 2) {
+            snk_amx_load(6, b + next2, plane);
+            snk_amx_fma(2, 4, 6);
+          }
+          if (pt > 3) {
+            snk_amx_load(7, b + next3, plane);
+            snk_amx_fma(3, 4, 7);
+          }
+        }
+      }
+    }
+  float *to = now->at;
+  snk_amx_store(0, to, LINE);
+  if (mt > 1) {
+    snk_amx_store(2, to + 16 * p->mr, LINE);
+    if (pt > 1) snk_amx_store(1, to + 512, LINE);
+    if (pt > 1) snk_amx_store(3, to + 512 + 16 * p->mr, LINE);
+  } else {
+    if (pt > 1) snk_amx_store(1, to + 256, LINE);
+    if (pt > 2) snk_amx_store(2, to + 512, LINE);
+    if (pt > 3) snk_amx_store(3, to + 768, LINE);
+  }
+  snk_amx_fence();
+}
+
+void snk_half_band(const snk_half *p, const uint32_t *copy, int64_t images, int64_t rows, const uint16_t *packed, float *dst, int64_t ch, int64_t t0, int64_t t1) {
+  summed room[2];
+  const snk_half_copy *c = &p->copy;
+  const int64_t tiles = rows * c->parts, step = c->y.out * c->x.out, size = p->blocks * c->y.taps * c->x.taps * SNK_HALF_TILE;
+  int at = 0;
+  room[0].row = room[0].rows = room[1].row = room[1].rows = 0;
+  begin(p->mr, p->pairs, 16);
+  for (int64_t m = t0; m < t1; m += 2) {
+    const int two = m + 1 < p->mtiles;
+    const uint16_t *a = packed + m * size;
+    for (int64_t i = 0, y = 0, x = 0; i < tiles; at = 1 - at) {
+      const int64_t left = tiles - i;
+      summed *now = &room[at], *before = &room[1 - at];
+      const int pt = two ? (left > 1 ? 2 : 1) : left == 5 ? 3 : left > 3 ? 4 : (int)left;
+      now->images = images, now->ch = ch + m * p->mr, now->dst = dst + m * p->mr * step, now->step = two ? 512 : 256, now->t.n = pt;
+      now->row = 0, now->rows = p->m - m * p->mr < (1 + two) * p->mr ? p->m - m * p->mr : (1 + two) * p->mr;
+      for (int j = 0; j < pt; j++) {
+        now->t.from[j] = y * c->y.step * c->pitch + 16 * x, now->t.to[j] = y * c->x.out + 16 * x;
+        now->t.count[j] = c->x.out - 16 * x < 16 ? (int)(c->x.out - 16 * x) : 16;
+        if (++x == c->parts) x = 0, y++;
+      }
+      if (two && pt == 2) multiply(2, 2, p, copy, a, now, before);
+      else if (two) multiply(2, 1, p, copy, a, now, before);
+      else if (pt == 4) multiply(1, 4, p, copy, a, now, before);
+      else if (pt == 3) multiply(1, 3, p, copy, a, now, before);
+      else if (pt == 2) multiply(1, 2, p, copy, a, now, before);
+      else multiply(1, 1, p, copy, a, now, before);
+      if (before->row < before->rows) finish(p, before, before->rows);
+      i += pt;
+    }
+  }
+  if (room[1 - at].row < room[1 - at].rows) finish(p, &room[1 - at], 32);
+  snk_amx_end();
+}
+
+/* ---- the weight's gradient */
+
+void snk_half_turn(const snk_half_copy *c, const float *src, int64_t channels, int64_t nr, int64_t y0, int64_t rows, int64_t n, int64_t step, uint16_t *to) {
+  const int64_t splane = c->y.src * c->x.src, half = c->side / 2;
+  for (int64_t first = 0; first < channels; first += nr)
+    for (int64_t m = 0; m < n; m += c->side)
+      for (int64_t y = y0; y < y0 + rows; y++)
+        for (int64_t i = 0; i < c->parts; i += 2, to += SNK_HALF_TILE) {
+          const snk_half_part *e = c->part + i;
+          const int64_t images = n - m < c->side ? n - m : c->side;
+          const float *a = src + m * step + first * splane + y * c->x.src, *many[SIDE];
+          for (int64_t s = 0; s < images; s++) many[s] = a + s * step;
+          __m512i r[16];
+          SNK_UNROLL
+          for (int64_t ch = 0; ch < 16; ch++) {
+            r[ch] = _mm512_setzero_si512();
+            if (ch >= nr || first + ch >= channels) continue;
+            if (c->side == 1) {
+              __builtin_prefetch(a + 16 * i + 128), __builtin_prefetch(a + 16 * i + 144);
+              r[ch] = snk_amx_row(take(PLAIN, a, e), take(PLAIN, a, e + 1));
+              a += splane;
+            } else {
+              r[ch] = snk_amx_row(beside(PLAIN, many, images < half ? images : half, c->slot, e), beside(PLAIN, many + half, images - half, c->slot, e));
+              for (int64_t s = 0; s < images; s++) many[s] += splane;
+            }
+          }
+          snk_amx_turn(r);
+          SNK_UNROLL
+          for (int k = 0; k < 16; k++) _mm512_store_si512(to + 32 * k, r[k]);
+        }
+}
+
+/* Tiles of rows at x + at[..] times nb tiles of columns, over all numbers of the block. */
+SNK_INLINE void outer(const int na, const int nb, const snk_half_sums *s, const uint16_t *x, const int64_t *at, const uint16_t *g, bool add, float *const *sums) {
+  const size_t plane = (size_t)s->plane * 2;
+  const int64_t second = s->stacks * s->rows * s->vectors * SNK_HALF_TILE;
+  snk_amx_fence();
+  if (add) {
+    snk_amx_load(0, sums[0], LINE);
+    if (na > 1) snk_amx_load(1, sums[1], LINE);
+    if (na > 2 || nb > 1) snk_amx_load(2, sums[2], LINE);
+    if (na > 3 || (na > 1 && nb > 1)) snk_amx_load(3, sums[3], LINE);
+  } else {
+    snk_amx_zero(0);
+    snk_amx_zero(1);
+    snk_amx_zero(2);
+    snk_amx_zero(3);
+  }
+  const int64_t at1 = na > 1 ? at[1] - at[0] : 0, at2 = na > 2 ? at[2] - at[0] : 0, at3 = na > 3 ? at[3] - at[0] : 0;
+  for (int64_t i = 0; i < s->stacks; i++)
+    for (int64_t r = 0; r < s->rows; r++) {
+      const uint16_t *a = x + at[0] + i * s->xstack + r * s->xrow;
+      for (int64_t k = 0; k < s->vectors; k++, a += 32, g += SNK_HALF_TILE) {
+        snk_amx_load(6, g, LINE);
+        snk_amx_load(4, a, plane);
+        snk_amx_fma(0, 4, 6);
+        if (na > 1) {
+          snk_amx_load(5, a + at1, plane);
+          snk_amx_fma(1, 5, 6);
+        }
+        if (nb > 1) {
+          snk_amx_load(7, g + second, LINE);
+          snk_amx_fma(2, 4, 7);
+          if (na > 1) snk_amx_fma(3, 5, 7);
+        } else {
+          if (na > 2) {
+            snk_amx_load(4, a + at2, plane);
+            snk_amx_fma(2, 4, 6);
+          }
+          if (na > 3) {
+            snk_amx_load(5, a + at3, plane);
+            snk_amx_fma(3, 5, 6);
+          }
+        }
+      }
+    }
+  snk_amx_store(0, sums[0], LINE);
+  if (na > 1) snk_amx_store(1, sums[1], LINE);
+  if (na > 2 || nb > 1) snk_amx_store(2, sums[2], LINE);
+  if (na > 3 || (na > 1 && nb > 1)) snk_amx_store(3, sums[3], LINE);
+  snk_amx_fence();
+}
+
+void snk_half_products(const snk_half_sums *s, int64_t n0, int64_t n1, const uint16_t *x, const uint16_t *turned, bool add, float *sums) {
+  const int64_t all = s->mtiles * s->taps, size = s->stacks * s->rows * s->vectors * SNK_HALF_TILE;
+  begin(s->mr, 16, s->nr);
+  for (int64_t n = n0; n < n1; n += 2) {
+    const bool two = n + 1 < n1;
+    const int64_t most = two ? 2 : 4, parts = (all + most - 1) / most;
+    const uint16_t *g = turned + (n - n0) * size;
+    for (int64_t q = 0; q < parts; q++) {
+      const int64_t e0 = all * q / parts, na = all * (q + 1) / parts - e0;
+      int64_t at[4];
+      float *to[4];
+      for (int64_t i = 0; i < na; i++) {
+        const int64_t tap = (e0 + i) % s->taps;
+        at[i] = (e0 + i) / s->taps * s->mr * s->plane + tap / s->kh * s->column + tap % s->kh * s->down;
+        to[i] = sums + (n * all + e0 + i) * 256;
+        if (two) to[i + 2] = to[i] + all * 256;
+      }
+      if (two && na == 2) outer(2, 2, s, x, at, g, add, to);
+      else if (two) outer(1, 2, s, x, at, g, add, to);
+      else if (na == 4) outer(4, 1, s, x, at, g, add, to);
+      else if (na == 3) outer(3, 1, s, x, at, g, add, to);
+      else if (na == 2) outer(2, 1, s, x, at, g, add, to);
+      else outer(1, 1, s, x, at, g, add, to);
+    }
+  }
+  snk_amx_end();
+}
+
+void snk_half_total(const snk_half_sums *s, int64_t n, int64_t m, int64_t c, const float *sums, int64_t runs, int64_t between, float *gw) {
+  const int64_t all = s->mtiles * s->taps, left = m - n * s->nr, lanes = left < s->nr ? left : s->nr;
+  if (lanes <= 0) return;
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), index = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)(c * s->taps)));
+  for (int64_t i = 0; i < c; i++)
+    for (int64_t tap = 0; tap < s->taps; tap++) {
+      const float *from = sums + (n * all + i / s->mr * s->taps + tap) * 256 + i % s->mr * 16;
+      VF v = vf_load(from);
+      for (int64_t r = 1; r < runs; r++) v = v + vf_load(from + r * between);
+      _mm512_mask_i32scatter_ps(gw + (n * s->nr * c + i) * s->taps + tap % s->kh * (s->taps / s->kh) + tap / s->kh, (__mmask16)((1u << lanes) - 1), index, v, 4);
+    }
+}
