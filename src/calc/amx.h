@@ -15,7 +15,7 @@
 #include "calc/isa.h"
 #include "calc/tile.h"
 
-enum { SNK_AMX_ROWS = 16, SNK_AMX_K = 32, SNK_AMX_TILE = 1024 /* bytes */ };
+enum { SNK_AMX_ROWS = 16 /* and columns, and pairs */, SNK_AMX_K = 32, SNK_AMX_TILE = 1024 /* bytes */ };
 
 #define snk_amx_fence() __asm__ __volatile__("" ::: "memory")
 /* Tile t (a literal) from rows `step` bytes apart, and back. */
@@ -24,10 +24,14 @@ enum { SNK_AMX_ROWS = 16, SNK_AMX_K = 32, SNK_AMX_TILE = 1024 /* bytes */ };
 #define snk_amx_zero(t) _tile_zero(t)
 #define snk_amx_fma(c, a, b) _tile_dpbf16ps(c, a, b)
 
-/* All eight tiles whole; before the first and after the last use in a task (what is in use is saved at each switch of threads). */
-SNK_INLINE void snk_amx_begin(void) {
+/* Tiles 0 to 3 for sums of `rows` x `columns`, 4 and 5 for rows x pairs, 6 and 7 for pairs x columns, 16 each at most. Before the first use in a task, and
+ * snk_amx_end() after the last (what is in use is saved at each switch of threads). */
+static __attribute__((noinline, unused)) void snk_amx_begin(int64_t rows, int64_t pairs, int64_t columns) {
   struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } c = {.palette = 1};
-  for (int t = 0; t < 8; t++) c.bytes[t] = 64, c.rows[t] = SNK_AMX_ROWS;
+  for (int t = 0; t < 8; t++) {
+    c.rows[t] = (uint8_t)(t < 6 ? rows : pairs);
+    c.bytes[t] = (uint16_t)(4 * (t == 4 || t == 5 ? pairs : columns));
+  }
   snk_amx_fence();
   _tile_loadconfig(&c);
 }

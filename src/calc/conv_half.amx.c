@@ -5,17 +5,6 @@
 #define LINE 64
 enum { AHEAD = 1024 };
 
-/* Tiles 0-3: sums of `rows` x `columns`; 4, 5: rows x pairs; 6, 7: pairs x columns. */
-static void begin(int64_t rows, int64_t pairs, int64_t columns) {
-  struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } c = {.palette = 1};
-  for (int t = 0; t < 8; t++) {
-    c.rows[t] = (uint8_t)(t < 6 ? rows : pairs);
-    c.bytes[t] = (uint16_t)(t == 4 || t == 5 ? 4 * pairs : 4 * columns);
-  }
-  snk_amx_fence();
-  _tile_loadconfig(&c);
-}
-
 /* ---- copies */
 
 void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
@@ -398,7 +387,7 @@ void snk_half_band(const snk_half *p, const uint32_t *copy, int64_t images, int6
   const int64_t tiles = rows * c->parts, step = c->y.out * c->x.out, size = p->blocks * c->y.taps * c->x.taps * SNK_HALF_TILE;
   int at = 0;
   room[0].row = room[0].rows = room[1].row = room[1].rows = 0;
-  begin(p->mr, p->pairs, 16);
+  snk_amx_begin(p->mr, p->pairs, 16);
   for (int64_t m = t0; m < t1; m += 2) {
     const int two = m + 1 < p->mtiles;
     const uint16_t *a = packed + m * size;
@@ -512,7 +501,7 @@ SNK_INLINE void outer(const int na, const int nb, const snk_half_sums *s, const 
 
 void snk_half_products(const snk_half_sums *s, int64_t n0, int64_t n1, const uint16_t *x, const uint16_t *turned, bool add, float *sums) {
   const int64_t all = s->mtiles * s->taps, size = s->stacks * s->rows * s->vectors * SNK_HALF_TILE;
-  begin(s->mr, 16, s->nr);
+  snk_amx_begin(s->mr, 16, s->nr);
   for (int64_t n = n0; n < n1; n += 2) {
     const bool two = n + 1 < n1;
     const int64_t most = two ? 2 : 4, parts = (all + most - 1) / most;

@@ -134,7 +134,7 @@ static void block(const snk_gemm_args *g, const void *a, const void *b, void *c,
   float *part = (float *)(void *)(pa + BLOCK), t[SIDE * SIDE] __attribute__((aligned(64)));
   const bool plain = once && !g->bias_kind && !g->accumulate && !g->act && !g->round; /* tiles go straight to C */
   int64_t held = -1; /* which block of A is packed */
-  snk_amx_begin();
+  snk_amx_begin(SNK_AMX_ROWS, SNK_AMX_ROWS, SNK_AMX_ROWS);
   for (int64_t j0 = n0; j0 < n1; j0 += nc)
     for (int64_t i0 = m0; i0 < m1; i0 += mc) {
       const int64_t cols = n1 - j0 < nc ? n1 - j0 : nc, rows = m1 - i0 < mc ? m1 - i0 : mc;
