@@ -36,7 +36,7 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
  * packed at once; a last panel of less than a vector; several blocks
  * of k for tiles of bfloat16, of B packed before too (the last). */
 static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false},
-  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {300, 600, 1100, false, true}, {37, 90, 2300, false, false}};
+  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {270, 40, 1100, false, true}, {40, 540, 1100, false, true}, {37, 90, 2300, false, false}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
