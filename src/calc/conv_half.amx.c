@@ -264,7 +264,6 @@ void snk_half_pack_rows(const snk_half *p, const float *w, int64_t t, uint16_t *
   }
 }
 
-SNK_INLINE VF relu(VF v) { return _mm512_max_ps(_mm512_setzero_ps(), v) + _mm512_setzero_ps(); }
 SNK_INLINE VF scaled(const snk_half *p, VF v, int64_t ch) {
   if (p->bias) v = v + vf_set1(p->bias[ch]);
   if (p->mean) v = (v - vf_set1(p->mean[ch])) * vf_set1(p->scale[ch]) + vf_set1(p->shift[ch]);
@@ -272,7 +271,7 @@ SNK_INLINE VF scaled(const snk_half *p, VF v, int64_t ch) {
 }
 SNK_INLINE void put(const snk_half *p, VF v, __mmask16 some, float *to) {
   if (p->add) v = v + _mm512_maskz_loadu_ps(some, to + (p->add - p->dst));
-  if (p->relu) v = relu(v);
+  if (p->relu) v = vf_relu(v);
   _mm512_mask_storeu_ps(to, some, p->round ? vf_bf16(v) : v);
 }
 
@@ -301,7 +300,7 @@ static __attribute__((noinline)) void finish(const snk_half *p, summed *f, int64
     } else if (plain && f->images == 1 && count == 16) /* most tiles in training */
       for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
         VF v = vf_load(from);
-        if (p->relu) v = relu(v);
+        if (p->relu) v = vf_relu(v);
         vf_store(to, p->round ? vf_bf16(v) : v);
       }
     else {
