@@ -4,6 +4,7 @@
 #include "calc/conv_pass.h"
 #include "calc/whole.h"
 
+#if defined(__x86_64__) /* what the functions of conv_half.amx.c are compiled for */
 /* Bytes of a copied band; of what one tile of channels and the gradient's tiles take in the first cache; runs that are summed apart, and their bytes. */
 enum { BAND_BYTES = 512 << 10, NEAR_BYTES = 64 << 10, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
@@ -240,3 +241,14 @@ void snk_half_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
   *scratch += part_bytes(&p.copy) + 64 + packed_bytes(&p);
   *worker += (size_t)(p.copy.x.taps * p.copy.column) * 4;
 }
+
+#else
+bool snk_half_suits(const snk_conv_shape *s, int what) { return (void)s, (void)what, false; }
+void snk_half_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker) { (void)s, (void)what, (void)scratch, (void)worker; }
+size_t snk_half_packed_bytes(const snk_conv_shape *s) { return (void)s, 0; }
+void snk_half_pack(const snk_conv_shape *s, const float *w, void *to) { (void)s, (void)w, (void)to; }
+void snk_half_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch) {
+  (void)s, (void)back, (void)src, (void)w, (void)with, (void)dst, (void)scratch;
+}
+void snk_half_grad(const snk_conv_shape *s, const float *x, const float *gy, float *gw, void *scratch) { (void)s, (void)x, (void)gy, (void)gw, (void)scratch; }
+#endif
