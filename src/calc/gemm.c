@@ -228,7 +228,7 @@ static float sum_of_halves(const snk_gemm_args *g, const float *a, const float *
   return sum;
 }
 #define NOT_HALVES(g, a, b, i, j) 0
-#define PLAIN(NAME, T, FMA, HALVES)                                                                                                       \
+#define PLAIN(NAME, T, FMA, HALVES)                                                                                               \
   static void NAME(const snk_gemm_args *g, const T *a, const T *b, T *c, int64_t kcmax, bool fused) {                             \
     const int64_t kb = snk_gemm_kblock(g->k, kcmax), lanes = (g->f64 ? snk_gemm_now()->f64 : snk_gemm_now()->f32).nr;             \
     const T *bias = g->bias;                                                                                                      \
@@ -246,7 +246,7 @@ static float sum_of_halves(const snk_gemm_args *g, const float *a, const float *
             for (int64_t l = 0; l < h; l++) lane[l] += lane[l + h];                                                               \
           sum = lane[0];                                                                                                          \
         } else if (halves) sum = HALVES(g, a, b, i, j);                                                                           \
-        else for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                                 \
+        else for (int64_t k0 = 0; k0 < g->k; k0 += kb) {                                                                          \
           T part = 0;                                                                                                             \
           for (int64_t k = k0; k < g->k && k < k0 + kb; k++) {                                                                    \
             T x = a[i * g->ars + k * g->acs], y = b[k * g->brs + j * g->bcs];                                                     \

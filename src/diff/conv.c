@@ -45,8 +45,9 @@ static void planes(const snt_tensor *t, int dims, int64_t v[4]) {
   v[3] = s[dims];
 }
 
-static snk_conv_shape shape_for(bool f64, const int64_t x[4], int64_t co, int64_t kh, int64_t kw, const options *o) {
-  snk_conv_shape s = {.f64 = f64, .n = x[0], .groups = o->groups, .ci = x[1] / o->groups, .co = co / o->groups};
+/* Of a call whose inputs have one type (check_tensors). */
+static snk_conv_shape shape_for(const sno_call *c, const int64_t x[4], int64_t co, int64_t kh, int64_t kw, const options *o) {
+  snk_conv_shape s = {.f64 = c->in[1]->dtype == SN_F64, .round = c->round, .half = c->half, .n = x[0], .groups = o->groups, .ci = x[1] / o->groups, .co = co / o->groups};
   for (int d = 0; d < 2; d++) {
     snk_conv_axis *a = d == 0 ? &s.y : &s.x;
     *a = (snk_conv_axis){.in = x[2 + d], .k = d == 0 ? kh : kw, .stride = o->stride[d], .pad = o->pad[d], .dilation = o->dilation[d]};
@@ -75,8 +76,7 @@ static int check(const sno_call *c, const options *o, int dims, const int64_t x[
     return sn_fail("%s: input has %lld channels, weight wants %lld in each of %lld groups (input %s, weight %s)", name, (long long)x[1],
                    (long long)v[1], (long long)o->groups, xs, SNT_SHAPE(w));
   }
-  *s = shape_for(w->dtype == SN_F64, x, v[0], v[2], v[3], o);
-  s->half = c->half;
+  *s = shape_for(c, x, v[0], v[2], v[3], o);
   for (int d = 2 - dims; d < 2; d++) {
     const snk_conv_axis *a = d == 0 ? &s->y : &s->x;
     if (a->out < 1)
@@ -157,10 +157,7 @@ static snk_conv_shape shape_of(const sno_call *c) {
   int64_t x[4], w[4];
   planes(c->in[0], dims, x);
   planes(c->in[1], dims, w);
-  snk_conv_shape s = shape_for(c->in[1]->dtype == SN_F64, x, w[0], w[2], w[3], &o);
-  s.half = c->half;
-  s.round = c->round;
-  return s;
+  return shape_for(c, x, w[0], w[2], w[3], &o);
 }
 
 static void forward(sno_call *c) {
@@ -359,9 +356,7 @@ static void forward_input(sno_call *c) {
   const snt_tensor *w = c->in[1];
   int64_t x[4];
   planes(c->out[0], 2, x);
-  snk_conv_shape s = shape_for(w->dtype == SN_F64, x, w->shape[0], w->shape[2], w->shape[3], &o);
-  s.half = c->half;
-  s.round = c->round;
+  const snk_conv_shape s = shape_for(c, x, w->shape[0], w->shape[2], w->shape[3], &o);
   snk_conv_backward_input(&s, snt_data(c->in[0]), snt_data(w), NULL, snt_data(c->out[0]), c->scratch);
 }
 
@@ -396,8 +391,7 @@ static int infer_weight(sno_call *c) {
   if (check_options(name, &o) < 0) return -1;
   if (size[0] < 1 || size[1] < 1 || x[1] % o.groups || g[1] % o.groups)
     return sn_fail("%s: wants a positive kernel and groups that divide the channels of %s and %s", name, SNT_SHAPE(c->in[0]), SNT_SHAPE(c->in[1]));
-  snk_conv_shape s = shape_for(c->in[0]->dtype == SN_F64, x, g[1], size[0], size[1], &o);
-  s.half = c->half;
+  const snk_conv_shape s = shape_for(c, x, g[1], size[0], size[1], &o);
   if (g[0] != x[0] || g[2] != s.y.out || g[3] != s.x.out)
     return sn_fail("%s: the gradient is %s, input %s wants %lldx%lld places", name, SNT_SHAPE(c->in[1]), SNT_SHAPE(c->in[0]), (long long)s.y.out,
                    (long long)s.x.out);
@@ -412,8 +406,7 @@ static void forward_weight(sno_call *c) {
   const snt_tensor *w = c->out[0];
   int64_t x[4];
   planes(c->in[0], 2, x);
-  snk_conv_shape s = shape_for(w->dtype == SN_F64, x, w->shape[0], w->shape[2], w->shape[3], &o);
-  s.half = c->half;
+  const snk_conv_shape s = shape_for(c, x, w->shape[0], w->shape[2], w->shape[3], &o);
   snk_conv_backward_weight(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(w), c->scratch);
 }
 

@@ -99,9 +99,10 @@ static int invoke_half(const sno_op *op, int nin, snt_tensor **in, int nlist, in
   sno_val f32 = {.kind = SNO_DTYPE, .i = SN_F32};
   const sn_dtype type = half_promoted(nin, in);
   bool narrow = true; /* all of bfloat16 */
-  for (int i = 0; i < nin; i++) narrow = narrow && (in[i] == NULL || in[i]->dtype == SN_BF16);
-  for (int i = 0; i < nin; i++)
+  for (int i = 0; i < nin; i++) {
+    narrow = narrow && (in[i] == NULL || in[i]->dtype == SN_BF16);
     if (is_half(in[i]) && (in[i] = sno_run(&sno_op_to, 1, &in[i], 1, &f32)) == NULL) return -1;
+  }
   sno_mode *mode = sno_mode_now();
   const bool before = mode->half;
   mode->half = narrow && (op->flags & SNO_HALVES);
