@@ -35,16 +35,16 @@ OPT_baseline = $(if $(word 2,$(ISAS)),$(SN_SMALL_OPT),$(SN_KERNEL_OPT))
 OPT_avx2 = $(SN_KERNEL_OPT)
 OPT_avx512 = $(SN_KERNEL_OPT)
 
-PLAIN := $(filter-out %.isa.c %.amx.c,$(wildcard src/base/*.c src/calc/*.c src/core/*.c src/diff/*.c src/exec/*.c src/file/*.c src/nn/*.c src/slugnet.c))
+PLAIN := $(filter-out %.isa.c %.bf16.c,$(wildcard src/base/*.c src/calc/*.c src/core/*.c src/diff/*.c src/exec/*.c src/file/*.c src/nn/*.c src/slugnet.c))
 ISASRC := $(wildcard src/calc/*.isa.c)
-AMXSRC := $(if $(filter x86_64,$(shell uname -m)),$(wildcard src/calc/*.amx.c))
-ISA_amx = $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-bf16
+BF16SRC := $(if $(filter x86_64,$(shell uname -m)),$(wildcard src/calc/*.bf16.c))
+ISA_bf16 = $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-bf16
 SCRIPT := $(wildcard src/script/*.c)
 SHELLC := $(wildcard src/shell/*.c)
 LUASRC := $(wildcard lua/slugnet/*.lua)
 obj = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(1))
 LIBOBJ := $(call obj,$(PLAIN)) $(foreach i,$(ISAS),$(patsubst src/%.isa.c,$(BUILD)/obj/%.$(i).o,$(ISASRC))) \
-  $(call obj,$(AMXSRC))
+  $(call obj,$(BF16SRC))
 SCRIPTOBJ := $(call obj,$(SCRIPT)) $(if $(SCRIPT),$(BUILD)/obj/gen/docs.o)
 SHELLOBJ := $(call obj,$(SHELLC)) $(if $(SHELLC),$(BUILD)/obj/gen/embed.o)
 DOCSRC := $(wildcard src/*/*.c src/*/*.def lua/slugnet/*.lua)
@@ -85,9 +85,9 @@ $(BUILD)/obj/%.$(1).o: src/%.isa.c
 	$$(call say,CC)$$(CC) $$(SN_CFLAGS) $$(OPT_$(1)) -DSNK_ISA=$(1) $$(ISA_$(1)) $$(filter-out -O2,$$(CFLAGS)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
-$(BUILD)/obj/%.amx.o: src/%.amx.c
+$(BUILD)/obj/%.bf16.o: src/%.bf16.c
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(SN_CFLAGS) $(SN_KERNEL_OPT) -DSNK_ISA=amx $(ISA_amx) $(filter-out -O2,$(CFLAGS)) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(SN_CFLAGS) $(SN_KERNEL_OPT) -DSNK_ISA=bf16 $(ISA_bf16) $(filter-out -O2,$(CFLAGS)) -MMD -MP -c -o $@ $<
 # Outside the kernels nothing gains from loops and jumps at multiples of 16, which take 6 % of the code.
 $(call obj,$(PLAIN) $(SCRIPT)): SN_CFLAGS += $(if $(findstring clang,$(CC)),,-falign-functions=1 -falign-jumps=1 -falign-labels=1 -falign-loops=1)
 # No exception passes through the library: only script/ calls Lua.

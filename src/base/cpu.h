@@ -4,10 +4,10 @@
 
 #include <stdbool.h>
 
-enum { SN_ISA_BASELINE = 0, SN_ISA_AVX2 = 1, SN_ISA_AVX512 = 2, SN_ISA_AMX = 3, SN_ISA_COUNT = 4 };
+enum { SN_ISA_BASELINE = 0, SN_ISA_AVX2 = 1, SN_ISA_AVX512 = 2, SN_ISA_BF16 = 3, SN_ISA_AMX = 4, SN_ISA_COUNT = 5 };
 
-/* Best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL; AMX that and tiles of bfloat16, for products of such numbers),
- * lowered by SLUGNET_ISA=baseline|avx2|avx512|amx. */
+/* Best the CPU and OS support (AVX2 means AVX2+FMA+F16C; AVX512 means F+BW+DQ+VL; BF16 that and AVX512-BF16 where it multiplies twice as many numbers as
+ * floats, AMX both and tiles of bfloat16, for products of such numbers), lowered by SLUGNET_ISA=baseline|avx2|avx512|avx512_bf16|amx. */
 extern int sn_isa_now;
 int sn_isa_detect(void);
 static inline int sn_isa(void) {
@@ -18,7 +18,9 @@ static inline int sn_isa(void) {
  * first call and not at the start; if it says no, the instruction set is AVX512 from then on. */
 bool sn_amx_granted(void);
 static inline bool sn_amx(void) { return sn_isa() == SN_ISA_AMX && sn_amx_granted(); }
-const char *sn_isa_name(void); /* "baseline", "avx2", "avx512", "amx" */
+/* Are there instructions for products of bfloat16 numbers, of either kind? */
+static inline bool sn_halves(void) { return sn_isa() == SN_ISA_BF16 || sn_amx(); }
+const char *sn_isa_name(void); /* "baseline", "avx2", "avx512", "avx512_bf16", "amx" */
 const char *sn_cpu_model(void);
 
 #endif

@@ -3,12 +3,13 @@
 #include "base/thread.h"
 #include "calc/conv_pass.h"
 #include "calc/whole.h"
+#include "calc/winograd.h"
 
-#if defined(__x86_64__) /* what the functions of conv_half.amx.c are compiled for */
+#if defined(__x86_64__) /* what the functions of conv_half.bf16.c are compiled for */
 /* Bytes of a copied band; of what one tile of channels and the gradient's tiles take in the first cache; runs that are summed apart, and their bytes. */
 enum { BAND_BYTES = 512 << 10, NEAR_BYTES = 64 << 10, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
-enum { CHANNELS = 8 }; /* of source and result at least: fewer leave the tiles empty */
+enum { CHANNELS = 8 }; /* of source and result at least: fewer leave the tiles empty; AVX512-BF16 goes forward from two pairs of them on */
 
 /* Rounded up to whole lines of the cache, an odd number of them, so that planes do not meet in one set. */
 static int64_t odd_lines(int64_t places, int64_t line) { return (parts_of(places, line) | 1) * line; }
@@ -19,24 +20,28 @@ static snk_half_axis axis_of(const snk_conv_axis *a, bool back) {
 }
 /* Rows of the copy that some of the result meet. */
 static int64_t copied(const snk_half_axis *y, int64_t rows) { return (rows - 1) * y->step + (y->taps - 1) * y->every + 1; }
-/* How images lie in vectors of `lanes` places. */
-static void lay_rows(snk_half_copy *c, int64_t n, int64_t lanes) {
+/* How images lie in vectors of `lanes` places; `once`: where it can be, one copy serves all columns of taps. */
+static void lay_rows(snk_half_copy *c, int64_t n, int64_t lanes, bool once) {
+  const snk_half_axis *x = &c->x;
   c->lanes = lanes, c->side = 1;
-  while (2 * c->side <= n && 2 * c->side * c->x.out <= lanes) c->side *= 2;
+  while (2 * c->side <= n && 2 * c->side * x->out <= lanes) c->side *= 2;
   c->slot = lanes / c->side;
-  c->pitch = parts_of(c->x.out, lanes) * lanes;
+  once = once && c->side == 1 && x->step == 1 && x->spread == 1;
+  c->copies = once ? 1 : x->taps, c->width = x->out + (once ? (x->taps - 1) * x->every : 0);
+  c->tiles = parts_of(x->out, 16);
+  c->pitch = (parts_of(x->out, lanes) + parts_of(c->width - x->out, lanes)) * lanes;
   c->parts = c->side > 1 ? 1 : c->pitch / 16;
   c->room = 2 * lanes / c->side;
-  if (c->x.src > c->room || c->x.taps * c->parts > SNK_HALF_PICKS) c->room = 0;
+  if (x->src > c->room || c->copies * c->parts > SNK_HALF_PICKS) c->room = 0;
 }
-static size_t part_bytes(const snk_half_copy *c) { return aligned((size_t)(c->x.taps * c->parts) * sizeof *c->part); }
+static size_t part_bytes(const snk_half_copy *c) { return aligned((size_t)(c->copies * c->parts) * sizeof *c->part); }
 
 /* ---- forward and the input's gradient */
 
 static void lay(snk_half *p, int64_t band) {
   p->band = band;
   p->copy.plane = odd_lines(copied(&p->copy.y, band) * p->copy.pitch, 16);
-  p->copy.column = p->blocks * p->pairs * p->copy.plane;
+  p->copy.column = p->copy.copies == 1 ? p->copy.x.every : p->blocks * p->pairs * p->copy.plane;
 }
 
 static snk_half plan(const snk_conv_shape *s, bool back) {
@@ -46,8 +51,8 @@ static snk_half plan(const snk_conv_shape *s, bool back) {
   const snk_half_axis *y = &p.copy.y;
   p.mtiles = parts_of(p.m, 16), p.mr = parts_of(p.m, p.mtiles);
   p.blocks = parts_of(p.c, 32), p.pairs = parts_of(p.c, 2 * p.blocks);
-  lay_rows(&p.copy, p.n, 16);
-  const int64_t fits = (BAND_BYTES / (p.blocks * p.pairs * p.copy.x.taps * 4 * p.copy.pitch) - (y->taps - 1) * y->every) / y->step;
+  lay_rows(&p.copy, p.n, 16, !sn_amx());
+  const int64_t fits = (BAND_BYTES / (p.blocks * p.pairs * p.copy.copies * 4 * p.copy.pitch) - (y->taps - 1) * y->every) / y->step;
   lay(&p, fits >= y->out ? y->out : parts_of(y->out, parts_of(y->out, most(fits, 1))));
   return p;
 }
@@ -148,7 +153,7 @@ static grad plan_grad(const snk_conv_shape *s) {
   t->mtiles = parts_of(w.c, 16), t->mr = parts_of(w.c, t->mtiles), t->ntiles = parts_of(w.m, 16), t->nr = parts_of(w.m, t->ntiles);
   t->taps = s->y.k * s->x.k, t->kh = s->y.k;
   w.g = (snk_half_copy){.y = {oh, oh, 1, 1, 0, 1, 1}, .x = {ow, ow, 1, 1, 0, 1, 1}};
-  lay_rows(&w.x, w.n, 32), lay_rows(&w.g, w.n, 32);
+  lay_rows(&w.x, w.n, 32, false), lay_rows(&w.g, w.n, 32, false);
   t->down = y->every * w.x.pitch, t->xrow = y->step * w.x.pitch;
   w.per = w.x.side, w.band = oh;
   grad_lay(&w, w.per, oh);
@@ -162,7 +167,8 @@ static grad plan_grad(const snk_conv_shape *s) {
   w.chunk = parts_of(w.blocks, w.runs), w.runs = parts_of(w.blocks, w.chunk);
   return w;
 }
-static size_t source_bytes(const grad *w) { return aligned((size_t)(w->x.x.taps * w->x.column) * 2); }
+/* Rows of a tile that are not there are read (and their sums not). */
+static size_t source_bytes(const grad *w) { return aligned((size_t)(w->x.x.taps * w->x.column + (16 - w->s.mr) * w->s.plane) * 2); }
 static size_t tables(const grad *w) { return part_bytes(&w->x) + part_bytes(&w->g) + 64; }
 
 static void grad_block(const grad *w, int64_t block, int64_t g, int64_t n0, int64_t n1, bool add, float *out, char *room) {
@@ -224,10 +230,12 @@ static bool small_enough(const snk_conv_axis *y, const snk_conv_axis *x, int64_t
 
 bool snk_half_suits(const snk_conv_shape *s, int what) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
-  if (s->f64 || !s->half || !sn_amx()) return false;
-  if (s->n < 1 || s->groups < 1 || s->ci < CHANNELS || s->co < CHANNELS || x->stride > 2 || (what == SNK_CONV_INPUT && y->stride > 2)) return false;
+  if (s->f64 || !s->half || !sn_halves()) return false;
+  if (s->n < 1 || s->groups < 1 || s->ci < (what == SNK_CONV_FORWARD && !sn_amx() ? 3 : CHANNELS) || s->co < CHANNELS || x->stride > 2 || (what == SNK_CONV_INPUT && y->stride > 2)) return false;
   if (y->in < 1 || x->in < 1 || y->out < 1 || x->out < 1 || y->out * x->out < 8) return false;
-  return small_enough(y, x, most(s->ci, s->co));
+  if (!small_enough(y, x, most(s->ci, s->co))) return false;
+  /* AVX512-BF16 multiplies twice as much as floats do: fewer products win, and for a stride of two half of the places are zeros */
+  return sn_amx() || (what == SNK_CONV_WEIGHT ? !snk_winograd_grad_suits(s) : !snk_winograd_suits(s, what == SNK_CONV_INPUT) && (what != SNK_CONV_INPUT || x->stride * y->stride == 1));
 }
 
 void snk_half_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *worker) {
@@ -239,7 +247,7 @@ void snk_half_space(const snk_conv_shape *s, int what, size_t *scratch, size_t *
   }
   const snk_half p = plan(s, what == SNK_CONV_INPUT);
   *scratch += part_bytes(&p.copy) + 64 + packed_bytes(&p);
-  *worker += (size_t)(p.copy.x.taps * p.copy.column) * 4;
+  *worker += (size_t)(p.copy.copies * p.blocks * p.pairs * p.copy.plane) * 4;
 }
 
 #else

@@ -2,8 +2,8 @@
  *
  * A tile multiplies 16 rows x 32 numbers with 32 numbers x 16 columns. Forward and input's gradient: the 32 are channels of the source (16 pairs; evenly
  * fewer where there are fewer), the 16 rows are rows of the weight, the 16 columns places. A band of the source is copied once, as planes of pairs of
- * channels, once for each column of taps: a tile of places for one tap is then loaded from where it lies, and begins with a line of the cache (a tile whose
- * rows lie across two lines takes six times as long to load). Narrow images lie side by side. The input's gradient is the same with the taps in
+ * channels, for AMX once for each column of taps: a tile of places for one tap is then loaded from where it lies, and begins with a line of the cache (a
+ * tile whose rows lie across two lines takes six times as long to load). Narrow images lie side by side. The input's gradient is the same with the taps in
  * reverse; for a stride of two zeros stand between the source's places.
  * The weight's gradient: the 32 are places, the rows channels of the source, the columns those of the result's gradient, which is turned into pairs of places first.
  *
@@ -22,7 +22,7 @@ void snk_half_pack(const snk_conv_shape *s, const float *w, void *to);
 void snk_half_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch);
 void snk_half_grad(const snk_conv_shape *s, const float *x, const float *gy, float *gw, void *scratch);
 
-/* ---- between conv_half.c and conv_half.amx.c */
+/* ---- between conv_half.c and conv_half.bf16.c */
 
 /* Planes of floats, and as what they are copied. Place i of the result meets through tap t the source's place (i * step + t * every - border) / spread, if
  * there is one; a row of the copy has those of one column of taps, in whole vectors. */
@@ -34,9 +34,11 @@ typedef struct snk_half_copy {
   snk_half_axis y, x;
   int64_t side, slot;         /* images side by side in a vector, each so many places */
   int64_t lanes, room;        /* places of a vector; numbers of a row of the source that fit in registers, 0: they do not */
+  int64_t copies, width;      /* one for each column of taps, each as wide as the result; or one for all, by their reach wider */
+  int64_t tiles;              /* tiles of 16 places of a row of the result */
   int64_t parts, pitch;       /* parts of 16 places of a row that are read; places from row to row */
   int64_t plane, column;      /* from channel (or pair) to the next; from one column of taps to the next */
-  const snk_half_part *part;  /* for each column of taps, for each part */
+  const snk_half_part *part;  /* for each copy, for each part */
 } snk_half_copy;
 
 typedef struct snk_half {

@@ -65,8 +65,10 @@ bool snk_gemm_dots(const snk_gemm_args *g) {
 }
 
 bool snk_gemm_halves(const snk_gemm_args *g) {
-  enum { LEAST = 4, LEAST_K = 16, WORK = 16384 }; /* below, packing and empty rows of tiles outweigh the product */
-  return g->half && !g->f64 && !g->pack && g->m >= LEAST && g->n >= LEAST && g->k >= LEAST_K && g->m * g->n * g->k >= WORK && sn_amx();
+  /* below, packing and empty rows of tiles outweigh the product: AMX's is quicker, floats' as long again as AVX512-BF16's */
+  enum { LEAST_AMX = 4, LEAST = 32, LEAST_K = 16, WORK = 16384 };
+  const int64_t least = g->m < g->n ? g->m : g->n;
+  return g->half && !g->f64 && !g->pack && least >= LEAST_AMX && g->k >= LEAST_K && g->m * g->n * g->k >= WORK && sn_halves() && (least >= LEAST || sn_amx());
 }
 
 static const snk_gemm_type *type_of(const snk_gemm_args *g) {
@@ -216,16 +218,18 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
 
 /* ---- reference */
 
-/* As tiles of bfloat16 sum (calc/amx.h): for every 32 numbers the even ones' chain plus the odd ones'. */
+/* As AMX sums (calc/amx.h): for every 32 numbers the even ones' chain plus the odd ones'; or AVX512-BF16 (calc/half.h): one chain, of every two
+ * numbers the second first. */
 static float sum_of_halves(const snk_gemm_args *g, const float *a, const float *b, int64_t i, int64_t j) {
-  float sum = 0;
-  for (int64_t k0 = 0; k0 < g->k; k0 += 32) {
-    float part[2] = {0, 0};
-    for (int64_t k = k0; k < g->k && k < k0 + 32; k++)
-      part[k & 1] = fmaf(sn_bf16_to_f32(sn_f32_to_bf16(a[i * g->ars + k * g->acs])), sn_bf16_to_f32(sn_f32_to_bf16(b[k * g->brs + j * g->bcs])), part[k & 1]);
-    sum += part[0] + part[1];
+  const bool amx = sn_amx();
+  float sum = 0, part[2] = {0, 0};
+  for (int64_t q = 0; q < (g->k + 1) / 2 * 2; q++) {
+    const int64_t k = amx ? q : q ^ 1;
+    float *to = amx ? &part[k & 1] : &sum;
+    if (k < g->k) *to = fmaf(sn_bf16_to_f32(sn_f32_to_bf16(a[i * g->ars + k * g->acs])), sn_bf16_to_f32(sn_f32_to_bf16(b[k * g->brs + j * g->bcs])), *to);
+    if (q % 32 == 31) sum += part[0] + part[1], part[0] = part[1] = 0;
   }
-  return sum;
+  return sum + (part[0] + part[1]);
 }
 #define NOT_HALVES(g, a, b, i, j) 0
 #define PLAIN(NAME, T, FMA, HALVES)                                                                                               \

@@ -49,7 +49,7 @@ typedef struct snk_gemm_args {
 
 void snk_gemm_run(const snk_gemm_args *g);
 bool snk_gemm_dots(const snk_gemm_args *g); /* is this product computed as dot products? */
-bool snk_gemm_halves(const snk_gemm_args *g); /* is it computed in tiles of bfloat16 (calc/amx.h has the order of their sums)? By shape and processor alone */
+bool snk_gemm_halves(const snk_gemm_args *g); /* is it computed in tiles of bfloat16 (calc/half.h and calc/amx.h have the order of their sums)? By shape and processor alone */
 /* B packed once for many products (the instruction set's own layout). */
 size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
@@ -85,7 +85,7 @@ typedef struct snk_gemm_type {
 typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
 SNK_TABLE(gemm)
 #if defined(__x86_64__)
-extern const snk_gemm_type snk_gemm_half; /* where sn_amx() */
+extern const snk_gemm_type snk_gemm_half; /* where sn_halves() */
 #endif
 
 /* Length of the blocks K is cut into (the last may be shorter). */

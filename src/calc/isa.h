@@ -3,8 +3,8 @@
  * The Makefile compiles each calc/X.isa.c with -DSNK_ISA=baseline, avx2 and avx512 (and -mavx2 -mfma -mf16c, -mavx512f -mavx512bw
  * -mavx512dq -mavx512vl -mfma -mf16c). Every function in such a file is static, except one constant table of function pointers,
  * `const snk_X SNK_FN(snk_X)`. Column X declares the struct in calc/X.h and says SNK_TABLE(X) there; callers use snk_X_now()->f(...).
- * Files named *.amx.c are compiled once, for AVX-512 with AMX (x86-64 only): products of bfloat16 numbers, used where sn_amx(); all else of that
- * set is AVX-512's.
+ * Files named *.bf16.c are compiled once, for AVX-512 with AVX512-BF16 (x86-64 only): products of bfloat16 numbers, used where sn_halves(), AMX's
+ * instructions in them where sn_amx(); all else of these sets is AVX-512's.
  * Compiled with -ffp-contract=off like all else: a fused multiply-add is written as such (v_fma in vec.h), never left to the compiler.
  */
 #ifndef SNK_ISA_H
@@ -36,7 +36,7 @@
 #define SNK_TABLE(col)                                                                  \
   extern const snk_##col snk_##col##_baseline, snk_##col##_avx2, snk_##col##_avx512;    \
   static inline const snk_##col *snk_##col##_now(void) {                                \
-    static const snk_##col *const table[SN_ISA_COUNT] = {&snk_##col##_baseline, &snk_##col##_avx2, &snk_##col##_avx512, &snk_##col##_avx512}; \
+    static const snk_##col *const table[SN_ISA_COUNT] = {&snk_##col##_baseline, &snk_##col##_avx2, &snk_##col##_avx512, &snk_##col##_avx512, &snk_##col##_avx512}; \
     return table[sn_isa()];                                                             \
   }
 #else

@@ -15,6 +15,16 @@ static int64_t side_of(int64_t n, int64_t m, int64_t c, int64_t oh, int64_t ow) 
   return m * c > LARGE && n * parts_of(oh, 4) * parts_of(ow, 4) <= FEW ? 2 : 4;
 }
 
+/* What the direct sums over taps cost for a pair of channels, of planes of h x w. AVX512-BF16 takes two products in the time of one (`grad`: of the weight's
+ * gradient, where more is to be copied; measured), and fills vectors of 16 places with whole rows of one image or more (calc/conv_half.h). */
+static double direct(const snk_conv_shape *s, bool grad, int64_t h, int64_t w) {
+  const double taps = 9 * (double)h;
+  if (!s->half || !sn_halves() || sn_amx()) return taps * 1.1 * (double)w;
+  int64_t row = 16;
+  while (row >= 2 * w) row /= 2;
+  return taps * (grad ? 0.55 : 0.45) * (double)(parts_of(w, row) * row);
+}
+
 static bool three_by_three(const snk_conv_shape *s) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
   return !s->f64 && snk_winograd_kernels_now()->lanes > 0 && y->k == 3 && x->k == 3 && y->stride == 1 && x->stride == 1 && y->dilation == 1 && x->dilation == 1;
@@ -27,7 +37,7 @@ bool snk_winograd_suits(const snk_conv_shape *s, bool back) {
   const int64_t side = side_of(s->n, m, c, oh, ow);
   const double tiles = (double)(parts_of(oh, side) * parts_of(ow, side)), square = (double)(side * side) / 16;
   /* per channel pair: what the positions take, the source's and the result's transformation; and the direct sum over taps */
-  return tiles * ((double)((side + 2) * (side + 2)) + square * (COST_INPUT / (double)m + COST_RESULT / (double)c)) < 9 * 1.1 * (double)(oh * ow);
+  return tiles * ((double)((side + 2) * (side + 2)) + square * (COST_INPUT / (double)m + COST_RESULT / (double)c)) < direct(s, false, oh, ow);
 }
 
 static int64_t whole_vectors(int64_t n, int64_t lanes) { return parts_of(n, lanes) * lanes; }
@@ -174,7 +184,7 @@ bool snk_winograd_grad_suits(const snk_conv_shape *s) {
   if (!three_by_three(s) || s->co < 12 || s->ci < 16 || s->y.out < 2 || s->x.out < 2) return false;
   const double tiles = (double)(parts_of(s->y.out, 4) * parts_of(s->x.out, 4)), ms = (double)whole_vectors(s->co, 16);
   const double cost = tiles * (ms * SNK_WINOGRAD_AT + COST_INPUT * (ms / (double)s->ci + 1));
-  return cost < 9 * 1.1 * (double)(s->y.out * s->x.out * s->co);
+  return cost < direct(s, true, s->y.out, s->x.out) * (double)s->co;
 }
 
 static grad_job plan_grad(const snk_conv_shape *s) {

@@ -168,8 +168,8 @@ static int is_grad_enabled(lua_State *L) {
  * The reference says of each operation which it is. Weights, their gradients and the optimizer's state stay float32; float64 is left alone. The casts
  * are operations: they have gradients and are part of programs. `local _ <close> = sn.autocast("bfloat16")` lasts to the end of the block;
  * with a function, it is called with the rest and its results are given. nil or false switches autocast off inside. backward() is the same in and
- * out of it: gradients have the types of the forward operations. On a processor with AMX products and convolutions run in its tiles (info().isa is
- * "amx"), which sum in an order of their own and take numbers below float32's normal ones as 0; elsewhere they are summed as float32 products are.
+ * out of it: gradients have the types of the forward operations. Where the processor has instructions for it (info().isa is "amx" or "avx512_bf16")
+ * products and convolutions use them; they sum in an order of their own and take numbers below float32's normal ones as 0. Elsewhere they are summed as float32 products are.
  */
 static int autocast(lua_State *L) {
   int to = -1;

@@ -1,10 +1,11 @@
-/* gemm.amx.c - products of bfloat16 numbers, which lie in memory as floats, in tiles: both operands are packed, halved, into panels of 32 rows or
- * columns for blocks of k, and every four tiles of C are summed over a whole block.
+/* gemm.bf16.c - products of bfloat16 numbers, which lie in memory as floats, in tiles: both operands are packed, halved, into panels of 32 rows or
+ * columns for blocks of k, and every four tiles of C are summed over a whole block, by AMX or by AVX512-BF16.
  *
- * Packing is most of the work (the tiles do ten multiply-adds in the time of one of AVX-512's), so each operand is packed once where it fits.
+ * Packing is most of AMX's work (its tiles do ten multiply-adds in the time of one of AVX-512's), so each operand is packed once where it fits.
  */
 #include "calc/amx.h"
 #include "calc/gemm.h"
+#include "calc/half.h"
 
 enum { SIDE = 32, KC = 1024, BLOCK = 512 << 10 /* numbers of a packed block of B; half as many of A */, PART_M = 256, PART_N = BLOCK / KC };
 enum { SCRATCH = 2 * BLOCK + BLOCK + 4 * PART_M * PART_N };
@@ -25,39 +26,39 @@ SNK_INLINE __m512 sixteen(const float *from, int64_t step, __mmask16 some) {
  * panel of at most 16 rows the second is not touched). As B (pairs) its columns are what is called rows here. Memory is read in the direction in which
  * it lies together, row after row, which is the way processors fetch ahead; where that gives the other form of a tile, it is turned in its place. */
 static void pack(char *to, const float *from, int64_t rs, int64_t ks, int64_t n, int64_t k, bool pairs) {
-  const int64_t blocks = tiles_of(k, SNK_AMX_K), tall = tiles_of(n, 16) * 16;
+  const int64_t blocks = tiles_of(k, SNK_TILE_K), tall = tiles_of(n, 16) * 16;
   if (ks == 1) {
     for (int64_t i = 0; i < tall; i++) {
-      char *row = to + i / SIDE * blocks * 2 * SNK_AMX_TILE + i % SIDE / 16 * SNK_AMX_TILE + i % 16 * 64;
-      for (int64_t q = 0; q < k; q += SNK_AMX_K, row += 2 * SNK_AMX_TILE) {
+      char *row = to + i / SIDE * blocks * 2 * SNK_TILE_BYTES + i % SIDE / 16 * SNK_TILE_BYTES + i % 16 * 64;
+      for (int64_t q = 0; q < k; q += SNK_TILE_K, row += 2 * SNK_TILE_BYTES) {
         const int64_t left = i < n ? k - q : 0;
         const __m512 lo = _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : vf_lanes(left), from + i * rs + q);
         const __m512 hi = _mm512_maskz_loadu_ps(left >= 32 ? 0xffff : left > 16 ? vf_lanes(left - 16) : 0, from + i * rs + q + 16);
-        _mm512_store_si512(row, snk_amx_row(lo, hi));
+        _mm512_store_si512(row, snk_tile_row(lo, hi));
       }
       if (pairs && i % 16 == 15)
-        for (int64_t q = 0; q < blocks; q++) snk_amx_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE);
+        for (int64_t q = 0; q < blocks; q++) snk_tile_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_TILE_BYTES);
     }
     return;
   }
   for (int64_t q = 0; q < blocks; q++) {
     for (int64_t p = 0; p < 16; p++) {
-      const float *even = from + (q * SNK_AMX_K + 2 * p) * ks, *odd = even + ks;
-      const int64_t left = k - q * SNK_AMX_K - 2 * p;
+      const float *even = from + (q * SNK_TILE_K + 2 * p) * ks, *odd = even + ks;
+      const int64_t left = k - q * SNK_TILE_K - 2 * p;
       for (int64_t i = 0; i < tall; i += 16) {
         const __mmask16 some = n - i >= 16 ? 0xffff : vf_lanes(n - i);
         const __m512 lo = sixteen(even + i * rs, rs, left > 0 ? some : 0), hi = sixteen(odd + i * rs, rs, left > 1 ? some : 0);
-        _mm512_store_si512(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE + p * 64, snk_amx_pairs(lo, hi));
+        _mm512_store_si512(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_TILE_BYTES + p * 64, snk_tile_pairs(lo, hi));
       }
     }
-    for (int64_t i = 0; i < tall && !pairs; i += 16) snk_amx_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_AMX_TILE);
+    for (int64_t i = 0; i < tall && !pairs; i += 16) snk_tile_turn(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_TILE_BYTES);
   }
 }
 
-static int64_t packed_bytes(int64_t n, int64_t k) { return tiles_of(n, SIDE) * tiles_of(k, SNK_AMX_K) * 2 * SNK_AMX_TILE; }
+static int64_t packed_bytes(int64_t n, int64_t k) { return tiles_of(n, SIDE) * tiles_of(k, SNK_TILE_K) * 2 * SNK_TILE_BYTES; }
 
 /* All of B, block of k after block: what the products look for at block_at(). */
-static int64_t block_at(int64_t n, int64_t k0) { return packed_bytes(n, 1) * (k0 / SNK_AMX_K); }
+static int64_t block_at(int64_t n, int64_t k0) { return packed_bytes(n, 1) * (k0 / SNK_TILE_K); }
 static void pack_b(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst) {
   for (int64_t k0 = 0; k0 < k; k0 += KC)
     pack((char *)dst + block_at(n, k0), (const float *)b + k0 * brs, bcs, brs, n, k - k0 < KC ? k - k0 : KC, true);
@@ -76,16 +77,16 @@ SNK_INLINE void four(const int rows, const int cols, const char *a, const char *
     if (rows > 1) snk_amx_load(2, c + 16 * step, step * 4);
     if (rows > 1 && cols > 1) snk_amx_load(3, c + 16 * step + 16, step * 4);
   }
-  for (; blocks > 0; blocks--, a += 2 * SNK_AMX_TILE, b += 2 * SNK_AMX_TILE) {
+  for (; blocks > 0; blocks--, a += 2 * SNK_TILE_BYTES, b += 2 * SNK_TILE_BYTES) {
     snk_amx_load(4, a, 64);
     snk_amx_load(6, b, 64);
     snk_amx_fma(0, 4, 6);
     if (cols > 1) {
-      snk_amx_load(7, b + SNK_AMX_TILE, 64);
+      snk_amx_load(7, b + SNK_TILE_BYTES, 64);
       snk_amx_fma(1, 4, 7);
     }
     if (rows > 1) {
-      snk_amx_load(5, a + SNK_AMX_TILE, 64);
+      snk_amx_load(5, a + SNK_TILE_BYTES, 64);
       snk_amx_fma(2, 5, 6);
       if (cols > 1) snk_amx_fma(3, 5, 7);
     }
@@ -96,11 +97,33 @@ SNK_INLINE void four(const int rows, const int cols, const char *a, const char *
   if (rows > 1 && cols > 1) snk_amx_store(3, c + 16 * step + 16, step * 4);
   snk_amx_fence();
 }
-static __attribute__((noinline)) void some(int64_t m, int64_t n, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
+static __attribute__((noinline)) void some_amx(int64_t m, int64_t n, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
   if (m > 16 && n > 16) four(2, 2, a, b, blocks, c, step, first);
   else if (n > 16) four(1, 2, a, b, blocks, c, step, first);
   else if (m > 16) four(2, 1, a, b, blocks, c, step, first);
   else four(1, 1, a, b, blocks, c, step, first);
+}
+
+/* The same with AVX512-BF16: mr rows by nv vectors of C stay in registers. */
+SNK_INLINE void dots(const int mr, const int nv, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
+  VF acc[16];
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) acc[i] = first ? vf_zero() : vf_load(c + i / nv * step + i % nv * VFL);
+  for (; blocks > 0; blocks--, a += 2 * SNK_TILE_BYTES, b += 2 * SNK_TILE_BYTES)
+    snk_tile_step(mr, nv, a, 64, b, b + SNK_TILE_BYTES, 64, 16, acc);
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) vf_store(c + i / nv * step + i % nv * VFL, acc[i]);
+}
+static __attribute__((noinline)) void some_dots(int64_t m, int64_t n, const char *a, const char *b, int64_t blocks, float *c, int64_t step, bool first) {
+  enum { NEAR = 8 }; /* blocks of both operands that stay in the first cache */
+  for (int64_t q = 0; q < blocks; q += NEAR, a += NEAR * 2 * SNK_TILE_BYTES, b += NEAR * 2 * SNK_TILE_BYTES) {
+    const int64_t part = blocks - q < NEAR ? blocks - q : NEAR;
+    for (int64_t i = 0; i < m; i += n > 16 ? 8 : 16) {
+      const char *rows = a + i / 16 * SNK_TILE_BYTES + i % 16 * 64;
+      if (n > 16) dots(8, 2, rows, b, part, c + i * step, step, first && q == 0);
+      else dots(16, 1, rows, b, part, c + i * step, step, first && q == 0);
+    }
+  }
 }
 
 /* The finish of m x n sums at t, rows i0 and columns j0 on of C. */
@@ -127,19 +150,20 @@ static __attribute__((noinline)) void finish(const snk_gemm_args *g, const float
 static void block(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                   void *scratch) {
   (void)batch;
-  const int64_t kc = g->k < KC ? tiles_of(g->k, SNK_AMX_K) * SNK_AMX_K : KC;
+  const int64_t kc = g->k < KC ? tiles_of(g->k, SNK_TILE_K) * SNK_TILE_K : KC;
   const bool once = g->k <= KC;
   const int64_t mc = once ? BLOCK / 2 / kc / SIDE * SIDE : PART_M, nc = once ? BLOCK / kc / SIDE * SIDE : PART_N;
   char *pb = scratch, *pa = pb + 2 * BLOCK;
   float *part = (float *)(void *)(pa + BLOCK), t[SIDE * SIDE] __attribute__((aligned(64)));
   const bool plain = once && !g->bias_kind && !g->accumulate && !g->act && !g->round; /* tiles go straight to C */
   int64_t held = -1; /* which block of A is packed */
-  snk_amx_begin(SNK_AMX_ROWS, SNK_AMX_ROWS, SNK_AMX_ROWS);
+  const bool amx = sn_amx();
+  if (amx) snk_amx_begin(SNK_TILE_ROWS, SNK_TILE_ROWS, SNK_TILE_ROWS);
   for (int64_t j0 = n0; j0 < n1; j0 += nc)
     for (int64_t i0 = m0; i0 < m1; i0 += mc) {
       const int64_t cols = n1 - j0 < nc ? n1 - j0 : nc, rows = m1 - i0 < mc ? m1 - i0 : mc;
       for (int64_t k0 = 0; k0 < g->k; k0 += KC) {
-        const int64_t k = g->k - k0 < KC ? g->k - k0 : KC, blocks = tiles_of(k, SNK_AMX_K), panel = blocks * 2 * SNK_AMX_TILE;
+        const int64_t k = g->k - k0 < KC ? g->k - k0 : KC, blocks = tiles_of(k, SNK_TILE_K), panel = blocks * 2 * SNK_TILE_BYTES;
         const char *from = pb;
         if (g->packed) from = (const char *)g->packed + block_at(g->n, k0) + j0 / SIDE * panel;
         else if (i0 == m0 || !once) pack(pb, (const float *)b + k0 * g->brs + j0 * g->bcs, g->bcs, g->brs, cols, k, true);
@@ -153,13 +177,13 @@ static void block(const snk_gemm_args *g, const void *a, const void *b, void *c,
             const bool here = plain && high % 16 == 0 && wide % 16 == 0;
             float *to = here ? (float *)c + (i0 + i) * g->crs + j0 + j : once ? t : part + i * PART_N + j;
             const int64_t step = here ? g->crs : once ? SIDE : PART_N;
-            some(high, wide, pa + i / SIDE * panel, from + j / SIDE * panel, blocks, to, step, k0 == 0);
+            (amx ? some_amx : some_dots)(high, wide, pa + i / SIDE * panel, from + j / SIDE * panel, blocks, to, step, k0 == 0);
             if (last && !here) finish(g, to, step, c, i0 + i, j0 + j, high, wide);
           }
       }
       if (g->hook) g->hook(g->hook_ctx, (float *)c + i0 * g->crs + j0, g->crs, 1, i0, j0, rows, cols);
     }
-  snk_amx_end();
+  if (amx) snk_amx_end();
 }
 
 const snk_gemm_type snk_gemm_half = {.mr = SIDE, .nr = SIDE, .kc = INT64_MAX, .block = block, .pack_b = pack_b, .packed_bytes = packed_bytes, .fused = 1};

@@ -1,6 +1,7 @@
-/* conv_half.amx.c - convolution of bfloat16 numbers: what is copied, multiplied and stored (conv_half.h). */
+/* conv_half.bf16.c - convolution of bfloat16 numbers: what is copied, multiplied and stored (conv_half.h). */
 #include "calc/amx.h"
 #include "calc/conv_half.h"
+#include "calc/half.h"
 
 #define LINE 64
 enum { AHEAD = 1024 };
@@ -9,11 +10,11 @@ enum { AHEAD = 1024 };
 
 void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
   const snk_half_axis *x = &c->x;
-  for (int64_t t = 0; t < x->taps; t++)
+  for (int64_t t = 0; t < c->copies; t++)
     for (int64_t q = 0; q < c->parts; q++, part++) {
       const int64_t at = 16 * q * x->step + t * x->every - x->border, odd = x->spread == 2 ? at & 1 : 0, from = (at + odd) / x->spread;
       *part = (snk_half_part){.from = (int32_t)from};
-      for (int64_t l = odd; l < 16 && 16 * q + l < x->out; l += x->spread) {
+      for (int64_t l = odd; l < 16 && 16 * q + l < c->width; l += x->spread) {
         const int64_t j = x->spread == 2 ? (l - odd) / 2 : l * x->step; /* of the numbers read */
         if (from + j < 0 || from + j >= x->src) continue;
         if (j < 16) part->first |= (uint16_t)(1u << j);
@@ -22,7 +23,7 @@ void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
       }
       for (int64_t l = 0; l < c->lanes && c->room > 0; l++) {
         const int64_t o = c->side > 1 ? l % c->slot : 16 * q + l, i = o * x->step + t * x->every - x->border;
-        if (o >= x->out || i < 0 || i % x->spread != 0 || i / x->spread >= x->src) continue;
+        if (o >= c->width || i < 0 || i % x->spread != 0 || i / x->spread >= x->src) continue;
         part->pick[l] = (uint8_t)((c->side > 1 ? l / c->slot : 0) * c->room + i / x->spread);
         part->some |= 1u << l;
       }
@@ -81,7 +82,7 @@ SNK_INLINE __m512 sixteen(const snk_half_copy *c, const float *const *p, int64_t
 static void pairs_picked(const snk_half *p, const float *src, int64_t images, int64_t y0, int64_t rows, uint32_t *to) {
   const snk_half_copy *c = &p->copy;
   const __m512i high = _mm512_set1_epi32((int)0xFFFF0000), none = _mm512_setzero_si512();
-  const int64_t splane = c->y.src * c->x.src, ahead = 2 * further(splane), step = p->groups * p->c * splane, count = c->x.taps * c->parts;
+  const int64_t splane = c->y.src * c->x.src, ahead = 2 * further(splane), step = p->groups * p->c * splane, count = c->copies * c->parts;
   const bool both = c->side > 1 || c->x.src > 16;
   __m512i pick[SNK_HALF_PICKS];
   __mmask16 some[SNK_HALF_PICKS];
@@ -118,7 +119,7 @@ static void pairs_picked(const snk_half *p, const float *src, int64_t images, in
 /* Rows of bfloat16 numbers where rows of the source fit in one register or two. */
 static void rows_picked(const snk_half_copy *c, const float *src, int64_t channels, int64_t y0, int64_t rows, int64_t n, int64_t step, int64_t stack, uint16_t *to) {
   const __m512i none = _mm512_setzero_si512();
-  const int64_t splane = c->y.src * c->x.src, ahead = further(splane), vectors = c->side > 1 ? 1 : c->pitch / 32, count = c->x.taps * vectors;
+  const int64_t splane = c->y.src * c->x.src, ahead = further(splane), vectors = c->side > 1 ? 1 : c->pitch / 32, count = c->copies * vectors;
   __m512i pick[SNK_HALF_PICKS];
   __mmask32 some[SNK_HALF_PICKS];
   int64_t at[SNK_HALF_PICKS];
@@ -143,11 +144,11 @@ static void rows_picked(const snk_half_copy *c, const float *src, int64_t channe
           many[s] = a + y * c->x.src + s * step;
           for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
         }
-        const __m512i v = snk_amx_row(sixteen(c, many, images, 0), sixteen(c, many, images, 1));
+        const __m512i v = snk_tile_row(sixteen(c, many, images, 0), sixteen(c, many, images, 1));
         if (c->side == 1 && c->x.src <= 32)
           for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], _mm512_maskz_permutexvar_epi16(some[k], pick[k], v));
         else {
-          const __m512i u = snk_amx_row(sixteen(c, many, images, 2), sixteen(c, many, images, 3));
+          const __m512i u = snk_tile_row(sixteen(c, many, images, 2), sixteen(c, many, images, 3));
           for (int64_t k = 0; k < count; k++) _mm512_store_si512(row + at[k], _mm512_maskz_permutex2var_epi16(some[k], v, pick[k], u));
         }
       }
@@ -171,7 +172,7 @@ SNK_INLINE void pairs_of(const int kind, const bool several, const snk_half *p, 
           for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead), __builtin_prefetch(many2[s] + i + ahead);
         }
       const snk_half_part *e = c->part;
-      for (int64_t t = 0; t < c->x.taps; t++)
+      for (int64_t t = 0; t < c->copies; t++)
         for (int64_t i = 0; i < c->parts; i++, e++) {
           __m512i v = _mm512_setzero_si512();
           if (y >= 0) {
@@ -217,15 +218,15 @@ SNK_INLINE void rows_of(const int kind, const bool several, const snk_half_copy 
             for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
           }
         const snk_half_part *e = c->part;
-        for (int64_t t = 0; t < c->x.taps; t++) {
+        for (int64_t t = 0; t < c->copies; t++) {
           uint16_t *at = row + t * c->column;
           if (several) {
             const __m512i none = _mm512_setzero_si512();
-            _mm512_store_si512(at, y < 0 ? none : snk_amx_row(beside(kind, many, images < half ? images : half, c->slot, e), beside(kind, many + half, images - half, c->slot, e)));
+            _mm512_store_si512(at, y < 0 ? none : snk_tile_row(beside(kind, many, images < half ? images : half, c->slot, e), beside(kind, many + half, images - half, c->slot, e)));
             e++;
           } else
             for (int64_t i = 0; i < c->parts; i += 2, e += 2, at += 32)
-              _mm512_store_si512(at, y < 0 ? _mm512_setzero_si512() : snk_amx_row(take(kind, ra, e), take(kind, ra, e + 1)));
+              _mm512_store_si512(at, y < 0 ? _mm512_setzero_si512() : snk_tile_row(take(kind, ra, e), take(kind, ra, e + 1)));
         }
       }
     }
@@ -380,13 +381,43 @@ SNK_INLINE void multiply(const int mt, const int pt, const snk_half *p, const ui
   snk_amx_fence();
 }
 
+/* The same with AVX512-BF16: `next` numbers from a step's weights to the next's. */
+SNK_INLINE void dots(const int mr, const int nv, const snk_half *p, const uint32_t *b0, const uint32_t *b1, const uint16_t *a, int64_t next, float *to, int64_t step) {
+  const snk_half_copy *c = &p->copy;
+  const int64_t down = c->y.every * c->pitch, block = p->pairs * c->plane;
+  VF acc[16];
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) acc[i] = vf_zero();
+  for (int64_t k = 0; k < p->blocks; k++, b0 += block, b1 += block)
+    for (int64_t y = 0; y < c->y.taps; y++)
+      for (int64_t x = 0, at = y * down; x < c->x.taps; x++, at += c->column, a += next) snk_tile_step(mr, nv, a, LINE, b0 + at, b1 + at, c->plane * 4, p->pairs, acc);
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) vf_store(to + i / nv * 16 + i % nv * step, acc[i]);
+}
+static void multiply_dots(int mt, const snk_half *p, const uint32_t *copy, const uint16_t *a, summed *now) {
+  const places *t = &now->t;
+  const int64_t step = p->copy.y.out * p->copy.x.out;
+  for (int64_t r = 0; r < now->rows; r++) /* where the sums will go is not in the first cache */
+    for (int j = 0; j < t->n; j++) __builtin_prefetch(now->dst + r * step + t->to[j], 1);
+  for (int j = 0; j < t->n; j += 2) {
+    const uint32_t *b = copy + t->from[j];
+    for (int m = 0; m < mt; m++) { /* a tile's rows behind its last are those of the next, which follow */
+      float *to = now->at + j * now->step + m * 16 * p->mr;
+      if (j + 1 == t->n) dots(16, 1, p, b, b, a + m * SNK_HALF_TILE, mt * SNK_HALF_TILE, to, 0);
+      else
+        for (int64_t r = 0; r < p->mr; r += 8) dots(8, 2, p, b, copy + t->from[j + 1], a + m * SNK_HALF_TILE + r * 32, mt * SNK_HALF_TILE, to + r * 16, now->step);
+    }
+  }
+}
+
 void snk_half_band(const snk_half *p, const uint32_t *copy, int64_t images, int64_t rows, const uint16_t *packed, float *dst, int64_t ch, int64_t t0, int64_t t1) {
   summed room[2];
   const snk_half_copy *c = &p->copy;
-  const int64_t tiles = rows * c->parts, step = c->y.out * c->x.out, size = p->blocks * c->y.taps * c->x.taps * SNK_HALF_TILE;
+  const int64_t tiles = rows * c->tiles, step = c->y.out * c->x.out, size = p->blocks * c->y.taps * c->x.taps * SNK_HALF_TILE;
   int at = 0;
   room[0].row = room[0].rows = room[1].row = room[1].rows = 0;
-  snk_amx_begin(p->mr, p->pairs, 16);
+  const bool amx = sn_amx();
+  if (amx) snk_amx_begin(p->mr, p->pairs, 16);
   for (int64_t m = t0; m < t1; m += 2) {
     const int two = m + 1 < p->mtiles;
     const uint16_t *a = packed + m * size;
@@ -399,9 +430,10 @@ void snk_half_band(const snk_half *p, const uint32_t *copy, int64_t images, int6
       for (int j = 0; j < pt; j++) {
         now->t.from[j] = y * c->y.step * c->pitch + 16 * x, now->t.to[j] = y * c->x.out + 16 * x;
         now->t.count[j] = c->x.out - 16 * x < 16 ? (int)(c->x.out - 16 * x) : 16;
-        if (++x == c->parts) x = 0, y++;
+        if (++x == c->tiles) x = 0, y++;
       }
-      if (two && pt == 2) multiply(2, 2, p, copy, a, now, before);
+      if (!amx) multiply_dots(1 + two, p, copy, a, now);
+      else if (two && pt == 2) multiply(2, 2, p, copy, a, now, before);
       else if (two) multiply(2, 1, p, copy, a, now, before);
       else if (pt == 4) multiply(1, 4, p, copy, a, now, before);
       else if (pt == 3) multiply(1, 3, p, copy, a, now, before);
@@ -412,7 +444,7 @@ void snk_half_band(const snk_half *p, const uint32_t *copy, int64_t images, int6
     }
   }
   if (room[1 - at].row < room[1 - at].rows) finish(p, &room[1 - at], 32);
-  snk_amx_end();
+  if (amx) snk_amx_end();
 }
 
 /* ---- the weight's gradient */
@@ -434,14 +466,14 @@ void snk_half_turn(const snk_half_copy *c, const float *src, int64_t channels, i
             if (ch >= nr || first + ch >= channels) continue;
             if (c->side == 1) {
               __builtin_prefetch(a + 16 * i + 128), __builtin_prefetch(a + 16 * i + 144);
-              r[ch] = snk_amx_row(take(PLAIN, a, e), take(PLAIN, a, e + 1));
+              r[ch] = snk_tile_row(take(PLAIN, a, e), take(PLAIN, a, e + 1));
               a += splane;
             } else {
-              r[ch] = snk_amx_row(beside(PLAIN, many, images < half ? images : half, c->slot, e), beside(PLAIN, many + half, images - half, c->slot, e));
+              r[ch] = snk_tile_row(beside(PLAIN, many, images < half ? images : half, c->slot, e), beside(PLAIN, many + half, images - half, c->slot, e));
               for (int64_t s = 0; s < images; s++) many[s] += splane;
             }
           }
-          snk_amx_turn(r);
+          snk_tile_turn(r);
           SNK_UNROLL
           for (int k = 0; k < 16; k++) _mm512_store_si512(to + 32 * k, r[k]);
         }
@@ -498,9 +530,33 @@ SNK_INLINE void outer(const int na, const int nb, const snk_half_sums *s, const 
   snk_amx_fence();
 }
 
+/* The same with AVX512-BF16. */
+SNK_INLINE void outer_rows(const int mr, const int nv, const snk_half_sums *s, const uint16_t *x, const uint16_t *g, bool add, float *to0, float *to1) {
+  const int64_t plane = s->plane * 2;
+  const uint16_t *second = g + (nv > 1 ? s->stacks * s->rows * s->vectors * SNK_HALF_TILE : 0);
+  VF acc[16];
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) acc[i] = add ? vf_load((i % nv ? to1 : to0) + i / nv * 16) : vf_zero();
+  for (int64_t i = 0; i < s->stacks; i++)
+    for (int64_t r = 0; r < s->rows; r++) {
+      const uint16_t *a = x + i * s->xstack + r * s->xrow;
+      for (int64_t k = 0; k < s->vectors; k++, a += 32, g += SNK_HALF_TILE, second += SNK_HALF_TILE) snk_tile_step(mr, nv, a, plane, g, second, LINE, 16, acc);
+    }
+  SNK_UNROLL
+  for (int i = 0; i < mr * nv; i++) vf_store((i % nv ? to1 : to0) + i / nv * 16, acc[i]);
+}
+static void outer_dots(int na, bool two, const snk_half_sums *s, const uint16_t *x, const int64_t *at, const uint16_t *g, bool add, float *const *sums) {
+  for (int i = 0; i < na; i++) {
+    if (!two) outer_rows(16, 1, s, x + at[i], g, add, sums[i], NULL);
+    else
+      for (int64_t r = 0; r < s->mr; r += 8) outer_rows(8, 2, s, x + at[i] + r * s->plane, g, add, sums[i] + r * 16, sums[i + 2] + r * 16);
+  }
+}
+
 void snk_half_products(const snk_half_sums *s, int64_t n0, int64_t n1, const uint16_t *x, const uint16_t *turned, bool add, float *sums) {
   const int64_t all = s->mtiles * s->taps, size = s->stacks * s->rows * s->vectors * SNK_HALF_TILE;
-  snk_amx_begin(s->mr, 16, s->nr);
+  const bool amx = sn_amx();
+  if (amx) snk_amx_begin(s->mr, 16, s->nr);
   for (int64_t n = n0; n < n1; n += 2) {
     const bool two = n + 1 < n1;
     const int64_t most = two ? 2 : 4, parts = (all + most - 1) / most;
@@ -515,7 +571,8 @@ void snk_half_products(const snk_half_sums *s, int64_t n0, int64_t n1, const uin
         to[i] = sums + (n * all + e0 + i) * 256;
         if (two) to[i + 2] = to[i] + all * 256;
       }
-      if (two && na == 2) outer(2, 2, s, x, at, g, add, to);
+      if (!amx) outer_dots((int)na, two, s, x, at, g, add, to);
+      else if (two && na == 2) outer(2, 2, s, x, at, g, add, to);
       else if (two) outer(1, 2, s, x, at, g, add, to);
       else if (na == 4) outer(4, 1, s, x, at, g, add, to);
       else if (na == 3) outer(3, 1, s, x, at, g, add, to);
@@ -523,7 +580,7 @@ void snk_half_products(const snk_half_sums *s, int64_t n0, int64_t n1, const uin
       else outer(1, 1, s, x, at, g, add, to);
     }
   }
-  snk_amx_end();
+  if (amx) snk_amx_end();
 }
 
 void snk_half_total(const snk_half_sums *s, int64_t n, int64_t m, int64_t c, const float *sums, int64_t runs, int64_t between, float *gw) {
