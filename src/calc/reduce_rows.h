@@ -1,7 +1,7 @@
 /* reduce_rows.h - the reductions for one number type; included by reduce.isa.c. T V VM L W(word) N(name) as in map_rows.h. */
 #define LANES SNK_REDUCE_LANES
 #define NV (LANES / L)
-#define ASKS(which) (which == SNK_SUM && SNK_BYTES < 64)
+#define FAR 4 /* lanes' turns at once */
 #define PITCH(width) (((width) + L - 1) / L * L)
 
 INL V N(step)(int which, V a, V x) {
@@ -46,14 +46,19 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   const T none = N(empty)(which);
   SNK_ALL for (int k = 0; k < NV; k++) a[k] = W(splat)(none);
   T rest[LANES];
-  for (int64_t i = 0; i < n; i += LANES) {
+  int64_t i = 0;
+  if (which == SNK_SUM) /* processors read ahead to a page's end only, where the next block begins */
+    for (; i + FAR * LANES <= n; i += FAR * LANES)
+      SNK_ALL for (int j = 0; j < FAR * NV; j++) {
+        if (j * L * (int)sizeof(T) % 64 == 0) __builtin_prefetch((const void *)((uintptr_t)(x + i + j * L) + 2048));
+        a[j % NV] += W(load)(x + i + j * L);
+      }
+  for (; i < n; i += LANES) {
     const T *p = x + i;
     if (n - i < LANES) {
       for (int l = 0; l < LANES; l++) rest[l] = l < n - i ? p[l] : none;
       p = rest;
     }
-    if (ASKS(which)) /* processors read ahead to a page's end only, where the next block begins */
-      SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) __builtin_prefetch((const void *)((uintptr_t)p + 2048 + (uintptr_t)k));
     SNK_ALL for (int k = 0; k < NV; k++) a[k] = N(step)(which, a[k], W(load)(p + k * L));
   }
   return N(fold_lanes)(which, a);
@@ -214,4 +219,4 @@ static void N(cols)(int which, int64_t first, int64_t n, const T *x, int64_t ste
 #undef LANES
 #undef NV
 #undef PITCH
-#undef ASKS
+#undef FAR
