@@ -484,6 +484,17 @@ describe("autocast in programs:", function()
     assert.is_true(casts(false, 0.3) > 1)
   end)
 
+  it("numbers that are reshaped between a cast and back are rounded where they are made", function()
+    local w, x, keep = sn.randn(6, 5), sn.randn(4, 5), sn.rand(4, 6)
+    local function step(a) return sn.linear(a, w):mul(keep:to("bfloat16")):reshape({ 2, 12 }):softmax(1) end
+    local f, want = sn.compile(step), bits(auto(step, x))
+    for _ = 1, 4 do assert.equal(want, bits(auto(f, x))) end
+    assert.is_true(f:count().replayed > 0, f:reason())
+    local text = f:explain()
+    assert.truthy(text:find("+round]", 1, true), text)
+    assert.is_nil(text:find("%d  to  "), text)
+  end)
+
   it("inference follows weights that change outside of the program", function()
     local d = sn.Dense { 4, inshape = 4 }
     local f, x = sn.compile(function(x) return d(x) end), sn.randn(3, 4)

@@ -122,13 +122,33 @@ static bool reads_weight(const snp_tape *t, const snp_step *s, int slot) {
          snt_count(x->ndim - 1, x->shape) > 1;
 }
 
+/* The step before i that gives `slot`, if it is a cast down to bfloat16 of all of it; NULL. */
+static const snp_step *cast_down(const snp_tape *t, int i, int slot) {
+  for (i--; i >= 0; i--) {
+    const snp_step *s = &t->step[i];
+    if (s->nout == 1 && t->ref[s->out].slot == slot) return is_cast(t, s, SN_BF16, SN_F32) ? s : NULL;
+  }
+  return NULL;
+}
+
+/* Step i casts up the whole of what was cast down, in another shape: it takes the other cast's, so that both can be steps of one chain. */
+static void cast_in_shape(snp_tape *t, int i) {
+  snp_ref *x = &t->ref[t->step[i].in], *y = &t->ref[t->step[i].out];
+  const snp_step *d = cast_down(t, i, x->slot);
+  if (d == NULL || !settled(t, y) || !snp_ref_whole(t, x) || !settled(t, &t->ref[d->out])) return;
+  snp_ref like = t->ref[d->out];
+  like.slot = x->slot;
+  *x = like;
+  like.slot = y->slot, like.dtype = y->dtype;
+  *y = like;
+}
+
 /* A weight that the program writes, rounded anew in every run (step i casts back what was cast down): its readers do that. */
 static void leave_weight(snp_tape *t, int i) {
   const snp_ref y = t->ref[t->step[i].out];
-  int d = i - 1;
-  while (d >= 0 && (t->step[d].nout != 1 || t->ref[t->step[d].out].slot != t->ref[t->step[i].in].slot)) d--;
-  if (d < 0 || !is_cast(t, &t->step[d], SN_BF16, SN_F32) || !settled(t, &y) || !snp_ref_whole(t, &t->ref[t->step[i].in])) return;
-  const snp_ref x = t->ref[t->step[d].in];
+  const snp_step *d = cast_down(t, i, t->ref[t->step[i].in].slot);
+  if (d == NULL || !settled(t, &y) || !snp_ref_whole(t, &t->ref[t->step[i].in])) return;
+  const snp_ref x = t->ref[d->in];
   if (x.slot < 0 || t->slot[x.slot].kind != SNP_BOUND || !t->slot[x.slot].written || !snp_ref_dense(&x)) return;
   for (int pass = 0; pass < 2; pass++) /* looked at first, then done */
     for (int k = i + 1; k < t->nstep; k++) {
@@ -136,7 +156,7 @@ static void leave_weight(snp_tape *t, int i) {
       bool touches = false;
       for (int j = 0; !s->dead && j < s->nin + s->nout; j++) touches |= t->ref[s->in + j].slot == y.slot;
       if (!touches) continue;
-      if (pass == 0 && (!reads_weight(t, s, y.slot) || s->flush != t->step[i].flush || !snp_untouched(t, &t->step[d], d + 1, k))) return;
+      if (pass == 0 && (!reads_weight(t, s, y.slot) || s->flush != t->step[i].flush || !snp_untouched(t, d, (int)(d - t->step) + 1, k))) return;
       if (pass == 1) t->ref[s->in + 1] = x, s->round_weight = true;
     }
   t->step[i].dead = true;
@@ -152,7 +172,10 @@ int snp_pass_round(snp_tape *t) {
   }
   unround(t, exact, slots);
   for (int i = 0; i < t->nstep; i++)
-    if (!t->step[i].dead && is_cast(t, &t->step[i], SN_F32, SN_BF16)) leave_weight(t, i);
+    if (!t->step[i].dead && is_cast(t, &t->step[i], SN_F32, SN_BF16)) {
+      leave_weight(t, i);
+      cast_in_shape(t, i);
+    }
   find_readers(t, slots);
   for (int i = 0; i < t->nstep; i++) {
     snp_step *s = &t->step[i];
