@@ -16,7 +16,28 @@ static void square(char *to, int64_t to_row, const char *from, int64_t from_col)
     }
 }
 
+/* Lines that lie a power of two of bytes apart drive each other out of the cache: squares are put down side by side first, and whole pieces of rows go on. */
+enum { HIGH = 64, WIDE = 128, PITCH = 4 * (WIDE + SIDE) };
+
+static void turn_apart(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col) {
+  _Alignas(64) char near[HIGH * PITCH];
+  for (int64_t j0 = 0; j0 < cols; j0 += WIDE)
+    for (int64_t i0 = 0; i0 < rows; i0 += HIGH) {
+      const int64_t high = rows - i0 < HIGH ? rows - i0 : HIGH, wide = cols - j0 < WIDE ? cols - j0 : WIDE;
+      for (int64_t j = 0; j < wide; j += SIDE)
+        for (int64_t i = 0; i < high; i += SIDE) square(near + i * PITCH + j * 4, PITCH, from + (j0 + j) * from_col + (i0 + i) * 4, from_col);
+      for (int64_t i = 0; i < high; i++)
+        for (int64_t j = 0; j < wide; j += VF)
+          vf_store((float *)(void *)(to + (i0 + i) * to_row + (j0 + j) * 4), vf_load((const float *)(const void *)(near + i * PITCH + j * 4)));
+    }
+}
+
+/* rows and cols are multiples of SIDE. */
 static void turn(int64_t rows, int64_t cols, char *to, int64_t to_row, const char *from, int64_t from_col) {
+  if ((to_row % 4096 == 0 || from_col % 4096 == 0) && cols * from_col <= 8 << 20) { /* more comes from memory, and the two halves would wait for each other */
+    turn_apart(rows, cols, to, to_row, from, from_col);
+    return;
+  }
   for (int64_t j0 = 0; j0 < cols; j0 += REACH)
     for (int64_t i = 0; i + SIDE <= rows; i += SIDE)
       for (int64_t j = j0; j + SIDE <= cols && j < j0 + REACH; j += SIDE) square(to + i * to_row + j * 4, to_row, from + j * from_col + i * 4, from_col);
