@@ -111,6 +111,7 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define v_fma vf_fma
 #define v_fma1 vf_fma1
 #define v_zero vf_zero
+#define v_total vf_total
 #define v_relu vf_relu
 #define v_round vf_bf16
 #include "calc/gemm_tile.h"
@@ -131,6 +132,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_fma
 #undef v_fma1
 #undef v_zero
+#undef v_total
 #undef v_relu
 #undef v_round
 
@@ -149,6 +151,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_fma vd_fma
 #define v_fma1 vd_fma1
 #define v_zero vd_zero
+#define v_total vd_total
 #define v_relu vd_relu
 #define v_round(v) (v)
 #include "calc/gemm_tile.h"

@@ -14,20 +14,18 @@ SNK_INLINE void FN(dot_rows)(const int rows, int64_t k, const T *w, int64_t ld, 
       acc[2 * i + 1] = v_fma(v_load(w + i * ld + q + L), x1, acc[2 * i + 1]);
     }
   }
-  T xe[2 * L] = {0}, we[2 * L] = {0}, lane[2 * L];
-  const size_t rest = (size_t)(k - q) * sizeof(T);
-  memcpy(xe, x + q, rest);
-  for (int i = 0; i < rows; i++) {
-    if (rest) {
-      memcpy(we, w + i * ld + q, rest);
-      acc[2 * i] = v_fma(v_load(we), v_load(xe), acc[2 * i]);
-      acc[2 * i + 1] = v_fma(v_load(we + L), v_load(xe + L), acc[2 * i + 1]);
+  if (q < k) {
+    const int64_t n = k - q < L ? k - q : L;
+    const VM first = v_lanes(n), second = v_lanes(k - q - n);
+    const V x0 = v_take(x + q, first), x1 = v_take(x + q + L, second);
+    SNK_UNROLL
+    for (int i = 0; i < rows; i++) {
+      acc[2 * i] = v_fma(v_take(w + i * ld + q, first), x0, acc[2 * i]);
+      acc[2 * i + 1] = v_fma(v_take(w + i * ld + q + L, second), x1, acc[2 * i + 1]);
     }
-    v_store(lane, acc[2 * i] + acc[2 * i + 1]);
-    for (int h = L / 2; h > 0; h /= 2)
-      for (int l = 0; l < h; l++) lane[l] += lane[l + h];
-    out[i] = lane[0];
   }
+  SNK_UNROLL
+  for (int i = 0; i < rows; i++) out[i] = v_total(acc[2 * i] + acc[2 * i + 1]);
 }
 
 /* The same sums where the rows of w (at most 64) do not lie along K: lane after lane, four vectors of rows at a time. Lanes that the last

@@ -8,6 +8,7 @@
 #define SNK_TILE_H
 #include <stdint.h>
 #include <string.h>
+#include "calc/halves.h"
 #include "calc/isa.h"
 #include "calc/nearest.h"
 
@@ -108,6 +109,7 @@ SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
 #endif
 SNK_INLINE VF vf_zero(void) { return vf_set1(0.0f); }
 SNK_INLINE VD vd_zero(void) { return vd_set1(0.0); }
+SNK_FOLD(VF, VD, total, add)
 
 /* X(1) to X(mr), for what a tile of each number of rows has. */
 #define SNK_UPTO_4(X) X(1) X(2) X(3) X(4)

@@ -8,10 +8,8 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "calc/halves.h"
 #include "calc/isa.h"
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 #if defined(__AVX512F__)
 #define SNK_BYTES 64
@@ -144,48 +142,8 @@ SNK_MORE(vd, double, VD, vd)
 #define SNK_LANES(V, X, name, call) INL V X##_##name(V a) { return X##_lanes(a, call); }
 #define SNK_LANES2(V, X, name, call) INL V X##_##name(V a, V b) { return X##_lanes2(a, b, call); }
 
-/* Over the lanes, halves joined in a fixed tree: total is their sum, highest the largest (NaN is passed over). */
-#if defined(__SSE2__)
-#define SNK_FOLD(name, op)                                                                                    \
-  INL float vf_##name(vf v) {                                                                                 \
-    __m128 q = (SNK_QUARTER_PS(v, op));                                                                       \
-    q = _mm_##op##_ps(q, _mm_movehl_ps(q, q));                                                                \
-    return _mm_cvtss_f32(_mm_##op##_ss(q, _mm_shuffle_ps(q, q, 1)));                                          \
-  }                                                                                                           \
-  INL double vd_##name(vd v) {                                                                                \
-    const __m128d q = (SNK_QUARTER_PD(v, op));                                                                \
-    return _mm_cvtsd_f64(_mm_##op##_sd(q, _mm_unpackhi_pd(q, q)));                                            \
-  }
-#define SNK_FOLD_PS(y, op) _mm_##op##_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1))
-#define SNK_FOLD_PD(y, op) _mm_##op##_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd(y, 1))
-#if defined(__AVX512F__)
-#define SNK_HALF_PS(z, op) _mm256_##op##_ps(_mm512_castps512_ps256((__m512)z), _mm512_extractf32x8_ps((__m512)z, 1))
-#define SNK_HALF_PD(z, op) _mm256_##op##_pd(_mm512_castpd512_pd256((__m512d)z), _mm512_extractf64x4_pd((__m512d)z, 1))
-#define SNK_QUARTER_PS(v, op) SNK_FOLD_PS(SNK_HALF_PS(v, op), op)
-#define SNK_QUARTER_PD(v, op) SNK_FOLD_PD(SNK_HALF_PD(v, op), op)
-#elif defined(__AVX2__)
-#define SNK_QUARTER_PS(v, op) SNK_FOLD_PS((__m256)v, op)
-#define SNK_QUARTER_PD(v, op) SNK_FOLD_PD((__m256d)v, op)
-#else
-#define SNK_QUARTER_PS(v, op) (__m128)v
-#define SNK_QUARTER_PD(v, op) (__m128d)v
-#endif
-SNK_FOLD(total, add)
-SNK_FOLD(highest, max)
-#else
-#define SNK_FOLD(T, V, L, X)                                                                                  \
-  INL T X##_total(V v) {                                                                                      \
-    for (int w = L / 2; w > 0; w /= 2)                                                                        \
-      for (int l = 0; l < w; l++) v[l] += v[l + w];                                                           \
-    return v[0];                                                                                              \
-  }                                                                                                           \
-  INL T X##_highest(V v) {                                                                                    \
-    for (int w = L / 2; w > 0; w /= 2)                                                                        \
-      for (int l = 0; l < w; l++) v[l] = v[l] > v[l + w] ? v[l] : v[l + w];                                   \
-    return v[0];                                                                                              \
-  }
-SNK_FOLD(float, vf, VF, vf)
-SNK_FOLD(double, vd, VD, vd)
-#endif
+/* Over the lanes: total is their sum, highest the largest (NaN is passed over). */
+SNK_FOLD(vf, vd, total, add)
+SNK_FOLD(vf, vd, highest, max)
 
 #endif
