@@ -5,8 +5,8 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define SNK_NEAREST_BF16_OF(V, v)                                                                                            \
-  const __m512i u = (__m512i)(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));                     \
-  const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF)), odd);                                 \
+  const __m512i u = (__m512i)(v), low = _mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF));                                       \
+  const __m512i near = _mm512_mask_add_epi32(low, _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), u, _mm512_set1_epi32(0x8000)); \
   const __mmask16 nan = _mm512_cmp_ps_mask((__m512)(v), (__m512)(v), _CMP_UNORD_Q);                                           \
   return (V)_mm512_and_si512(_mm512_mask_or_epi32(near, nan, u, _mm512_set1_epi32(0x400000)), _mm512_set1_epi32((int)0xFFFF0000));
 #else
