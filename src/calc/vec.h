@@ -70,6 +70,9 @@ SNK_WORDS(vd, vdm, double, VD, vd)
   INL V X##_round(V a) { return (V)_mm512_roundscale_##s((R)a, 8); }                                                 \
   INL V X##_more(V a, V b) { return (V)_mm512_max_##s((R)a, (R)b); }                                                 \
   INL V X##_less(V a, V b) { return (V)_mm512_min_##s((R)a, (R)b); }                                                 \
+  INL K X##_number(V a) { return _mm512_cmp_##s##_mask((R)a, (R)a, _CMP_ORD_Q); }                                    \
+  INL V X##_max(V a, V b) { return (V)_mm512_mask_max_##s((R)a, X##_number(a), (R)a, (R)b); }                        \
+  INL V X##_min(V a, V b) { return (V)_mm512_mask_min_##s((R)a, X##_number(a), (R)a, (R)b); }                        \
   INL V X##_load_fill(const T *p, int64_t n, T fill) { return (V)_mm512_mask_loadu_##s((R)X##_splat(fill), (K)((1u << n) - 1), p); } \
   INL void X##_store_part(T *p, V v, int64_t n) { _mm512_mask_storeu_##s(p, (K)((1u << n) - 1), (R)v); }
 SNK_OWN(vf, float, vf, __m512, ps, __mmask16)
@@ -129,9 +132,14 @@ INL vd vd_sqrt(vd a) { for (int l = 0; l < VD; l++) a[l] = __builtin_sqrt(a[l]);
 #endif
 
 /* max, min: NaN passes, of equals the second (so that relu of -0 is 0). atmost, atleast: NaN stays NaN. lanes: a function of libm, lane by lane. */
-#define SNK_MORE(V, T, L, X)                                                                                  \
+#if !defined(__AVX512F__)
+#define SNK_MAX(V, X)                                                                                         \
   INL V X##_max(V a, V b) { return X##_where(X##_nan(a), a, X##_more(a, b)); }                                \
-  INL V X##_min(V a, V b) { return X##_where(X##_nan(a), a, X##_less(a, b)); }                                \
+  INL V X##_min(V a, V b) { return X##_where(X##_nan(a), a, X##_less(a, b)); }
+SNK_MAX(vf, vf)
+SNK_MAX(vd, vd)
+#endif
+#define SNK_MORE(V, T, L, X)                                                                                  \
   INL V X##_atmost(V x, T high) { return X##_less(X##_splat(high), x); }                                      \
   INL V X##_atleast(V x, T low) { return X##_more(X##_splat(low), x); }                                       \
   INL V X##_load_part(const T *p, int64_t n) { return X##_load_fill(p, n, 1); }                               \
