@@ -47,6 +47,8 @@ static void pack(char *to, const float *from, int64_t rs, int64_t ks, int64_t n,
       const int64_t left = k - q * SNK_TILE_K - 2 * p;
       for (int64_t i = 0; i < tall; i += 16) {
         const __mmask16 some = n - i >= 16 ? 0xffff : vf_lanes(n - i);
+        if (rs == 1) /* the rows of the next tile: further apart than a processor looks by itself */
+          __builtin_prefetch(even + i + SNK_TILE_K * ks), __builtin_prefetch(odd + i + SNK_TILE_K * ks);
         const __m512 lo = sixteen(even + i * rs, rs, left > 0 ? some : 0), hi = sixteen(odd + i * rs, rs, left > 1 ? some : 0);
         _mm512_store_si512(to + ((i / SIDE * blocks + q) * 2 + i % SIDE / 16) * SNK_TILE_BYTES + p * 64, snk_tile_pairs(lo, hi));
       }
@@ -177,6 +179,11 @@ static void block(const snk_gemm_args *g, const void *a, const void *b, void *c,
             const bool here = plain && high % 16 == 0 && wide % 16 == 0;
             float *to = here ? (float *)c + (i0 + i) * g->crs + j0 + j : once ? t : part + i * PART_N + j;
             const int64_t step = here ? g->crs : once ? SIDE : PART_N;
+            if (!amx && last) /* by the time it is stored C is near; AMX is done before that */
+              for (int64_t r = 0; r < high; r++) {
+                const float *line = (const float *)c + (i0 + i + r) * g->crs + j0 + j;
+                __builtin_prefetch(line, 1), __builtin_prefetch(line + 16, 1);
+              }
             (amx ? some_amx : some_dots)(high, wide, pa + i / SIDE * panel, from + j / SIDE * panel, blocks, to, step, k0 == 0);
             if (last && !here) finish(g, to, step, c, i0 + i, j0 + j, high, wide);
           }
