@@ -130,6 +130,7 @@ static void bring(const lines *s, const float *src, int64_t channels, int64_t y,
   const int64_t lo = y + first < 0 ? -y : first, hi = y + s->tile > s->h ? s->h - y : s->tile;
   float *to = s->rows + half * s->tile * s->width * L;
   for (int64_t i = 0; i < s->tile; i++) row[i] = (i >= lo && i < hi ? to + i * s->width * L : s->rows + 2 * s->tile * s->width * L);
+  const int64_t ahead = s->tile * s->w;
   src += y * s->w;
   for (int64_t i = lo * s->w, end = hi * s->w; i < end; i += L) {
     const int64_t left = end - i < L ? end - i : L;
@@ -137,7 +138,7 @@ static void bring(const lines *s, const float *src, int64_t channels, int64_t y,
     VF v[L];
     if (left == L && channels == L) {
       SNK_UNROLL
-      for (int k = 0; k < L; k++) v[k] = vf_load(src + k * s->plane + i);
+      for (int k = 0; k < L; k++) v[k] = vf_load(src + k * s->plane + i), __builtin_prefetch(src + k * s->plane + i + ahead);
     } else {
       const uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
       SNK_UNROLL
