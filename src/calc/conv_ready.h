@@ -148,7 +148,10 @@ SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t pla
   for (int64_t c = 0; c < channels; c++) {
     const T *src = (const T *)srcp + c * plane;
     T *dst = (T *)dstp + c * to;
-    for (int64_t i = 0; i < rows; i++) FN(copy)(dst + i * pitch, src + i * width, width);
+    for (int64_t i = 0; i < rows; i++) {
+      for (int64_t j = 0; j < width; j += L) __builtin_prefetch((const char *)(src + i * width + j) + 4096);
+      FN(copy)(dst + i * pitch, src + i * width, width);
+    }
   }
 }
 
