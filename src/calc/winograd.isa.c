@@ -324,7 +324,6 @@ __attribute__((noinline)) static void tile2(TILE_ARGS) { tile_of(2, p, w, from, 
 /* A row of tiles, T rows of places or fewer, to the result: rows of the weight from m on. */
 static void row_done(const snk_winograd *p, const float *places, int64_t image, int64_t m, int64_t y, int64_t n) {
   const int64_t plane = p->oh * p->ow, rows = p->m - m < L ? p->m - m : L, to = (image * p->m + m) * plane + y * p->ow;
-  const bool plain = !p->add && !p->relu;
   for (int64_t k = 0; k < n; k += L) {
     VF line[L];
     SNK_UNROLL
@@ -332,7 +331,11 @@ static void row_done(const snk_winograd *p, const float *places, int64_t image, 
     vf_corner(line);
     const int64_t some = n - k < L ? n - k : L;
     float *dst = p->dst + to + k;
-    if (plain && rows == L) { /* the next row of tiles lies behind this one, and is asked for */
+    if (!p->add && rows == L) { /* the next row of tiles lies behind this one, and is asked for */
+      if (p->relu) {
+        SNK_UNROLL
+        for (int l = 0; l < L; l++) line[l] = vf_relu(line[l]);
+      }
       if (p->round) {
         SNK_UNROLL
         for (int l = 0; l < L; l++) line[l] = vf_bf16(line[l]);
@@ -342,7 +345,7 @@ static void row_done(const snk_winograd *p, const float *places, int64_t image, 
         for (int l = 0; l < L; l++, dst += plane) vf_store(dst, line[l]), __builtin_prefetch(dst + n);
       } else {
         SNK_UNROLL
-        for (int l = 0; l < L; l++, dst += plane) vf_keep(dst, line[l], some);
+        for (int l = 0; l < L; l++, dst += plane) vf_keep(dst, line[l], some), __builtin_prefetch(dst + n);
       }
       continue;
     }
