@@ -34,7 +34,7 @@ end)
 describe("a transposed copy", function()
   it("has every number in its place, whatever bytes lie between its lines", function()
     for _, d in ipairs { { 1024, 1024 }, { 300, 1024 }, { 1024, 77 }, { 1111, 200 }, { 16, 2048 }, { 2047, 31 } } do
-      local rows, columns = sn.arange(d[1]):view(d[1], 1) * 4096, sn.arange(d[2]):view(1, d[2])
+      local rows, columns = sn.arange(d[1]):to("float32"):view(d[1], 1) * 4096, sn.arange(d[2]):to("float32"):view(1, d[2])
       local turned = (rows + columns):t():contiguous()
       assert.is_true(turned:equal(columns:view(d[2], 1) + rows:view(1, d[1])), d[1] .. " x " .. d[2])
     end
