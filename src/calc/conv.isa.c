@@ -129,6 +129,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F
 #define V_EVEN EVEN_F
+#define V_BESIDE BESIDE_F
 #include "calc/conv_tile.h"
 #include "calc/conv_grad.h"
 #undef T
@@ -154,6 +155,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_round
 #undef V_LOW
 #undef V_HIGH
+#undef V_BESIDE
 #undef V_EVEN
 
 SNK_SMALL_BEGIN

@@ -89,78 +89,123 @@ static void FN(lines)(const snk_conv_pass *p, const T *src, int64_t oy0, int64_t
  * of the result. It is read where it lies, masks are its borders, and rows that lie outside are left out. Taps of later rows may meet earlier rows (the
  * input's gradient): then the plane is done from its last row to its first. Each sum is the same chain as in tile(). Where a masked store is dear the last
  * vector of a row ends with it and does some places once more, but for those to which something is added. */
-enum { FN(PLANE) = 4, FN(ACROSS) = PLANES, FN(SUMS) = FN(PLANE) * FN(ACROSS) };
+enum { FN(PLANE) = 4, FN(ACROSS) = PLANES, FN(SUMS) = FN(PLANE) * FN(ACROSS), FN(MASKS) = 3 };
 
-/* The sums of PLANE rows: from is what the first of them meets through the first tap, the next tap `side` and the next row `step` on; rows `begin` .. end-1
- * of the PLANE + 2 that they meet lie in the source. */
-SNK_INLINE void FN(plane_sums)(const bool masked, const bool whole, const T *from, int64_t side, int64_t step, int64_t begin, int64_t end, const V *a,
-                               const M (*mask)[FN(ACROSS)], V *acc) {
+/* ACROSS vectors of a plane's rows: the kernel, and how the source lies. */
+typedef struct FN(strip) {
+  const T *a, *bias;     /* the kernel; what is added, or NULL */
+  int64_t side, step;    /* from a tap to the next, from a row of the source to the next */
+  int64_t high;          /* rows of the source */
+  M mask[FN(MASKS)];     /* of each vector of a row that is read: what lies inside the plane */
+  bool inside;           /* all do */
+} FN(strip);
+
+/* The numbers of a row that each tap meets. Where a masked load is cheap each is loaded once, the first two of a third vector behind them too, and what
+ * later taps meet is shifted out of two: few masks then stay in registers. */
+SNK_INLINE void FN(plane_row)(const bool masked, const bool back, const T *row, int64_t side, const M *mask, V (*v)[FN(ACROSS)]) {
+  if (!ALL_MASKED) {
+    SNK_UNROLL
+    for (int t = 0; t < 3; t++) v[t][0] = masked ? v_masked(row + t * side, mask[t]) : v_load(row + t * side);
+    return;
+  }
+  V x[FN(ACROSS) + 1];
+  SNK_UNROLL
+  for (int j = 0; j <= FN(ACROSS); j++) x[j] = v_masked(row + j * L, mask[j]);
+  SNK_UNROLL
+  for (int j = 0; j < FN(ACROSS); j++) v[back ? 2 : 0][j] = x[j], v[1][j] = V_BESIDE(x[j], x[j + 1], 1), v[back ? 0 : 2][j] = V_BESIDE(x[j], x[j + 1], 2);
+}
+
+/* The sums of PLANE rows: from is what the first of them meets through the first tap; bit s of `meets`: row s of the PLANE + 2 that they meet lies in the
+ * source. */
+SNK_INLINE void FN(plane_sums)(const bool masked, const bool whole, const bool back, const T *from, int64_t side, int64_t step, uint32_t meets, const V *a,
+                               const M *mask, V *acc) {
   SNK_UNROLL
   for (int i = 0; i < FN(SUMS); i++) acc[i] = v_zero();
-  if (!ALL_MASKED) { /* else the compiler keeps a pointer for each of the loads, in memory */
-    SNK_HIDE(from);
-    SNK_HIDE(side);
-    SNK_HIDE(step);
-  }
+  SNK_HIDE(side); /* else the compiler keeps a pointer for each of the loads, in memory */
   SNK_UNROLL
-  for (int s = 0; s < FN(PLANE) + 2; s++) {
-    if (!whole && (s < begin || s >= end)) continue;
-    const T *row = from + s * step;
+  for (int s = 0; s < FN(PLANE) + 2; s++, from += step) {
+    if (!whole && !(meets >> s & 1)) continue;
+    V v[3][FN(ACROSS)];
+    if (ALL_MASKED || s == 0) SNK_HIDE(from);
+    FN(plane_row)(masked, back, from, side, mask, v);
     SNK_UNROLL
     for (int t = 0; t < 3; t++) {
-      V v[FN(ACROSS)];
-      SNK_UNROLL
-      for (int j = 0; j < FN(ACROSS); j++) v[j] = masked ? v_masked(row + t * side + j * L, mask[t][j]) : v_load(row + t * side + j * L);
       SNK_UNROLL
       for (int i = s < 2 ? 0 : s - 2; i <= s && i < FN(PLANE); i++) {
         SNK_UNROLL
-        for (int j = 0; j < FN(ACROSS); j++) acc[FN(ACROSS) * i + j] = v_fma(a[(s - i) * 3 + t], v[j], acc[FN(ACROSS) * i + j]);
+        for (int j = 0; j < FN(ACROSS); j++) acc[FN(ACROSS) * i + j] = v_fma(a[(s - i) * 3 + t], v[t][j], acc[FN(ACROSS) * i + j]);
       }
     }
   }
 }
 
-static void FN(plane)(const snk_conv_pass *p, const void *src, const void *ap, void *dst, int64_t ch) {
-  const int64_t top = snk_conv_from(&p->y, 0), d = p->y.back ? -1 : 1, first = d > 0 ? top : top + p->y.n - 1, left = snk_conv_from(&p->x, 0);
-  const int64_t side = p->x.back ? -1 : 1, rows = p->y.n, high = p->y.src, wide = p->x.src, n = p->x.n, step = d * p->dstx;
-  const V bias = p->bias ? v_set1(((const T *)p->bias)[ch]) : v_zero();
-  const bool plain = !p->more && !p->relu, biased = p->bias;
+/* `blocks` times PLANE rows. */
+SNK_INLINE void FN(plane_rows_of)(const bool back, const FN(strip) *p, int64_t blocks, const T *from, int64_t at, T *out, int64_t pitch, const uint32_t *keep) {
+  const int64_t side = p->side, step = p->step, high = p->high;
+  const bool inside = p->inside, biased = p->bias;
+  const V bias = biased ? v_set1(*p->bias) : v_zero();
   V a[9];
+  M mask[FN(MASKS)];
+  uint32_t chosen[FN(ACROSS)];
   SNK_UNROLL
-  for (int k = 0; k < 9; k++) a[k] = v_set1(((const T *)ap)[k]);
+  for (int k = 0; k < 9; k++) a[k] = v_set1(p->a[k]);
+  SNK_UNROLL
+  for (int j = 0; j < FN(MASKS); j++) mask[j] = p->mask[j];
+  SNK_UNROLL
+  for (int j = 0; j < FN(ACROSS); j++) chosen[j] = keep[j];
+  for (; blocks > 0; blocks--, from += FN(PLANE) * step, at += FN(PLANE)) {
+    const uint32_t meets = snk_inside(at, high, FN(PLANE) + 2);
+    V acc[FN(SUMS)];
+    if (!ALL_MASKED && meets == (1u << (FN(PLANE) + 2)) - 1) {
+      if (inside) FN(plane_sums)(false, true, back, from, side, step, meets, a, mask, acc);
+      else FN(plane_sums)(true, true, back, from, side, step, meets, a, mask, acc);
+    } else FN(plane_sums)(true, false, back, from, side, step, meets, a, mask, acc);
+    if (biased) {
+      SNK_UNROLL
+      for (int i = 0; i < FN(SUMS); i++) acc[i] = acc[i] + bias;
+    }
+    SNK_UNROLL
+    for (int i = 0; i < FN(PLANE); i++, out += pitch) {
+      SNK_HIDE(out);
+      SNK_UNROLL
+      for (int j = 0; j < FN(ACROSS); j++) v_chosen(out + j * L, acc[i * FN(ACROSS) + j], chosen[j]);
+    }
+  }
+}
+
+/* `blocks` times PLANE rows, the first of which meets row `at` of the source, counted in the direction of the result's. */
+static void FN(plane_rows)(const FN(strip) *p, int64_t blocks, const T *from, int64_t at, T *out, int64_t pitch, const uint32_t *keep) {
+  if (ALL_MASKED && p->side < 0) FN(plane_rows_of)(true, p, blocks, from - 2, at, out, pitch, keep);
+  else FN(plane_rows_of)(false, p, blocks, from, at, out, pitch, keep);
+}
+
+static void FN(plane)(const snk_conv_pass *p, const void *src, const void *a, void *dst, int64_t ch) {
+  const int64_t top = snk_conv_from(&p->y, 0), d = p->y.back ? -1 : 1, first = d > 0 ? top : top + p->y.n - 1, left = snk_conv_from(&p->x, 0);
+  const int64_t rows = p->y.n, high = p->y.src, wide = p->x.src, n = p->x.n, step = d * p->dstx;
+  const bool plain = !p->more && !p->relu;
+  FN(strip) s = {a, p->bias ? (const T *)p->bias + ch : NULL, .side = p->x.back ? -1 : 1, .step = d * wide, .high = high};
+  uint32_t all[FN(ACROSS)], keep[FN(ACROSS)];
   for (int64_t place = 0; place < n; place += FN(ACROSS) * L) {
-    const int64_t col = !ALL_MASKED && n >= L && place > n - L ? n - L : place, low = side > 0 ? 0 : -2;
-    const bool inside = !ALL_MASKED && left + col + low >= 0 && left + col + low + 2 + FN(ACROSS) * L <= wide;
-    uint32_t keep[FN(ACROSS)];
-    M mask[3][FN(ACROSS)];
+    const int64_t col = !ALL_MASKED && n >= L && place > n - L ? n - L : place, low = s.side > 0 ? 0 : -2;
+    s.inside = !ALL_MASKED && left + col + low >= 0 && left + col + low + 2 + FN(ACROSS) * L <= wide;
     for (int j = 0; j < FN(ACROSS); j++) {
+      all[j] = (uint32_t)(((uint64_t)1 << L) - 1);
       keep[j] = snk_inside(col + j * L, n, L);
-      for (int t = 0; t < 3; t++) mask[t][j] = v_mask(snk_inside(left + t * side + col + j * L, wide, L));
+    }
+    for (int j = 0; j < FN(MASKS); j++) {
+      const int64_t at = left + col + (ALL_MASKED ? low + j * L : j * s.side);
+      s.mask[j] = v_mask(snk_inside(at, wide, ALL_MASKED && j == FN(ACROSS) ? 2 : L));
     }
     if (p->add) keep[0] = keep[0] >> (place - col) << (place - col);
-    for (int64_t b = 0; b < rows; b += FN(PLANE)) {
-      const int64_t count = rows - b < FN(PLANE) ? rows - b : FN(PLANE), row = first + b * d, last = d > 0 ? high - row : row + 1;
+    for (int64_t b = 0, blocks; b < rows; b += blocks * FN(PLANE)) {
+      const int64_t row = first + b * d, at = d > 0 ? row : high - 1 - row;
       const T *from = (const T *)src + row * wide + left + col;
-      T *out = (T *)dst + (d > 0 ? b : rows - 1 - b) * p->dstx + col;
-      const int64_t begin = d > 0 ? -row : row - high + 1;
-      V acc[FN(SUMS)];
-      if (!ALL_MASKED && begin <= 0 && last >= FN(PLANE) + 2) {
-        if (inside) FN(plane_sums)(false, true, from, side, d * wide, begin, last, a, mask, acc);
-        else FN(plane_sums)(true, true, from, side, d * wide, begin, last, a, mask, acc);
-      } else FN(plane_sums)(true, false, from, side, d * wide, begin, last, a, mask, acc);
-      if (biased) {
-        SNK_UNROLL
-        for (int i = 0; i < FN(SUMS); i++) acc[i] = acc[i] + bias;
-      }
-      if (plain && count == FN(PLANE)) {
-        SNK_UNROLL
-        for (int i = 0; i < FN(SUMS); i++) v_chosen(out + i / FN(ACROSS) * step + i % FN(ACROSS) * L, acc[i], keep[i % FN(ACROSS)]);
-        continue;
-      }
-      T sums[FN(SUMS) * L] __attribute__((aligned(64)));
-      SNK_UNROLL
-      for (int i = 0; i < FN(SUMS); i++) v_store(sums + i * L, acc[i]);
-      for (int64_t i = 0; i < count * FN(ACROSS); i++) {
+      T *out = (T *)dst + (d > 0 ? b : rows - 1 - b) * p->dstx + col, sums[FN(SUMS) * L] __attribute__((aligned(64)));
+      const bool put = plain && rows - b >= FN(PLANE);
+      blocks = put ? (rows - b) / FN(PLANE) : 1;
+      FN(plane_rows)(&s, blocks, from, at, put ? out : sums, put ? step : FN(ACROSS) * L, put ? keep : all);
+      if (put) continue;
+      for (int64_t i = 0; i < FN(SUMS) && i < (rows - b) * FN(ACROSS); i++) {
         T *to = out + i / FN(ACROSS) * step + i % FN(ACROSS) * L;
         V way;
         if (p->add) way = v_take((const T *)p->add + (to - (const T *)p->dst), keep[i % FN(ACROSS)]);

@@ -51,7 +51,8 @@ SNK_INLINE VD vd_take(const double *p, uint32_t m) {
 typedef float vff __attribute__((vector_size(4 * VFL)));
 typedef double vdd __attribute__((vector_size(8 * VDL)));
 
-/* LOW, HIGH: lanes of two vectors in turn, of their lower and upper halves. EVEN, ODD: every second lane of one, then of the other. */
+/* LOW, HIGH: lanes of two vectors in turn, of their lower and upper halves. EVEN, ODD: every second lane of one, then of the other. BESIDE: from
+ * lane n of one on into the other. */
 #define SHUFFLE __builtin_shufflevector
 #if defined(__AVX512F__)
 #define EVEN_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
@@ -59,6 +60,7 @@ typedef double vdd __attribute__((vector_size(8 * VDL)));
 #define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6, 8, 10, 12, 14)
 #define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define BESIDE_F(a, b, n) ((VF)_mm512_alignr_epi32((__m512i)(b), (__m512i)(a), n))
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 4, 12, 5, 13, 6, 14, 7, 15)
 #elif defined(__AVX2__)
@@ -67,6 +69,7 @@ typedef double vdd __attribute__((vector_size(8 * VDL)));
 #define EVEN_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 2, 4, 6)
 #define LOW_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_F(a, b) (VF) SHUFFLE((vff)(a), (vff)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+#define BESIDE_F(a, b, n) ((VF)SHUFFLE((vff)(a), (vff)(b), n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7))
 #define LOW_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 0, 4, 1, 5)
 #define HIGH_D(a, b) (VD) SHUFFLE((vdd)(a), (vdd)(b), 2, 6, 3, 7)
 #else
