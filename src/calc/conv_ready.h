@@ -149,7 +149,7 @@ SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t pla
     const T *src = (const T *)srcp + c * plane;
     T *dst = (T *)dstp + c * to;
     for (int64_t i = 0; i < rows; i++) {
-      for (int64_t j = 0; j < width; j += L) __builtin_prefetch((const char *)(src + i * width + j) + 4096);
+      for (int64_t j = 0; j < width; j += L) SNK_ASK(src + i * width + j, 4096);
       FN(copy)(dst + i * pitch, src + i * width, width);
     }
   }

@@ -264,7 +264,7 @@ SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int6
 __attribute__((noinline)) static void FN(round_run)(T *dst, const T *src, int64_t n, int64_t ahead) {
   int64_t i = 0;
   for (; i + L <= n; i += L) {
-    __builtin_prefetch((const void *)((uintptr_t)(src + i) + (uintptr_t)ahead * sizeof(T)));
+    SNK_ASK(src + i, (uintptr_t)ahead * sizeof(T));
     v_store(dst + i, v_round(v_load(src + i)));
   }
   if (i < n) v_keep(dst + i, v_round(v_take(src + i, v_lanes(n - i))), n - i);

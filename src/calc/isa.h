@@ -9,6 +9,7 @@
  */
 #ifndef SNK_ISA_H
 #define SNK_ISA_H
+#include <stdint.h>
 #include "base/cpu.h"
 
 #define SNK_CAT_(a, b) a##_##b
@@ -31,6 +32,10 @@
 #define SNK_SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")")
 #define SNK_SMALL_END _Pragma("GCC pop_options")
 #endif
+
+/* Asks for the line `bytes` behind p, to be read or to be written; what p points into may end before it. */
+#define SNK_ASK(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)))
+#define SNK_ASK_TO_WRITE(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)), 1)
 
 #if defined(__x86_64__) || defined(__i386__)
 #define SNK_TABLE(col)                                                                  \

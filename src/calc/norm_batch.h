@@ -22,10 +22,8 @@ static void N(roots)(const snk_norm_args *a) {
 
 /* ---- planes: one channel's lie apart, each contiguous */
 
-/* Planes of a channel lie pages apart, and processors read ahead within a page only: the element a few kilobytes of the channel further on. */
-INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)sizeof(S) + inner - 1) / inner * step; }
-INL void N(ask)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S))); }
-INL void N(ask_to_write)(const S *p, int64_t ahead) { __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(S)), 1); }
+/* Planes of a channel lie pages apart, and processors read ahead within a page only: how many bytes further a few kilobytes of the channel are. */
+INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)sizeof(S) + inner - 1) / inner * step * (int64_t)sizeof(S); }
 
 enum { N(LINE) = 64 / (int)sizeof(S) }; /* numbers of a line of the caches */
 
@@ -62,7 +60,7 @@ INL void N(join_stats)(const snk_norm_args *a, const N(chunk) *k, int64_t c, dou
     int64_t i = k->at;
     for (; i + 4 * L <= k->end; i += 4 * L)
       SNK_ALL for (int j = 0; j < 4; j++) {
-        N(ask)(x + i + j * L, ahead);
+        SNK_ASK(x + i + j * L, ahead);
         s[j] += W(load)(x + i + j * L);
       }
     for (; i < k->end; i += L) s[0] += N(part)(W(get)(x + i, k->end - i), k->end - i);
@@ -156,9 +154,9 @@ INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, 
     SNK_ALL for (int j = 0; j < 2; j++) {
       const int64_t e = i + j * L;
       if (j * L % N(LINE) == 0) {
-        N(ask)(x + e, ahead);
-        N(ask_to_write)(y + e, ahead);
-        if (add) N(ask)(way + e, ahead);
+        SNK_ASK(x + e, ahead);
+        SNK_ASK_TO_WRITE(y + e, ahead);
+        if (add) SNK_ASK(way + e, ahead);
       }
       N(apply_some)(f, x + e, add ? way + e : NULL, y + e, L, floor, round);
     }
@@ -238,12 +236,12 @@ INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, cons
     int64_t i = k->at;
     for (; i + 2 * L <= k->end; i += 2 * L)
       SNK_ALL for (int j = 0; j < 2; j++) {
-        N(ask)(g + i + j * L, ahead);
-        N(ask)(x + i + j * L, ahead);
+        SNK_ASK(g + i + j * L, ahead);
+        SNK_ASK(x + i + j * L, ahead);
         if (seen) {
-          N(ask)((const S *)a->seen + at + i + j * L, ahead);
-          if (other) N(ask)((const S *)a->other + at + i + j * L, ahead);
-          N(ask_to_write)((const S *)a->masked + at + i + j * L, ahead);
+          SNK_ASK((const S *)a->seen + at + i + j * L, ahead);
+          if (other) SNK_ASK((const S *)a->other + at + i + j * L, ahead);
+          SNK_ASK_TO_WRITE((const S *)a->masked + at + i + j * L, ahead);
         }
         N(sum_some)(a, f, at + i + j * L, L, relu, seen, other, &s[j], &t[j]);
       }
@@ -289,9 +287,9 @@ INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, i
   for (; i + 2 * L <= n; i += 2 * L)
     SNK_ALL for (int j = 0; j < 2; j++) {
       if (j * L % N(LINE) == 0) {
-        N(ask)(g + i + j * L, ahead);
-        N(ask_to_write)(y + i + j * L, ahead);
-        if (training) N(ask)(x + i + j * L, ahead);
+        SNK_ASK(g + i + j * L, ahead);
+        SNK_ASK_TO_WRITE(y + i + j * L, ahead);
+        if (training) SNK_ASK(x + i + j * L, ahead);
       }
       N(back_some)(f, k1, k2, g + i + j * L, x + i + j * L, y + i + j * L, L, training, relu, round);
     }

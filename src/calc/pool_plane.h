@@ -60,10 +60,8 @@ static void N(split)(const snk_pool_shape *s, const T *x, T *to) {
     }
 }
 
-/* What lies some kilobytes further, past the page within which a processor looks ahead by itself. */
+/* Bytes ahead that are asked for: past the page within which a processor looks ahead by itself. */
 enum { N(AHEAD) = 4096, N(LINE) = 64 / (int)sizeof(T) };
-INL void N(ask)(const T *p) { __builtin_prefetch((const void *)((uintptr_t)p + N(AHEAD))); }
-INL void N(ask_to_write)(const T *p) { __builtin_prefetch((const void *)((uintptr_t)p + N(AHEAD)), 1); }
 
 /* whole: all vectors are, as BEGIN places them. */
 INL void N(max_pairs)(const snk_pool_shape *s, const T *x, T *y, bool whole) {
@@ -72,7 +70,7 @@ INL void N(max_pairs)(const snk_pool_shape *s, const T *x, T *y, bool whole) {
     const T *a = x + 2 * i * width, *b = a + width;
     for (int64_t k = 0; k < out; k += L) {
       const int64_t j = BEGIN(k, out), n = whole ? 2 * L : 2 * (out - j);
-      for (int q = 0; q < 2 * L; q += N(LINE)) N(ask)(a + 2 * j + q), N(ask)(b + 2 * j + q);
+      for (int q = 0; q < 2 * L; q += N(LINE)) SNK_ASK(a + 2 * j + q, N(AHEAD)), SNK_ASK(b + 2 * j + q, N(AHEAD));
       const V p = W(max)(W(take)(b + 2 * j, n), W(take)(a + 2 * j, n));
       const V q = W(max)(W(take)(b + 2 * j + L, n - L), W(take)(a + 2 * j + L, n - L));
       W(put)(y + j, ORDER(W(max)(ODD(p, q), EVEN(p, q))), whole ? L : out - j);
@@ -133,8 +131,8 @@ INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *g
       if (!whole) next = N(quad_at)(p + 2 * (more ? behind : width), width, more ? 2 * (out - behind) : last ? 0 : 2 * out);
       else if (!last) next = N(quad_at)(p + 2 * (more ? behind : width), width, 2 * L);
       for (int q = 0; q < 2 * L; q += N(LINE)) {
-        N(ask)(p + 2 * j + q), N(ask)(p + width + 2 * j + q);
-        N(ask_to_write)(to + 2 * j + q), N(ask_to_write)(below + 2 * j + q);
+        SNK_ASK(p + 2 * j + q, N(AHEAD)), SNK_ASK(p + width + 2 * j + q, N(AHEAD));
+        SNK_ASK_TO_WRITE(to + 2 * j + q, N(AHEAD)), SNK_ASK_TO_WRITE(below + 2 * j + q, N(AHEAD));
       }
       const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), zero = W(splat)(0);
       V m = EVEN(p0, p1), gv = ORDER(W(take)(g + j, whole ? L : out - j));

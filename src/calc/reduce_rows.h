@@ -50,7 +50,7 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   if (which == SNK_SUM) /* processors read ahead to a page's end only, where the next block begins */
     for (; i + FAR * LANES <= n; i += FAR * LANES)
       SNK_ALL for (int j = 0; j < FAR * NV; j++) {
-        if (j * L * (int)sizeof(T) % 64 == 0) __builtin_prefetch((const void *)((uintptr_t)(x + i + j * L) + 2048));
+        if (j * L * (int)sizeof(T) % 64 == 0) SNK_ASK(x + i + j * L, 2048);
         a[j % NV] += W(load)(x + i + j * L);
       }
   for (; i < n; i += LANES) {
@@ -79,7 +79,7 @@ static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t ste
     do {
       if (open == 0)
         for (; i + LANES <= m; i += LANES) {
-          SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) __builtin_prefetch((const void *)((uintptr_t)(x + i) + ahead + (uintptr_t)k));
+          SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) SNK_ASK(x + i, ahead + (uintptr_t)k);
           SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(x + i + k * L);
         }
       const int64_t some = m - i < LANES - open ? m - i : LANES - open;
