@@ -66,10 +66,10 @@ enum { SIDE = 32 };
 /* Numbers 16 h .. of a row of the source, those of images side by side as `room` says. */
 SNK_INLINE __m512 sixteen(const snk_half_copy *c, const float *const *p, int64_t images, int64_t h) {
   const int64_t src = c->x.src, left = src - 16 * h;
-  if (c->side == 1) return left <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(left >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1), p[0] + 16 * h);
+  if (c->side == 1) return left <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(left >= 16 ? (__mmask16)0xFFFF : vf_lanes(left), p[0] + 16 * h);
   if (c->room >= 16) { /* an image has whole vectors */
     const int64_t each = c->room / 16, s = h / each, part = h % each, some = src - 16 * part;
-    return s >= images || some <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(some >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << some) - 1), p[s] + 16 * part);
+    return s >= images || some <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(some >= 16 ? (__mmask16)0xFFFF : vf_lanes(some), p[s] + 16 * part);
   }
   __m512 v = _mm512_setzero_ps();
   const int64_t each = 16 / c->room;
@@ -251,7 +251,7 @@ void snk_half_pack_rows(const snk_half *p, const float *w, int64_t t, uint16_t *
   uint16_t *tile = to + (t / 2 * 2 * p->blocks * taps + t % 2) * SNK_HALF_TILE;
   for (int64_t block = 0; block < p->blocks; block++) {
     const int64_t c0 = block * 2 * p->pairs, left = p->c - c0, n = left < 2 * p->pairs ? left : 2 * p->pairs;
-    const __mmask16 even = n > 0 ? (__mmask16)((1u << ((n + 1) / 2)) - 1) : 0, odd = n > 0 ? (__mmask16)((1u << (n / 2)) - 1) : 0;
+    const __mmask16 even = n > 0 ? vf_lanes((n + 1) / 2) : 0, odd = n > 0 ? vf_lanes(n / 2) : 0;
     for (int64_t tap = 0; tap < taps; tap++, tile += two * SNK_HALF_TILE)
       for (int64_t r = 0; r < 16; r++) {
         const int64_t m = t * p->mr + r;
@@ -305,7 +305,7 @@ static __attribute__((noinline)) void finish(const snk_half *p, summed *f, int64
         vf_store(to, p->round ? vf_bf16(v) : v);
       }
     else {
-      const __mmask16 some = (__mmask16)((1u << count) - 1);
+      const __mmask16 some = vf_lanes(count);
       for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
         const VF v = scaled(p, vf_load(from), f->ch + r);
         for (int64_t s = 0; s < f->images; s++) put(p, s ? _mm512_maskz_compress_ps((__mmask16)(some << s * c->slot), v) : v, some, to + s * image);
@@ -592,6 +592,6 @@ void snk_half_total(const snk_half_sums *s, int64_t n, int64_t m, int64_t c, con
       const float *from = sums + (n * all + i / s->mr * s->taps + tap) * 256 + i % s->mr * 16;
       VF v = vf_load(from);
       for (int64_t r = 1; r < runs; r++) v = v + vf_load(from + r * between);
-      _mm512_mask_i32scatter_ps(gw + (n * s->nr * c + i) * s->taps + tap % s->kh * (s->taps / s->kh) + tap / s->kh, (__mmask16)((1u << lanes) - 1), index, v, 4);
+      _mm512_mask_i32scatter_ps(gw + (n * s->nr * c + i) * s->taps + tap % s->kh * (s->taps / s->kh) + tap / s->kh, vf_lanes(lanes), index, v, 4);
     }
 }
