@@ -342,9 +342,16 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   }
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
-  p.bias = with->bias, p.relu = with->relu, p.packed = with->packed;
+  p.bias = with->bias, p.relu = with->relu, p.packed = with->packed, p.narrow = s->narrow;
   p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add || p.round;
   run(&p, 1, snk_conv_type_of(s), snk_conv_size_of(s), w, scratch);
+}
+
+bool snk_conv_narrow(const snk_conv_shape *s, int what) {
+  if (snk_conv_type_of(s)->spread_narrow == NULL || snk_half_suits(s, what)) return false;
+  if (what == SNK_CONV_WEIGHT) return snk_conv_weight_narrow(s);
+  const snk_conv_pass p = pass_forward(s);
+  return s->round && !p.exact && p.m > 1 && !snk_winograd_suits(s, false);
 }
 
 size_t snk_conv_packed_bytes(const snk_conv_shape *s) {

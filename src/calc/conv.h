@@ -24,6 +24,7 @@ typedef struct snk_conv_axis { int64_t in, out, k, stride, pad, dilation; } snk_
 typedef struct snk_conv_shape {
   bool f64, round;           /* round: forward and input's gradient give bfloat16 numbers (as floats; not for f64) */
   bool half;                 /* what is multiplied are bfloat16 numbers (as floats) */
+  bool narrow;               /* forward's result, or the gradient that comes for the weight's, lies in memory as bfloat16 numbers: where snk_conv_narrow */
   int64_t n, groups, ci, co; /* images; channels of one group, in and out */
   snk_conv_axis y, x;
 } snk_conv_shape;
@@ -42,6 +43,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
 size_t snk_conv_packed_bytes(const snk_conv_shape *s);
 void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to);
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
+bool snk_conv_narrow(const snk_conv_shape *s, int what); /* FORWARD, where it rounds, or WEIGHT */
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);
 
 /* ---- between conv.c, conv_weight.c and the instruction set's part */
@@ -74,6 +76,7 @@ typedef struct snk_conv_pass {
   const int64_t *koff, *kpanel;           /* of k in the source as read, and in a packed block */
   const int64_t *meets;                   /* rows of output that meet the source through a row of taps: first, end */
   bool round, more;                       /* rounded to bfloat16; that, a mean or an addition follows the sum */
+  bool narrow;                            /* the result lies in memory as bfloat16 numbers; pointers into it count as if they were floats, from dst on */
   const void *src, *bias, *packed, *mean, *scale, *shift, *add;
   void *dst;
   const struct snk_conv_pass *pair;       /* gives the places between this one's, from the same copy of the source */
@@ -143,6 +146,8 @@ typedef struct snk_conv_type {
   void (*exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *a, void *dst,
                 int64_t ch, int64_t t0, int64_t t1, void *room);
   void (*spread)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst);
+  void (*spread_narrow)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst); /* from
+    bfloat16 numbers; NULL: results cannot be narrow either */
   void (*grad)(const snk_conv_grad *g);
   void (*grad_exact)(const snk_conv_grad *g);
   /* Channels last: places x channels from channels x places; tiles of rows, places x rows; and the product. */

@@ -74,6 +74,23 @@ SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
 
 #endif
 
+/* bfloat16 numbers in memory: rounded to them; the chosen ones copied to their places; the first n as floats. */
+#if defined(__AVX512F__)
+#define NARROW 1
+SNK_INLINE void vf_narrow(uint16_t *to, VF v) {
+  _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)vf_bf16(v), 16)));
+}
+SNK_INLINE void vf_chosen_narrow(uint16_t *to, const uint16_t *from, uint32_t m) {
+  _mm256_mask_storeu_epi16(to, (__mmask16)m, _mm256_loadu_si256((const __m256i *)(const void *)from));
+}
+SNK_INLINE void vf_take_narrow(float *to, const uint16_t *p, int64_t n) {
+  const __mmask16 m = (__mmask16)(n < VFL ? (1u << n) - 1 : 0xffff);
+  _mm512_mask_storeu_ps(to, m, (VF)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
+}
+#else
+#define NARROW 0
+#endif
+
 /* out[i] = total of v[i]: neighbours are added in a tree, lanes of as many vectors at once as a vector has lanes. */
 #if defined(__AVX512F__)
 #define EVEN16 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
@@ -126,6 +143,9 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_corner vf_corner
 #define v_relu vf_relu
 #define v_round vf_bf16
+#define v_narrow vf_narrow
+#define v_chosen_narrow vf_chosen_narrow
+#define v_take_narrow vf_take_narrow
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F
 #define V_EVEN EVEN_F
@@ -165,6 +185,13 @@ enum { ROWS_F32 = MR };
 #else
 #define PLANE_F32 NULL
 #endif
+#if NARROW
+#define SPREAD_NARROW spread_narrow_f32
+#else
+#define SPREAD_NARROW NULL
+#endif
+#undef NARROW
+#define NARROW 0
 #undef PLANES
 #define PLANES 0
 #undef MR
@@ -202,8 +229,8 @@ enum { ROWS_F32 = MR };
 SNK_SMALL_END
 
 const snk_conv SNK_FN(snk_conv) = {
-    {ROWS_F32, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, grad_f32, grad_exact_f32, turn_f32,
+    {ROWS_F32, VFL, WIDE_f32, pack_f32, prepare_f32, band_f32, exact_f32, spread_f32, SPREAD_NARROW, grad_f32, grad_exact_f32, turn_f32,
      turn_rows_f32, grad_last_f32, PLANE_F32},
-    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, exact_f64, spread_f64, grad_f64, grad_exact_f64, turn_f64,
+    {MR, VDL, WIDE_f64, pack_f64, prepare_f64, band_f64, exact_f64, spread_f64, NULL, grad_f64, grad_exact_f64, turn_f64,
      turn_rows_f64, grad_last_f64, NULL},
 };

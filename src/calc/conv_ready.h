@@ -155,6 +155,20 @@ SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t pla
   }
 }
 
+#if NARROW
+static void FN(spread_narrow)(const void *srcp, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dstp) {
+  for (int64_t c = 0; c < channels; c++) {
+    const uint16_t *src = (const uint16_t *)srcp + c * plane;
+    T *dst = (T *)dstp + c * to;
+    for (int64_t i = 0; i < rows; i++, src += width, dst += pitch)
+      for (int64_t j = 0; j < width; j += L) {
+        SNK_ASK(src + j, 4096);
+        v_take_narrow(dst + j, src + j, width - j);
+      }
+  }
+}
+#endif
+
 /* A run of places that lie side by side in the source, from lane `lane` of an exact tile on. */
 typedef struct FN(stretch) { int64_t lane, n, image, row, col; } FN(stretch);
 static int FN(stretches)(const snk_conv_pass *p, const snk_conv_piece *piece, int64_t at, FN(stretch) *s) {

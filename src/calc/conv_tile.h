@@ -1,8 +1,8 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), PLANES (see conv_lines.h), v_load v_store v_set1
+ * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), NARROW (results as bfloat16 numbers in memory), PLANES (see conv_lines.h), v_load v_store v_set1
  * v_fma v_zero v_step, v_take (masked load; M, v_mask, v_masked: with a mask made before), v_put (masked store of the chosen lanes side by side),
- * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), V_LOW V_HIGH (lanes of two
+ * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), with NARROW v_narrow (rounded to bfloat16 numbers in memory), v_chosen_narrow (some of those copied), V_LOW V_HIGH (lanes of two
  * vectors in turn) and V_EVEN (every second).
  */
 
@@ -108,6 +108,30 @@ static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t m
   }
 }
 
+#if NARROW
+/* Sums with what follows them in training, as bfloat16 numbers to their places. */
+static __attribute__((noinline)) void FN(put_narrow)(const snk_conv_pass *p, int64_t mr, int nv, const T *sums, const FN(cols) *w, const T *out) {
+  uint16_t *first = (uint16_t *)p->dst + (out - (const T *)p->dst), room[32 * L] __attribute__((aligned(64)));
+  const int64_t mstep = p->dsty * p->dstx;
+  const bool relu = p->relu;
+  for (int64_t i = 0; i < mr * nv; i++) {
+    V v = v_load(sums + i * L);
+    if (relu) v = v_relu(v);
+    v_narrow(room + i * L, v);
+  }
+  for (int j = 0; j < nv; j++) {
+    const uint16_t *from = room + j * L;
+    for (int q = 0; q < w->parts[j]; q++) {
+      const uint32_t mask = w->mask[j][q];
+      uint16_t *to = first + w->at[j][q] - __builtin_ctz(mask);
+      for (int64_t i = 0; i < mr; i++, to += mstep) v_chosen_narrow(to, from + i * nv * L, mask);
+    }
+    for (int l = 0; l < L && w->parts[j] < 0; l++)
+      for (int64_t i = 0; i < mr && w->off[j * L + l] >= 0; i++) first[i * mstep + w->off[j * L + l]] = from[i * nv * L + l];
+  }
+}
+#endif
+
 /* The same for a pass and its pair: their places in turn. */
 static __attribute__((noinline)) void FN(put_pair)(int64_t mr, int nv, int64_t mstep, const T *sums, const T *between, const FN(cols) *w, T *out) {
   const uint32_t all = (uint32_t)(((uint64_t)1 << L) - 1);
@@ -137,7 +161,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   int64_t mstep = p->dsty * p->dstx;
   SNK_UNROLL
   for (int i = 0; i < mr * nv; i++) acc[i] = v_zero();
-  if (k1 == w->k1 && k1 - k0 >= 32) { /* where the sums will go is seldom in the first caches */
+  if (k1 == w->k1 && k1 - k0 >= 32 && !p->narrow) { /* where the sums will go is seldom in the first caches */
     const int64_t add = p->add ? (const T *)p->add - (const T *)p->dst : 0;
     for (int i = 0; i < mr; i++)
       for (int j = 0; j < (nv <= 2 ? nv : 1); j++) {
@@ -193,6 +217,12 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(part + i * L, acc[i]);
     if (k1 < w->k1) return;
+#if NARROW
+    if (p->narrow) {
+      FN(put_narrow)(p, mr, nv, part, w, out);
+      return;
+    }
+#endif
     if (p->more) FN(finish)(p, mr, nv, part, w, out, ch, whole);
     if (!whole) FN(put_tile)(mr, nv, mstep, part, w, out);
     return;

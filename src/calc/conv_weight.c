@@ -16,6 +16,8 @@ typedef struct grad_plan {
   int64_t channels, sums;                               /* last: of a place; numbers of a group's partial sums */
   int64_t vectors, gld;                                 /* of a whole band; step of the gradient's copy from row to row */
   const snk_conv_type *t;
+  void (*lay)(const void *src, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to, void *dst); /* the gradient's copy */
+  int64_t gsize;                                        /* bytes of a number of the gradient */
   const char *x, *gy;
   char *out;
   uint32_t *masks[2];                                   /* of a whole band and of the last */
@@ -25,6 +27,7 @@ static int64_t grad_places(const grad_plan *w, int64_t rows) { return (rows - 1)
 
 static grad_plan plan_grad(const snk_conv_shape *s) {
   grad_plan w = {.p = snk_conv_plain(s), .t = snk_conv_type_of(s), .size = snk_conv_size_of(s), .per = 1};
+  w.gsize = s->narrow ? 2 : w.size, w.lay = s->narrow ? w.t->spread_narrow : w.t->spread;
   snk_conv_pass *p = &w.p;
   int64_t lanes = w.t->lanes, useful = most(1, p->y.n * p->x.n);
   p->tap_rows = false;
@@ -83,7 +86,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
   int64_t image = w->bands > 1 ? block / w->bands : block * w->per, oy0 = w->bands > 1 ? block % w->bands * p->band : 0;
   int64_t images = w->bands > 1 ? 1 : least(w->per, p->n - image), rows = most(0, least(p->band, p->y.n - oy0)), size = w->size;
   int64_t splane = p->y.src * p->x.src, gplane = p->y.n * p->x.n, xstep = p->groups * p->c * splane, gstep = p->groups * p->m * gplane;
-  const char *x = w->x + (image * xstep + g * p->c * splane) * size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * size;
+  const char *x = w->x + (image * xstep + g * p->c * splane) * size, *gy = w->gy + (image * gstep + (g * p->m + m0) * gplane + oy0 * p->x.n) * w->gsize;
   char *turned = to + grad_source(w), *copy = turned + grad_turned(w);
   snk_conv_grad d = {.p = p, .images = images, .vectors = rows ? parts_of(grad_places(w, rows), w->t->lanes) : 0, .g = copy, .gld = w->gld, .m0 = m0,
                      .m1 = m1, .out = out, .add = add, .masks = w->masks[rows < p->band], .x = to, .ximage = p->c * p->plane};
@@ -108,7 +111,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
   if (w->exact) {
     d.piece = (snk_conv_piece){images, oy0, rows, d.ximage, images * rows * p->x.n};
     for (int64_t i = 0; i < images; i++)
-      w->t->spread(gy + i * gstep * size, m1 - m0, gplane, 1, rows * p->x.n, 0, w->gld, copy + i * rows * p->x.n * size);
+      w->lay(gy + i * gstep * w->gsize, m1 - m0, gplane, 1, rows * p->x.n, 0, w->gld, copy + i * rows * p->x.n * size);
     for (int64_t m = 0; m < m1 - m0; m++) memset(copy + (m * w->gld + d.piece.places) * size, 0, (size_t)((w->gld - d.piece.places) * size));
     d.images = 1, d.vectors = w->gld / w->t->lanes, d.masks = NULL;
     d.room = copy + grad_copy(w);
@@ -118,7 +121,7 @@ static void grad_block(const grad_plan *w, int64_t block, int64_t g, int64_t m0,
   if (w->spread) {
     d.gimage = (m1 - m0) * d.gld;
     for (int64_t i = 0; i < images; i++)
-      w->t->spread(gy + i * gstep * size, m1 - m0, gplane, rows, p->x.n, p->pitch, d.gld, copy + i * d.gimage * size);
+      w->lay(gy + i * gstep * w->gsize, m1 - m0, gplane, rows, p->x.n, p->pitch, d.gld, copy + i * d.gimage * size);
   } else d.g = gy, d.gld = gplane, d.gimage = gstep;
   w->t->grad(&d);
 }
@@ -222,6 +225,12 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
   }
   total t = {s->f64, n, w.runs, at, gw};
   if (w.runs > 1) sn_parallel(n, 65536, total_task, &t);
+}
+
+bool snk_conv_weight_narrow(const snk_conv_shape *s) {
+  if (s->n <= 0 || s->groups <= 0 || snk_winograd_grad_suits(s)) return false;
+  const grad_plan w = plan_grad(s);
+  return w.exact || w.spread;
 }
 
 void snk_conv_weight_space(const snk_conv_shape *s, size_t *scratch, size_t *worker) {

@@ -7,7 +7,8 @@ typedef struct job {
   const snk_mean_shape *mean;
   const snk_pool_type *t;
   int what;                 /* of a maximum: 0 forward, 1 backward, 2 pick; of a mean: 3, 4 */
-  int64_t size, in, out;    /* of an element, of planes */
+  int64_t in, out;          /* numbers of planes */
+  int64_t size, size_b, size_to; /* bytes of a number at a, b, to */
   const char *a, *b;
   char *to;
 } job;
@@ -16,20 +17,31 @@ static void task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
   void *row = j->mean || snk_max_worker(j->max) ? sn_scratch(worker) : NULL;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t in = i * j->in * j->size, out = i * j->out * j->size;
+    const bool up = j->what == 1 || j->what == 4, half = j->max && j->max->half;
+    const char *a = j->a + i * (up ? j->out : j->in) * j->size, *b = j->b ? j->b + i * j->in * j->size_b : NULL;
+    char *to = j->to + i * (up ? j->in : j->out) * j->size_to;
     switch (j->what) {
-    case 0: j->t->max(j->max, j->a + in, j->to + out, row); break;
-    case 1: j->t->max_back(j->max, j->a + out, j->b + in, j->to + in, row); break;
-    case 2: j->t->pick(j->max, j->a + in, j->b + in, j->to + out); break;
-    case 3: j->t->mean(j->mean, j->a + in, j->to + out, row); break;
-    default: j->t->mean_back(j->mean, j->a + out, j->to + in, row); break;
+    case 0:
+      if (half) snk_pool_now()->max_half(j->max, a, to);
+      else j->t->max(j->max, a, to, row);
+      break;
+    case 1:
+      if (half) snk_pool_now()->max_back_half(j->max, a, b, to);
+      else j->t->max_back(j->max, a, b, to, row);
+      break;
+    case 2: j->t->pick(j->max, a, b, to); break;
+    case 3: j->t->mean(j->mean, a, to, row); break;
+    default: j->t->mean_back(j->mean, a, to, row); break;
     }
   }
 }
 
 static void share(job *j, int64_t planes, bool f64) {
   j->t = f64 ? &snk_pool_now()->f64 : &snk_pool_now()->f32;
-  j->size = f64 ? 8 : 4;
+  j->size = j->size_b = j->size_to = f64 ? 8 : 4;
+  if (j->max && j->max->half && j->what == 0) j->size = 2;
+  if (j->max && j->max->half && j->what == 1) j->size_b = 2;
+  if (j->max && j->max->half_result) j->size_to = 2;
   int64_t work = j->in + 4 * j->out;
   sn_parallel(planes, 1 + 32768 / (work + 1), task, j);
 }

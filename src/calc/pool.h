@@ -14,6 +14,8 @@ typedef struct snk_pool_axis { int64_t in, out, k, stride, pad, dilation; } snk_
 typedef struct snk_pool_shape {
   bool f64;
   bool relu;        /* backward of snk_pool_pairs: x is a relu's result, and the gradient is that of relu's input */
+  bool half;        /* x is bfloat16 numbers of two bytes, for forward and backward where snk_pool_halves */
+  bool half_result; /* and so is the gradient that is given, for backward; the gradient that comes are floats that are bfloat16 numbers */
   int64_t planes;
   snk_pool_axis y, x;
 } snk_pool_shape;
@@ -59,6 +61,12 @@ typedef struct snk_pool_type {
   void (*mean)(const snk_mean_shape *s, const void *x, void *y, void *row);
   void (*mean_back)(const snk_mean_shape *s, const void *gy, void *gx, void *row);
 } snk_pool_type;
-typedef struct snk_pool { snk_pool_type f32, f64; } snk_pool;
+typedef struct snk_pool {
+  snk_pool_type f32, f64;
+  /* Of bfloat16 numbers, snk_pool_pairs alone; NULL where there are none. */
+  void (*max_half)(const snk_pool_shape *s, const void *x, void *y);
+  void (*max_back_half)(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
+} snk_pool;
 SNK_TABLE(pool)
+static inline bool snk_pool_halves(const snk_pool_shape *s) { return !s->f64 && snk_pool_pairs(s) && snk_pool_now()->max_half; }
 #endif

@@ -1,7 +1,7 @@
 /* pool_plane.h - pooling of one plane for one number type; included by pool.isa.c for float and for double.
  *
  * The includer defines T, V, VM, L, W(word) for vec.h's words and for take, put (the first n lanes) and int, N(name), and
- * EVEN ODD LOW HIGH: every second lane of two vectors, and two vectors' lanes in turn; ORDER.
+ * EVEN ODD LOW HIGH: every second lane of two vectors, and two vectors' lanes in turn; ORDER; SHARED if it has N(share) itself.
  */
 
 /* Does v beat m? */
@@ -116,6 +116,21 @@ INL N(quad) N(quad_at)(const T *p, int64_t width, int64_t n) {
   return (N(quad)){W(take)(p, n), W(take)(p + L, n - L), W(take)(p + width, n), W(take)(p + width + L, n - L)};
 }
 
+#ifndef SHARED
+/* The gradients of windows of a, b and, below, c, d: gv at the first of the largest (with relu, where that is above 0), zero at the others. */
+INL void N(share)(bool relu, V a, V b, V c, V d, V gv, V *won) {
+  const V zero = W(splat)(0);
+  V m = a;
+  const VM wb = (VM)BEATS(b, m);
+  m = W(where)(wb, b, m);
+  const VM wc = (VM)BEATS(c, m);
+  m = W(where)(wc, c, m);
+  const VM wd = (VM)BEATS(d, m);
+  if (relu) gv = W(where)((VM)(W(where)(wd, d, m) > zero), gv, zero);
+  won[0] = W(where)(wb | wc | wd, zero, gv), won[1] = W(where)(wb & ~wc & ~wd, gv, zero), won[2] = W(where)(wc & ~wd, gv, zero), won[3] = W(where)(wd, gv, zero);
+}
+#endif
+
 /* gx may lie over x. The next vectors are loaded before these are stored: a store that a load's masked lanes reach into would hold it up. */
 INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx, bool whole) {
   const int64_t width = s->x.in, out = s->x.out;
@@ -134,20 +149,12 @@ INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *g
         SNK_ASK(p + 2 * j + q, N(AHEAD)), SNK_ASK(p + width + 2 * j + q, N(AHEAD));
         SNK_ASK_TO_WRITE(to + 2 * j + q, N(AHEAD)), SNK_ASK_TO_WRITE(below + 2 * j + q, N(AHEAD));
       }
-      const V b = ODD(p0, p1), c = EVEN(q0, q1), d = ODD(q0, q1), zero = W(splat)(0);
-      V m = EVEN(p0, p1), gv = ORDER(W(take)(g + j, whole ? L : out - j));
-      const VM wb = (VM)BEATS(b, m);
-      m = W(where)(wb, b, m);
-      const VM wc = (VM)BEATS(c, m);
-      m = W(where)(wc, c, m);
-      const VM wd = (VM)BEATS(d, m);
-      if (s->relu) gv = W(where)((VM)(W(where)(wd, d, m) > zero), gv, zero);
-      const V ga = W(where)(wb | wc | wd, zero, gv), gb = W(where)(wb & ~wc & ~wd, gv, zero), gc = W(where)(wc & ~wd, gv, zero),
-              gd = W(where)(wd, gv, zero);
-      W(put)(to + 2 * j, LOW(ga, gb), n);
-      W(put)(to + 2 * j + L, HIGH(ga, gb), n - L);
-      W(put)(below + 2 * j, LOW(gc, gd), n);
-      W(put)(below + 2 * j + L, HIGH(gc, gd), n - L);
+      V won[4];
+      N(share)(s->relu, EVEN(p0, p1), ODD(p0, p1), EVEN(q0, q1), ODD(q0, q1), ORDER(W(take)(g + j, whole ? L : out - j)), won);
+      W(put)(to + 2 * j, LOW(won[0], won[1]), n);
+      W(put)(to + 2 * j + L, HIGH(won[0], won[1]), n - L);
+      W(put)(below + 2 * j, LOW(won[2], won[3]), n);
+      W(put)(below + 2 * j + L, HIGH(won[2], won[3]), n - L);
     }
     for (int64_t c = 2 * out; c < width; c++) to[c] = below[c] = 0;
   }

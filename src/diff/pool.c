@@ -64,7 +64,7 @@ static int max_shape(sno_call *c, int i, int at, snk_pool_shape *s) {
   const snt_tensor *x = c->in[i];
   snk_pool_axis axis[2];
   if (fill_axes(c, at, x->shape + x->ndim - 2, c->attr[at + 3].v, c->attr[at + 4].i, SNT_SHAPE(x), axis) < 0) return -1;
-  *s = (snk_pool_shape){.f64 = x->dtype == SN_F64, .planes = planes_of(x), .y = axis[0], .x = axis[1]};
+  *s = (snk_pool_shape){.f64 = x->dtype == SN_F64, .half = x->dtype == SN_BF16, .planes = planes_of(x), .y = axis[0], .x = axis[1]};
   return 0;
 }
 
@@ -77,6 +77,14 @@ static void forward_max(sno_call *c) {
   snk_pool_shape s;
   if (max_shape(c, 0, 0, &s) < 0) return;
   snk_max_pool(&s, snt_data(c->in[0]), snt_data(c->out[0]));
+}
+
+/* x, and the gradient that is given for x so stored. */
+static bool halved_max(sno_call *c, int k) {
+  const int x = c->op == &sno_op_max_pool2d ? 0 : 1;
+  snk_pool_shape s;
+  if (max_shape(c, x, 0, &s) < 0 || !snk_pool_halves(&s)) return false;
+  return k == x || (x == 1 && k == c->nin && s.half);
 }
 
 static int back_max(sno_back *b) {
@@ -95,7 +103,7 @@ static int back_max(sno_back *b) {
  */
 const sno_op sno_op_max_pool2d = {
     .name = "max_pool2d", .args = "x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false", .flags = SNO_CONTIG,
-    .nout = 1, .save_in = 1, .infer = infer_max, .forward = forward_max, .backward = back_max,
+    .nout = 1, .save_in = 1, .infer = infer_max, .forward = forward_max, .backward = back_max, .halved = halved_max,
     .samples = "d(2,3,4,6), 2; d(1,2,7,6), {3,2}, {stride={2,1}, padding=1}; d(2,5,5), 2, {ceil_mode=true}; d(1,1,7,7), 2, {dilation=3, stride=1};"
                " d(1,2,6,38), 2; d(1,1,5,5), 3, {stride=2, padding=1, ceil_mode=true}",
     .wrong = "f(1,1,2,2), 3 => larger than the padded input; f(1,1,4,4), 2, {padding=2} => half the kernel; f(1,1,4,4), 2, {stride=0} => stride;"
@@ -118,7 +126,7 @@ static int infer_max_back(sno_call *c) {
 static void forward_max_back(sno_call *c) {
   snk_pool_shape s;
   if (max_shape(c, 1, 0, &s) < 0) return;
-  s.relu = c->op == &sno_op_max_pool2d_relu_backward;
+  s.relu = c->op == &sno_op_max_pool2d_relu_backward, s.half_result = c->out[0]->dtype == SN_BF16;
   if (c->op == &sno_op_max_pool2d_pick) snk_max_pool_pick(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
   else snk_max_pool_backward(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
 }
@@ -137,7 +145,7 @@ static int back_max_back(sno_back *b) {
 const sno_op sno_op_max_pool2d_backward = {
     .name = "max_pool2d_backward", .args = "gy x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false",
     .flags = SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 2, .infer = infer_max_back, .forward = forward_max_back, .backward = back_max_back,
-    .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is"};
+    .halved = halved_max, .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is"};
 
 /*** max_pool2d_relu_backward(gy, x, kernel_size, {stride, padding, dilation, ceil_mode})
  * max_pool2d_backward and the relu_backward behind it in one store, of windows of two by two side by side: what programs make of the two. x is
@@ -146,7 +154,7 @@ const sno_op sno_op_max_pool2d_backward = {
  */
 const sno_op sno_op_max_pool2d_relu_backward = {
     .name = "max_pool2d_relu_backward", .args = "gy x kernel_size:int2 stride:int2? padding:int2=0 dilation:int2=1 ceil_mode:bool=false",
-    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {2}, .infer = infer_max_back, .forward = forward_max_back,
+    .flags = SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .over = {2}, .infer = infer_max_back, .forward = forward_max_back, .halved = halved_max,
     .samples = "f(1,1,2,3), d(1,1,4,6), 2", .wrong = "f(1,1,2,2), d(1,1,4,6), 2 => the gradient is; f(1,1,3,5), d(1,1,4,6), 2, {stride=1} => side by side"};
 
 /*** max_pool2d_pick(g, x, kernel_size, {stride, padding, dilation, ceil_mode})

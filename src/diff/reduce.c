@@ -69,6 +69,7 @@ static int infer_sum(sno_call *c) {
   return 0;
 }
 static void forward_sum(sno_call *c) { sno_reduce_run(c, SNK_SUM, mask_of(&c->attr[0], c->in[0]->ndim), 1); }
+static bool halved_sum(sno_call *c, int k) { return k == 0 && sno_reduce_in_rows(c->in[0], mask_of(&c->attr[0], c->in[0]->ndim)); }
 static int back_sum(sno_back *b) {
   return (b->gx[0] = spread(b->gy[0], &b->in_spec[0], mask_of(&b->attr[0], b->in_spec[0].ndim))) ? 0 : -1;
 }
@@ -79,7 +80,8 @@ static int back_sum(sno_back *b) {
  * @math y = \sum_i x_i
  * @grad \bar x_i = \bar y
  */
-const sno_op sno_op_sum = {.name = "sum", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH, .nout = 1, .infer = infer_sum, .forward = forward_sum, .backward = back_sum,
+const sno_op sno_op_sum = {.name = "sum", .args = "x dim:dims? keepdim:bool=false", .flags = SNO_HIGH, .nout = 1, .infer = infer_sum, .forward = forward_sum,
+  .backward = back_sum, .halved = halved_sum,
   .samples = "f(2,3); f(2,3), 1; f(2,3,4), {1,3}; f(2,3), -1, {keepdim=true}; f(); f(0,3), 1; f(70,5), 1; f(1030), 1", .wrong = "f(2,3), 3 => no dimension 3; f(2,3), {1,1} => twice"};
 
 static int infer_mean(sno_call *c) {

@@ -18,6 +18,7 @@ const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base
 bool sno_is_sum(const sno_op *op, const sno_val *attr, int ndim, unsigned *mask);
 void sno_reduce_store(snt_tensor *y, int64_t at, double v, double divide);
 size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask);
+bool sno_reduce_in_rows(const snt_tensor *x, unsigned mask); /* not column by column, of floats: x may then be narrower than the result */
 void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide);
 
 #endif

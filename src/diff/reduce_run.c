@@ -181,6 +181,16 @@ size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask) {
   return blocks > 1 ? (size_t)(blocks * kept) * sizeof(double) : 0;
 }
 
+static bool in_columns(const sno_axes *gone, const sno_axes *kept) {
+  return kept->stride[kept->n - 1] == 1 && gone->stride[gone->n - 1] != 1 && kept->shape[kept->n - 1] >= 4 && gone->count > 1;
+}
+bool sno_reduce_in_rows(const snt_tensor *x, unsigned mask) {
+  sno_axes gone, kept;
+  sno_axes_take(&gone, x, mask);
+  sno_axes_take(&kept, x, ~mask);
+  return !in_columns(&gone, &kept);
+}
+
 void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
   plan p = {.x = c->in[0], .y = c->out[0], .which = which, .f64 = c->out[0]->dtype == SN_F64, .divide = divide, .part = c->scratch};
   sno_axes_take(&p.gone, p.x, mask);
@@ -193,7 +203,7 @@ void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
   }
   p.blocks = count_blocks(n);
   p.inner = p.kept.shape[p.kept.n - 1];
-  if (p.kept.stride[p.kept.n - 1] == 1 && p.gone.stride[p.gone.n - 1] != 1 && p.inner >= 4 && n > 1 && sn_is_float((sn_dtype)p.x->dtype)) {
+  if (in_columns(&p.gone, &p.kept) && sn_is_float((sn_dtype)p.x->dtype)) {
     const int64_t size = p.f64 ? 8 : 4;
     p.per = p.inner * size <= SNK_TILE_BYTES ? p.inner : SNK_PIECE_BYTES / size;
     p.tiles = (p.inner + p.per - 1) / p.per;

@@ -1,4 +1,4 @@
-/* passes.c - what is done to a tape before it becomes a program: common subexpressions, dead code, copies (others: fold.c, epilogue.c, relu.c, residual.c, chain.c, update.c). None changes a bit of any result. */
+/* passes.c - what is done to a tape before it becomes a program: common subexpressions, dead code, copies (others: fold.c, round.c, epilogue.c, relu.c, residual.c, chain.c, update.c, halve.c). None changes a bit of any result. */
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
@@ -8,7 +8,8 @@
 #include "exec/record.h"
 
 snp_pass snp_passes[] = {{"cse", snp_pass_cse, true}, {"round", snp_pass_round, true}, {"dead", snp_pass_dead, true}, {"copy", snp_pass_copy, true}, {"fold", snp_pass_fold, true},
-  {"epilogue", snp_pass_epilogue, true}, {"relu", snp_pass_relu, true}, {"residual", snp_pass_residual, true}, {"chain", snp_pass_chain, true}, {"hoist", snp_pass_hoist, true}, {"update", snp_pass_update, true}, {"inplace", NULL, true}, {"plan", NULL, true},
+  {"epilogue", snp_pass_epilogue, true}, {"relu", snp_pass_relu, true}, {"residual", snp_pass_residual, true}, {"chain", snp_pass_chain, true}, {"hoist", snp_pass_hoist, true}, {"update", snp_pass_update, true}, {"halve", snp_pass_halve, true},
+  {"inplace", NULL, true}, {"plan", NULL, true},
   {"prepack", NULL, true}, {NULL, NULL, false}};
 
 int snp_pass_set(const char *name, bool on) {

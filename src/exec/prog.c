@@ -2,6 +2,7 @@
 #include "exec/prog.h"
 #include <string.h>
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "base/mem.h"
@@ -100,6 +101,7 @@ snp_prog *snp_build(snp_tape *t, const snp_tape *before) {
   snp_prog *p = array(1, sizeof *p, &bad);
   if (p == NULL) { snp_tape_free(t); return NULL; }
   p->tape = t;
+  p->isa = sn_isa();
   for (const snp_pass *s = snp_passes; !bad && s->name; s++)
     if (s->on && s->run && s->run(t) < 0) bad = 1;
   p->shell = array((size_t)t->nslot, sizeof *p->shell, &bad);
@@ -192,7 +194,7 @@ bool snp_tape_fits(const snp_tape *t, snt_tensor *const *args) {
 
 bool snp_fits(const snp_prog *p, snt_tensor *const *args) {
   const snp_tape *t = p->tape;
-  if (!snp_tape_fits(t, args)) return false;
+  if (!snp_tape_fits(t, args) || (t->halved && p->isa != sn_isa())) return false; /* tests change the instruction set */
   for (int i = 0; i < t->nslot && t->slot[i].kind == SNP_ARG; i++) {
     const int k = t->slot[i].arg;
     const snp_fixed fixed = p->fixed[k];

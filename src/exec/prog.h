@@ -42,6 +42,7 @@ typedef struct snp_prog {
   int nkept, nsource;        /* the first nkept of exec are kept steps (fold.c) */
   snp_source *source;
   int kept_isa;              /* 1 + it; 0: they never ran */
+  int isa;                   /* it was built for (tape->halved) */
   bool alias;                /* an argument or a bound tensor is written: they must not be the same */
   int *bound, nbound;        /* the slots that are bound tensors */
 } snp_prog;

@@ -75,6 +75,7 @@ typedef struct snp_tape {
   snt_tensor *const *args; /* while recording: the caller's */
   int64_t *arg_offset;     /* of each argument when recorded */
   uint64_t start_id;
+  bool halved;             /* floats lie in two bytes, for kernels of this instruction set (halve.c) */
 } snp_tape;
 
 /* ---- record.c */
@@ -92,6 +93,8 @@ void snp_tape_let_go(snp_tape *t);
 bool snp_tape_equal(const snp_tape *a, const snp_tape *b, char *why, size_t n);
 bool snp_ref_dense(const snp_ref *r);                     /* consecutive elements, in order */
 bool snp_ref_whole(const snp_tape *t, const snp_ref *r);  /* the slot from its first byte to its last, in order */
+bool snp_settled(const snp_tape *t, const snp_ref *r);    /* a slot that one step gives whole and nobody writes */
+bool snp_keeps(const snp_tape *t, const snp_step *s, const bool *exact); /* are its results bfloat16 numbers as its inputs are? exact: by slot */
 int snp_slot_of(const snp_tape *t, uint64_t id);   /* -1: unknown */
 
 /* ---- passes (passes.c, epilogue.c, relu.c, chain.c, update.c) and plan.c */
@@ -105,6 +108,7 @@ int snp_pass_chain(snp_tape *t);
 int snp_pass_epilogue(snp_tape *t);
 int snp_pass_residual(snp_tape *t);
 int snp_pass_update(snp_tape *t);
+int snp_pass_halve(snp_tape *t);
 bool snp_untouched(const snp_tape *t, const snp_step *s, int from, int to); /* do steps from..to-1 leave what s reads as it is? */
 int snp_pass_relu(snp_tape *t);
 int snp_only_reader(const snp_tape *t, int i, int slot);          /* the only live step after i that touches the slot, or -1 */

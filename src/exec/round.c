@@ -11,7 +11,7 @@
 /* Operations whose result takes no bits beyond those of these inputs (a mask). */
 static const struct { const sno_op *op; unsigned inputs; } keeping[] = {
     {&sno_op_relu, 1}, {&sno_op_relu_backward, 1}, {&sno_op_neg, 1}, {&sno_op_abs, 1}, {&sno_op_maximum, 3}, {&sno_op_minimum, 3},
-    {&sno_op_max_pool2d, 1}, {&sno_op_max_pool2d_backward, 1}, {&sno_op_contiguous, 1}, {&sno_op_clone, 1},
+    {&sno_op_max_pool2d, 1}, {&sno_op_max_pool2d_backward, 1}, {&sno_op_max_pool2d_relu_backward, 1}, {&sno_op_contiguous, 1}, {&sno_op_clone, 1},
 };
 
 /* Pooling's gradient adds up where windows overlap. */
@@ -26,12 +26,11 @@ static bool is_cast(const snp_tape *t, const snp_step *s, sn_dtype to, sn_dtype 
   return s->op == &sno_op_to && t->ref[s->out].dtype == to && t->ref[s->in].dtype == from;
 }
 
-/* A slot that one step gives whole and nobody writes. */
-static bool settled(const snp_tape *t, const snp_ref *r) {
+bool snp_settled(const snp_tape *t, const snp_ref *r) {
   return t->slot[r->slot].kind == SNP_INTERNAL && !t->slot[r->slot].written && snp_ref_whole(t, r);
 }
 
-static bool keeps(const snp_tape *t, const snp_step *s, const bool *exact) {
+bool snp_keeps(const snp_tape *t, const snp_step *s, const bool *exact) {
   for (size_t k = 0; k < sizeof keeping / sizeof *keeping; k++) {
     if (s->op != keeping[k].op || adds(t, s)) continue;
     for (int i = 0; i < s->nin; i++)
@@ -54,7 +53,7 @@ static bool wanted_as_floats(const snp_tape *t, int slot, int i) {
     for (int j = 0; !s->dead && j < s->nin + s->nout; j++) touches |= t->ref[s->in + j].slot == slot;
     if (!touches) continue;
     const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
-    if (s->op == NULL || s->nin != 1 || s->nout != 1 || x->slot != slot || !settled(t, y)) return false;
+    if (s->op == NULL || s->nin != 1 || s->nout != 1 || x->slot != slot || !snp_settled(t, y)) return false;
     if (!(is_cast(t, s, SN_F32, SN_BF16) && snp_ref_whole(t, x)) && !(moves(t, s) && wanted_as_floats(t, y->slot, k))) return false;
   }
   return true;
@@ -77,9 +76,9 @@ static void unround(snp_tape *t, bool *exact, int *from) {
     snp_step *s = &t->step[i];
     if (s->dead || s->op == NULL || s->nout != 1) continue;
     const snp_ref *x = &t->ref[s->in], *y = &t->ref[s->out];
-    if (!settled(t, y)) continue;
+    if (!snp_settled(t, y)) continue;
     if (is_cast(t, s, SN_BF16, SN_F32)) {
-      if (exact[x->slot] && settled(t, x)) from[y->slot] = x->slot;
+      if (exact[x->slot] && snp_settled(t, x)) from[y->slot] = x->slot;
     } else if (y->dtype == SN_BF16 && moves(t, s)) {
       if (from[x->slot] < 0 || !wanted_as_floats(t, y->slot, i)) continue;
       widen(t, s, from[x->slot]);
@@ -91,7 +90,7 @@ static void unround(snp_tape *t, bool *exact, int *from) {
       for (int r = s->out; r < t->nref; r++)
         if (t->ref[r].slot == slot) t->ref[r].slot = to;
       s->dead = true;
-    } else if (y->dtype == SN_F32 && keeps(t, s, exact)) exact[y->slot] = true;
+    } else if (y->dtype == SN_F32 && snp_keeps(t, s, exact)) exact[y->slot] = true;
   }
 }
 
@@ -108,7 +107,7 @@ static void find_readers(const snp_tape *t, int *reader) {
 }
 
 static int cast_behind(const snp_tape *t, const int *reader, const snp_step *s, const snp_ref *y, sn_dtype to, sn_dtype from) {
-  if (!settled(t, y)) return -1;
+  if (!snp_settled(t, y)) return -1;
   const int at = reader[y->slot];
   if (at < 0 || !is_cast(t, &t->step[at], to, from) || t->step[at].flush != s->flush || !snp_ref_whole(t, &t->ref[t->step[at].in])) return -1;
   return at;
@@ -135,7 +134,7 @@ static const snp_step *cast_down(const snp_tape *t, int i, int slot) {
 static void cast_in_shape(snp_tape *t, int i) {
   snp_ref *x = &t->ref[t->step[i].in], *y = &t->ref[t->step[i].out];
   const snp_step *d = cast_down(t, i, x->slot);
-  if (d == NULL || !settled(t, y) || !snp_ref_whole(t, x) || !settled(t, &t->ref[d->out])) return;
+  if (d == NULL || !snp_settled(t, y) || !snp_ref_whole(t, x) || !snp_settled(t, &t->ref[d->out])) return;
   snp_ref like = t->ref[d->out];
   like.slot = x->slot;
   *x = like;
@@ -147,7 +146,7 @@ static void cast_in_shape(snp_tape *t, int i) {
 static void leave_weight(snp_tape *t, int i) {
   const snp_ref y = t->ref[t->step[i].out];
   const snp_step *d = cast_down(t, i, t->ref[t->step[i].in].slot);
-  if (d == NULL || !settled(t, &y) || !snp_ref_whole(t, &t->ref[t->step[i].in])) return;
+  if (d == NULL || !snp_settled(t, &y) || !snp_ref_whole(t, &t->ref[t->step[i].in])) return;
   const snp_ref x = t->ref[d->in];
   if (x.slot < 0 || t->slot[x.slot].kind != SNP_BOUND || !t->slot[x.slot].written || !snp_ref_dense(&x)) return;
   for (int pass = 0; pass < 2; pass++) /* looked at first, then done */

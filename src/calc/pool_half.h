@@ -1,0 +1,73 @@
+/* pool_half.h - pooling of windows of two by two, side by side, of bfloat16 numbers as they are, in two bytes; included by pool.isa.c for AVX-512 behind
+ * pool_plane.h. A word of 32 bits has both numbers of a window's row: to split them takes no shuffle. The floats are those of pool_plane.h, so the bits are.
+ */
+
+INL __m512i take_halves(const uint16_t *p, __mmask32 m) { return _mm512_maskz_loadu_epi16(m, p); }
+INL vf first_of(__m512i v) { return (vf)_mm512_slli_epi32(v, 16); }
+INL vf second_of(__m512i v) { return (vf)_mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000)); }
+/* The last vector's windows of `out`, of VF each, and their numbers in two vectors. */
+INL __mmask16 last_windows(int64_t out) { return (__mmask16)lanes((out - 1) % VF + 1, 16); }
+INL __mmask32 last_numbers(int64_t out) { return (__mmask32)lanes(2 * ((out - 1) % VF + 1), 32); }
+
+static void max_half(const snk_pool_shape *s, const void *xp, void *yp) {
+  const int64_t width = s->x.in, out = s->x.out;
+  const __mmask16 windows = last_windows(out);
+  const __mmask32 numbers = last_numbers(out);
+  float *y = yp;
+  for (int64_t i = 0; i < s->y.out; i++, y += out) {
+    const uint16_t *a = (const uint16_t *)xp + 2 * i * width, *b = a + width;
+    for (int64_t j = 0; j < out; j += VF) {
+      const bool whole = j + VF <= out;
+      SNK_ASK(a + 2 * j, AHEAD_f32), SNK_ASK(b + 2 * j, AHEAD_f32);
+      const __m512i p = take_halves(a + 2 * j, whole ? (__mmask32)-1 : numbers), q = take_halves(b + 2 * j, whole ? (__mmask32)-1 : numbers);
+      const vf m = vf_max(vf_max(second_of(q), second_of(p)), vf_max(first_of(q), first_of(p)));
+      _mm512_mask_storeu_ps(y + j, whole ? (__mmask16)-1 : windows, (__m512)m);
+    }
+  }
+}
+
+/* A row of windows' gradients gv, which are bfloat16 numbers, at the first or the second number, for the chosen ones of the numbers from `at` on. */
+INL void put_pairs(bool half, void *gx, int64_t at, __m512i gv, __mmask16 first, __mmask16 second, __mmask32 numbers) {
+  if (half) {
+    const __m512i both = _mm512_mask_mov_epi32(_mm512_maskz_srli_epi32(first, gv, 16), second, gv);
+    _mm512_mask_storeu_epi16((uint16_t *)gx + at, numbers, both);
+  } else {
+    const vf a = (vf)_mm512_maskz_mov_epi32(first, gv), b = (vf)_mm512_maskz_mov_epi32(second, gv);
+    float *to = (float *)gx + at;
+    _mm512_mask_storeu_ps(to, (__mmask16)numbers, (__m512)LOWF(a, b));
+    _mm512_mask_storeu_ps(to + VF, (__mmask16)(numbers >> 16), (__m512)HIGHF(a, b));
+  }
+}
+
+/* gx may lie over x if it is halves too: the next are loaded before these are stored. */
+INL void back_halves(bool half, bool relu, const snk_pool_shape *s, const float *g, const uint16_t *x, void *gx) {
+  const int64_t width = s->x.in, out = s->x.out, size = half ? 2 : 4;
+  const __mmask16 windows = last_windows(out);
+  const __mmask32 numbers = last_numbers(out), begin = out > VF ? (__mmask32)-1 : numbers;
+  char *to = gx;
+  if (s->y.out == 0) return;
+  __m512i p = take_halves(x, begin), q = take_halves(x + width, begin);
+  for (int64_t i = 0; i < s->y.out; i++, g += out, x += 2 * width, to += 2 * width * size) {
+    char *below = to + width * size;
+    for (int64_t j = 0; j < out; j += VF) {
+      const __m512i top = p, bottom = q;
+      const bool more = j + VF < out, last = !more && i + 1 == s->y.out;
+      const uint16_t *next = x + (more ? 2 * (j + VF) : 2 * width);
+      const __mmask32 n = more ? j + 2 * VF <= out ? (__mmask32)-1 : numbers : last ? 0 : begin, some = more ? (__mmask32)-1 : numbers;
+      p = take_halves(next, n), q = take_halves(next + width, n);
+      SNK_ASK(x + 2 * j, AHEAD_f32), SNK_ASK(x + width + 2 * j, AHEAD_f32);
+      for (int64_t k = 0; k < 32 * size; k += 64) SNK_ASK_TO_WRITE(to + 2 * j * size + k, AHEAD_f32), SNK_ASK_TO_WRITE(below + 2 * j * size + k, AHEAD_f32);
+      const winners w = winners_of(relu, first_of(top), second_of(top), first_of(bottom), second_of(bottom));
+      const __m512i gv = (__m512i)_mm512_maskz_loadu_ps(more ? (__mmask16)-1 : windows, g + j);
+      put_pairs(half, to, 2 * j, gv, w.a, w.b, some);
+      put_pairs(half, below, 2 * j, gv, w.c, w.d, some);
+    }
+    for (int64_t k = 2 * out * size; k < width * size; k++) to[k] = below[k] = 0;
+  }
+  memset(to, 0, (size_t)((s->y.in - 2 * s->y.out) * width * size));
+}
+static void max_back_half(const snk_pool_shape *s, const void *g, const void *x, void *gx) {
+  if (!s->half_result) back_halves(false, s->relu, s, g, x, gx);
+  else if (s->relu) back_halves(true, true, s, g, x, gx);
+  else back_halves(true, false, s, g, x, gx);
+}
