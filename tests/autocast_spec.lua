@@ -289,7 +289,7 @@ describe("autocast in programs:", function()
       local other, plain = train(make[1], make[2], y, true, 1, false)
       assert.are_not.equal(want, other)
       assert.is_true(math.abs(losses[6] - plain[6]) < 0.05 * (1 + plain[6]))
-      for _, pass in ipairs { "cse", "round", "dead", "epilogue", "chain", "inplace", "plan", "prepack" } do
+      for _, pass in ipairs { "cse", "round", "dead", "epilogue", "chain", "halve", "inplace", "plan", "prepack" } do
         sn.passes(pass, false)
         local got = train(make[1], make[2], y, true, 1)
         sn.passes(pass, true)
@@ -349,6 +349,45 @@ describe("autocast in programs:", function()
       assert.equal(want, got, k)
     end
     assert.is_true(rounded > 2 * #steps, rounded)
+  end)
+
+  it("what a convolution gives, pooling reads and its gradient lie in two bytes, with the same weights", function()
+    local kept = ({ avx512 = true, avx512_bf16 = true, amx = true })[sn.info().isa]
+    for _, s in ipairs { { 1, 8, 26, 3 }, { 2, 5, 13, 4 }, { 1, 3, 47, 2 }, { 1, 20, 38, 5 } } do
+      local x, y = sn.randn(5, s[1], s[3], s[3]), sn.randint(1, 4, 5)
+      local function learn(compiled, threads)
+        local was = sn.threads()
+        sn.threads(threads)
+        sn.manual_seed(3)
+        local n = sn.Sequential(sn.Conv2d { s[2], s[4], inshape = { s[1], s[3], s[3] } }, sn.ReLU(), sn.MaxPool2d { 2 }, sn.Flatten(), sn.Dense { 3 })
+        local opt = sn.SGD(n:parameters(), { lr = 0.05 })
+        local function step()
+          opt:zero_grad()
+          local loss = sn.cross_entropy(n(x), y)
+          loss:backward()
+          opt:step()
+          return loss:detach()
+        end
+        local run = compiled and sn.compile(step) or step
+        for _ = 1, 5 do auto(run) end
+        sn.threads(was)
+        local all = {}
+        for i, p in ipairs(n:parameters()) do all[i] = bits(p) end
+        return table.concat(all, " "), compiled and run:explain()
+      end
+      local want = learn(false, 1)
+      for threads = 1, 3 do
+        local got, text = learn(true, threads)
+        assert.equal(want, got, s[3])
+        local _, marks = text:gsub(":bfloat16", "")
+        assert.equal(kept and 6 or 0, marks, text)
+      end
+      sn.passes("halve", false)
+      local got, text = learn(true, 1)
+      sn.passes("halve", true)
+      assert.equal(want, got)
+      assert.is_nil(text:find(":bfloat16", 1, true))
+    end
   end)
 
   it("products know that they multiply bfloat16 numbers: in gradients and joined updates too, eager as compiled, with any number of threads", function()

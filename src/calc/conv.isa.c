@@ -74,14 +74,15 @@ SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
 
 #endif
 
-/* bfloat16 numbers in memory: rounded to them; the chosen ones copied to their places; the first n as floats. */
+/* Rounded to bfloat16 numbers in two bytes: the chosen lanes, side by side. The first n of such numbers as floats. */
 #if defined(__AVX512F__)
 #define NARROW 1
-SNK_INLINE void vf_narrow(uint16_t *to, VF v) {
-  _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)vf_bf16(v), 16)));
-}
-SNK_INLINE void vf_chosen_narrow(uint16_t *to, const uint16_t *from, uint32_t m) {
-  _mm256_mask_storeu_epi16(to, (__mmask16)m, _mm256_loadu_si256((const __m256i *)(const void *)from));
+SNK_INLINE void vf_put_narrow(uint16_t *p, VF v, uint32_t m) {
+  const __m512i bits = (__m512i)vf_bf16(v);
+  if (m == 0xffff) _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
+  else
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << __builtin_popcount(m)) - 1),
+                             _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_maskz_compress_epi32((__mmask16)m, bits), 16)));
 }
 SNK_INLINE void vf_take_narrow(float *to, const uint16_t *p, int64_t n) {
   const __mmask16 m = (__mmask16)(n < VFL ? (1u << n) - 1 : 0xffff);
@@ -143,8 +144,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_corner vf_corner
 #define v_relu vf_relu
 #define v_round vf_bf16
-#define v_narrow vf_narrow
-#define v_chosen_narrow vf_chosen_narrow
+#define v_put_narrow vf_put_narrow
 #define v_take_narrow vf_take_narrow
 #define V_LOW LOW_F
 #define V_HIGH HIGH_F

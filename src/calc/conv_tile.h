@@ -2,7 +2,7 @@
  *
  * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), NARROW (results as bfloat16 numbers in memory), PLANES (see conv_lines.h), v_load v_store v_set1
  * v_fma v_zero v_step, v_take (masked load; M, v_mask, v_masked: with a mask made before), v_put (masked store of the chosen lanes side by side),
- * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), with NARROW v_narrow (rounded to bfloat16 numbers in memory), v_chosen_narrow (some of those copied), V_LOW V_HIGH (lanes of two
+ * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), with NARROW v_put_narrow (put, rounded to bfloat16 numbers in two bytes), V_LOW V_HIGH (lanes of two
  * vectors in turn) and V_EVEN (every second).
  */
 
@@ -109,25 +109,25 @@ static __attribute__((noinline)) void FN(put_tile)(int64_t mr, int nv, int64_t m
 }
 
 #if NARROW
-/* Sums with what follows them in training, as bfloat16 numbers to their places. */
+/* Sums with what follows them in training, as bfloat16 numbers to their places (not of exact tiles: a vector's lie side by side, or see off). */
 static __attribute__((noinline)) void FN(put_narrow)(const snk_conv_pass *p, int64_t mr, int nv, const T *sums, const FN(cols) *w, const T *out) {
-  uint16_t *first = (uint16_t *)p->dst + (out - (const T *)p->dst), room[32 * L] __attribute__((aligned(64)));
+  uint16_t *first = (uint16_t *)p->dst + (out - (const T *)p->dst);
   const int64_t mstep = p->dsty * p->dstx;
   const bool relu = p->relu;
-  for (int64_t i = 0; i < mr * nv; i++) {
-    V v = v_load(sums + i * L);
-    if (relu) v = v_relu(v);
-    v_narrow(room + i * L, v);
-  }
-  for (int j = 0; j < nv; j++) {
-    const uint16_t *from = room + j * L;
-    for (int q = 0; q < w->parts[j]; q++) {
-      const uint32_t mask = w->mask[j][q];
-      uint16_t *to = first + w->at[j][q] - __builtin_ctz(mask);
-      for (int64_t i = 0; i < mr; i++, to += mstep) v_chosen_narrow(to, from + i * nv * L, mask);
+  for (int j = 0; j < nv; j++, sums += L) {
+    const T *from = sums;
+    uint16_t *to = first + w->at[j][0], some[L];
+    const uint32_t mask = w->mask[j][0];
+    for (int64_t i = 0; i < mr && w->parts[j] != 0; i++, from += nv * L, to += mstep) {
+      V v = v_load(from);
+      if (relu) v = v_relu(v);
+      if (w->parts[j] == 1) v_put_narrow(to, v, mask);
+      else {
+        v_put_narrow(some, v, (uint32_t)(((uint64_t)1 << L) - 1));
+        for (int l = 0; l < L; l++)
+          if (w->off[j * L + l] >= 0) first[i * mstep + w->off[j * L + l]] = some[l];
+      }
     }
-    for (int l = 0; l < L && w->parts[j] < 0; l++)
-      for (int64_t i = 0; i < mr && w->off[j * L + l] >= 0; i++) first[i * mstep + w->off[j * L + l]] = from[i * nv * L + l];
   }
 }
 #endif

@@ -1,6 +1,15 @@
 /* reduce.isa.c - reductions as vector code: rows of one block, and columns side by side. */
 #include "calc/reduce.h"
+#include "calc/bf16.h"
 #include "calc/tail.h"
+
+INL vf vf_bf16_get(const uint16_t *p, int64_t n) {
+  uint16_t some[VF] = {0};
+  if (n >= VF) return vf_from_bf16(p);
+  for (int64_t i = 0; i < n; i++) some[i] = p[i];
+  return vf_from_bf16(some);
+}
+INL vd vd_bf16_get(const uint16_t *p, int64_t n) { return (void)p, (void)n, vd_splat(0); } /* never: doubles are not kept so */
 
 #define SNK_ROWS "calc/reduce_rows.h"
 #include "calc/both.h"
@@ -28,5 +37,7 @@ static double fold(int which, int64_t n, double *part, int f64) {
   return part[0];
 }
 
-const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, pieces_f32, pieces_f64, seek_f32, seek_f64, cols_begin,
+static float pieces_bf16(int64_t n, const uint16_t *x, int64_t left, int64_t run, int64_t step) { return pieces_of_f32(true, n, x, left, run, step); }
+
+const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, pieces_f32, pieces_f64, pieces_bf16, seek_f32, seek_f64, cols_begin,
                                      cols_f32, cols_f64, cols_end, cols_short_f32, cols_short_f64, fold};

@@ -64,26 +64,34 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   return N(fold_lanes)(which, a);
 }
 
+/* Numbers of a piece: floats, or bfloat16 numbers in two bytes. */
+INL V N(numbers)(bool half, const char *x, int64_t n) {
+  return half ? W(bf16_get)((const uint16_t *)(const void *)x, n) : W(get)((const T *)(const void *)x, n);
+}
+
 /* Lanes that a piece's end leaves open wait for the next piece's beginning. Pieces lie pages apart, where no processor reads ahead, so the line two
  * kilobytes further on is asked for. */
-static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t step) {
-  enum { NEAR = 2048 / sizeof(T) };
-  const uintptr_t ahead = sizeof(T) * (uintptr_t)(run > 4 * NEAR ? NEAR : (NEAR + run - 1) / run * step);
+INL T N(pieces_of)(bool half, int64_t n, const void *from, int64_t left, int64_t run, int64_t step) {
+  enum { BYTES = 2048 };
+  const int64_t size = half ? 2 : (int64_t)sizeof(T), near = BYTES / size;
+  const uintptr_t ahead = (uintptr_t)size * (uintptr_t)(run > 4 * near ? near : (near + run - 1) / run * step);
+  const char *x = from;
   V a[NV];
   T rest[LANES + L];
   int64_t open = 0;
   SNK_ALL for (int k = 0; k < NV; k++) a[k] = W(splat)(0);
-  for (const T *first = x + left - run;; first += step, x = first, left = run) {
+  for (const char *first = x + (left - run) * size;; first += step * size, x = first, left = run) {
     const int64_t m = left < n ? left : n;
     int64_t i = 0;
     do {
       if (open == 0)
         for (; i + LANES <= m; i += LANES) {
-          SNK_ALL for (int k = 0; k < LANES * (int)sizeof(T); k += 64) SNK_ASK(x + i, ahead + (uintptr_t)k);
-          SNK_ALL for (int k = 0; k < NV; k++) a[k] += W(load)(x + i + k * L);
+          SNK_ASK(x + i * size, ahead);
+          if (!half) SNK_ALL for (int k = 64; k < LANES * (int)sizeof(T); k += 64) SNK_ASK(x + i * size, ahead + (uintptr_t)k);
+          SNK_ALL for (int k = 0; k < NV; k++) a[k] += N(numbers)(half, x + (i + k * L) * size, L);
         }
       const int64_t some = m - i < LANES - open ? m - i : LANES - open;
-      for (int64_t k = 0; k < some; k += L) W(store)(rest + open + k, W(get)(x + i + k, m - i - k));
+      for (int64_t k = 0; k < some; k += L) W(store)(rest + open + k, N(numbers)(half, x + (i + k) * size, m - i - k));
       i += some;
       open += some;
       if (open == LANES) {
@@ -100,6 +108,7 @@ static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t ste
   }
   return N(fold_lanes)(SNK_SUM, a);
 }
+static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t step) { return N(pieces_of)(false, n, x, left, run, step); }
 
 /* `rows` numbers of each column, `step` apart, into one lane. */
 INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int64_t width) {

@@ -82,9 +82,10 @@ static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
   double buf[SNK_BLOCK];
   const sn_dtype t = p->f64 ? SN_F64 : SN_F32;
   const char *data = snt_data(p->x);
-  const int64_t size = p->f64 ? 8 : 4; /* of a number where it is read in its place */
+  const bool half = p->x->dtype == SN_BF16 && !p->f64;
+  const int64_t size = p->f64 ? 8 : half ? 2 : 4; /* of a number where it is read in its place */
   const bool flat = p->gone.n == 1 && p->gone.stride[0] == 1 && p->x->dtype == t; /* no divisions: the next block's loads would wait for them */
-  const bool planes = p->which == SNK_SUM && p->gone.n == 2 && p->gone.stride[1] == 1 && p->gone.count > 0 && p->x->dtype == t;
+  const bool planes = p->which == SNK_SUM && p->gone.n == 2 && p->gone.stride[1] == 1 && p->gone.count > 0 && (p->x->dtype == t || half);
   int64_t o = begin / p->blocks, b = begin % p->blocks, base = sno_axes_offset(&p->kept, o);
   for (int64_t q = begin; q < end; q++, b++) {
     if (b == p->blocks) b = 0, base = sno_axes_offset(&p->kept, ++o);
@@ -93,7 +94,8 @@ static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
     if (planes) {
       const int64_t run = p->gone.shape[1], step = p->gone.stride[0], plane = from / run, in = from - plane * run;
       const void *x = data + (base + plane * step + in) * size;
-      v = p->f64 ? k->pieces_f64(n, x, run - in, run, step) : (double)k->pieces_f32(n, x, run - in, run, step);
+      if (half) v = (double)k->pieces_bf16(n, x, run - in, run, step);
+      else v = p->f64 ? k->pieces_f64(n, x, run - in, run, step) : (double)k->pieces_f32(n, x, run - in, run, step);
     } else {
       const void *x = flat ? data + (base + from) * size : sno_axes_gather(&p->gone, p->x, base, from, n, t, buf);
       v = p->f64 ? k->row_f64(p->which, n, x) : (double)k->row_f32(p->which, n, x);

@@ -64,7 +64,7 @@ static void say_step(text *out, const snp_prog *p, int i, sno_work work, bool ti
     const snp_ref *r = &t->ref[s->in + k];
     if (k == s->nin) say(out, " ->");
     if (r->slot < 0) say(out, " -");
-    else say(out, " %s:%s", kinds[t->slot[r->slot].kind], snt_shape_str(r->ndim, r->shape, (char[96]){0}, 96));
+    else say(out, " %s:%s%s", kinds[t->slot[r->slot].kind], snt_shape_str(r->ndim, r->shape, (char[96]){0}, 96), r->dtype == SN_BF16 ? ":bfloat16" : "");
   }
   if (s->op) say_work(out, "  ", work);
   if (s->half) say(out, "  of bfloat16 numbers");

@@ -202,6 +202,51 @@ static int with_agrees(const snk_conv_shape *s, const void *x, const void *w, co
   return ok;
 }
 
+/* Results, and gradients that come, as bfloat16 numbers in two bytes: the bits of floats that are such. */
+static int narrow_met[3];
+static int narrow_agrees(snk_conv_shape s, const void *x, const void *w, const float *bias, const float *gy, int64_t ny, int64_t nw) {
+  const int threads = sn_threads();
+  int ok = 1;
+  s.round = true;
+  for (int what = SNK_CONV_FORWARD; what <= SNK_CONV_WEIGHT && !s.f64; what += SNK_CONV_WEIGHT - SNK_CONV_FORWARD) {
+    if (!snk_conv_narrow(&s, what)) continue;
+    narrow_met[what]++;
+    size_t scratch, worker;
+    snk_conv_space(&s, what, &scratch, &worker);
+    if (sn_scratch_reserve(worker) < 0) return 0;
+    void *room = malloc(scratch);
+    uint16_t *h = malloc((size_t)(ny + 1) * 2);
+    float *want = numbers(ny > nw ? ny : nw, false), *got = numbers(ny > nw ? ny : nw, false);
+    for (int relu = 0; relu < 2; relu++) {
+      const snk_conv_with with = {.bias = bias, .relu = relu};
+      snk_conv_shape f = s, n = s;
+      n.narrow = true;
+      sn_threads_set(relu ? 3 : 1);
+      if (what == SNK_CONV_FORWARD) {
+        h[ny] = 0x1234;
+        snk_conv_forward_with(&f, x, w, &with, want, room);
+        snk_conv_forward_with(&n, x, w, &with, h, room);
+        for (int64_t i = 0; i < ny; i++)
+          if ((uint32_t)h[i] << 16 != ((uint32_t *)(void *)want)[i]) ok = 0;
+        if (h[ny] != 0x1234) ok = 0;
+      } else {
+        float *g = numbers(ny, false);
+        for (int64_t i = 0; i < ny; i++) {
+          h[i] = (uint16_t)(((const uint32_t *)(const void *)gy)[i] >> 16);
+          ((uint32_t *)(void *)g)[i] = (uint32_t)h[i] << 16;
+        }
+        snk_conv_backward_weight(&f, x, g, want, room);
+        snk_conv_backward_weight(&n, x, h, got, room);
+        if (memcmp(want, got, (size_t)nw * sizeof *got) != 0) ok = 0;
+        free(g);
+      }
+    }
+    free(room), free(h), free(want), free(got);
+  }
+  sn_threads_set(threads);
+  return ok;
+}
+
 static int one(int round, bool half) {
   int64_t big = round % 8 == 0 ? 40 : round % 3 == 0 ? 20 : 9, channels = round % 5 == 0 ? 40 : 7;
   snk_conv_shape s = {.f64 = draw() % 3 == 0, .n = upto(round % 4 == 0 ? 9 : 3), .groups = draw() % 4 ? 1 : upto(4), .ci = upto(channels)};
@@ -222,6 +267,7 @@ static int one(int round, bool half) {
   int bad = 0;
   if (!threads_agree(&s, SNK_CONV_FORWARD, x, w, bias, y, ny)) bad |= 1;
   if (!with_agrees(&s, x, w, bias, y, ny)) bad |= 64;
+  if (!narrow_agrees(s, x, w, bias, gy, ny, nw)) bad |= 128;
   if (!threads_agree(&s, SNK_CONV_INPUT, gy, w, NULL, gx, nx)) bad |= 2;
   if (!threads_agree(&s, SNK_CONV_WEIGHT, x, gy, NULL, gw, nw)) bad |= 4;
   if (differs(y, py, ny, s.f64, 4)) bad |= 8;
@@ -243,5 +289,6 @@ int main(void) {
     CHECK(one(round, false));
     if (sn_halves() || round % 16 == 0) CHECK(one(round, true)); /* without such instructions the same kernels once more */
   }
+  CHECK((narrow_met[SNK_CONV_FORWARD] > 20 && narrow_met[SNK_CONV_WEIGHT] > 20) || !snk_conv_now()->f32.spread_narrow);
   return CHECK_DONE();
 }

@@ -40,6 +40,35 @@ static void set(void *p, int64_t i, bool f64, double v) {
 }
 static int same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
+/* bfloat16 numbers in two bytes give what floats give, whether their gradient lies so too or not, and where they lay. */
+static int halves_agree(snk_pool_shape s, const float *x, const float *gy, int64_t nx, int64_t ny) {
+  uint16_t *xh = malloc((size_t)nx * 2), *gh = malloc((size_t)nx * 2);
+  float *want = malloc((size_t)nx * 4), *got = malloc((size_t)nx * 4);
+  int ok = 1;
+  for (int64_t i = 0; i < nx; i++) xh[i] = (uint16_t)(((const uint32_t *)(const void *)x)[i] >> 16);
+  snk_max_pool(&s, x, want);
+  s.half = true;
+  snk_max_pool(&s, xh, got);
+  if (memcmp(want, got, (size_t)ny * 4) != 0) ok = 0;
+  for (int relu = 0; relu < 2; relu++) {
+    s.relu = relu, s.half = s.half_result = false;
+    snk_max_pool_backward(&s, gy, x, want);
+    s.half = true;
+    snk_max_pool_backward(&s, gy, xh, got);
+    if (memcmp(want, got, (size_t)nx * 4) != 0) ok = 0;
+    s.half_result = true;
+    for (int place = 0; place < 2; place++) {
+      if (place) memcpy(gh, xh, (size_t)nx * 2);
+      snk_max_pool_backward(&s, gy, place ? gh : xh, gh);
+      for (int64_t i = 0; i < nx; i++)
+        if ((uint32_t)gh[i] << 16 != ((uint32_t *)(void *)want)[i]) ok = 0;
+    }
+  }
+  free(xh), free(gh), free(want), free(got);
+  return ok;
+}
+
+static int seen_halves;
 static int one(void) {
   snk_pool_shape s = {.f64 = draw() % 3 == 0, .planes = upto(4), .y = axis(20), .x = axis(draw() % 2 ? 50 : 15)};
   bool f = s.f64;
@@ -73,6 +102,10 @@ static int one(void) {
       }
   for (int64_t i = 0; i < nx; i++)
     if (get(gx, i, f) != want[i]) ok = 0;
+  if (snk_pool_halves(&s)) {
+    seen_halves++;
+    if (!halves_agree(s, x, gy, nx, ny)) ok = 0;
+  }
   if (!ok)
     printf("%s planes %d; y in %d out %d k %d s %d p %d d %d; x in %d out %d k %d s %d p %d d %d\n", f ? "f64" : "f32", (int)s.planes, (int)s.y.in,
            (int)s.y.out, (int)s.y.k, (int)s.y.stride, (int)s.y.pad, (int)s.y.dilation, (int)s.x.in, (int)s.x.out, (int)s.x.k, (int)s.x.stride,
@@ -83,5 +116,6 @@ static int one(void) {
 
 int main(void) {
   for (int round = 0; round < 2000; round++) CHECK(one());
+  CHECK(seen_halves > 30 || !snk_pool_now()->max_half);
   return CHECK_DONE();
 }
