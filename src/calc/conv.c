@@ -348,10 +348,12 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
 }
 
 bool snk_conv_narrow(const snk_conv_shape *s, int what) {
-  if (snk_conv_type_of(s)->spread_narrow == NULL || snk_half_suits(s, what)) return false;
-  if (what == SNK_CONV_WEIGHT) return snk_conv_weight_narrow(s);
+  if (snk_conv_type_of(s)->spread_narrow == NULL) return false;
+  if (what == SNK_CONV_WEIGHT) return !snk_half_suits(s, what) && snk_conv_weight_narrow(s);
+  if (!s->round) return false;
+  if (snk_half_suits(s, what) || snk_winograd_suits(s, false)) return true;
   const snk_conv_pass p = pass_forward(s);
-  return s->round && !p.exact && p.m > 1 && !snk_winograd_suits(s, false);
+  return !p.exact && p.m > 1;
 }
 
 size_t snk_conv_packed_bytes(const snk_conv_shape *s) {

@@ -2,6 +2,7 @@
 #include "calc/amx.h"
 #include "calc/conv_half.h"
 #include "calc/half.h"
+#include "calc/lanes.h"
 
 #define LINE 64
 enum { AHEAD = 1024 };
@@ -273,7 +274,8 @@ SNK_INLINE VF scaled(const snk_half *p, VF v, int64_t ch) {
 SNK_INLINE void put(const snk_half *p, VF v, __mmask16 some, float *to) {
   if (p->add) v = v + _mm512_maskz_loadu_ps(some, to + (p->add - p->dst));
   if (p->relu) v = vf_relu(v);
-  _mm512_mask_storeu_ps(to, some, p->round ? vf_bf16(v) : v);
+  if (p->narrow) vf_chosen_narrow((uint16_t *)(void *)p->dst + (to - p->dst), v, some);
+  else _mm512_mask_storeu_ps(to, some, p->round ? vf_bf16(v) : v);
 }
 
 /* Some tiles of places: where in the copy, where in the result, how many places each (of each image). */
@@ -298,7 +300,10 @@ static __attribute__((noinline)) void finish(const snk_half *p, summed *f, int64
         put(p, _mm512_shuffle_f32x4(a, b, 0xEE), 0xFFFF, to + image);
       }
       j++;
-    } else if (plain && f->images == 1 && count == 16) /* most tiles in training */
+    } else if (plain && f->images == 1 && count == 16 && p->narrow) { /* most tiles in training */
+      uint16_t *half = (uint16_t *)(void *)p->dst + (to - p->dst);
+      for (int64_t r = f->row; r < end; r++, from += 16, half += step) vf_chosen_narrow(half, p->relu ? vf_relu(vf_load(from)) : vf_load(from), 0xFFFF);
+    } else if (plain && f->images == 1 && count == 16)
       for (int64_t r = f->row; r < end; r++, from += 16, to += step) {
         VF v = vf_load(from);
         if (p->relu) v = vf_relu(v);
@@ -323,11 +328,11 @@ SNK_INLINE void multiply(const int mt, const int pt, const snk_half *p, const ui
   const int64_t next1 = pt > 1 ? t->from[1] - t->from[0] : 0, next2 = pt > 2 ? t->from[2] - t->from[0] : 0, next3 = pt > 3 ? t->from[3] - t->from[0] : 0;
   const int64_t kh = c->y.taps, kw = c->x.taps, down = c->y.every * c->pitch, column = c->column;
   const int64_t step = c->y.out * c->x.out, steps = p->blocks * kh * kw, rows = (mt * p->mr + steps - 1) / steps;
-  const float *dst = now->dst;
-  const int64_t to1 = pt > 1 ? t->to[1] - t->to[0] : 0, to2 = pt > 2 ? t->to[2] - t->to[0] : 0, to3 = pt > 3 ? t->to[3] - t->to[0] : 0;
+  const int64_t size = p->narrow ? 2 : 4, to1 = pt > 1 ? (t->to[1] - t->to[0]) * size : 0, to2 = pt > 2 ? (t->to[2] - t->to[0]) * size : 0,
+                to3 = pt > 3 ? (t->to[3] - t->to[0]) * size : 0;
+  const char *dst = (const char *)p->dst + (now->dst - p->dst + t->to[0]) * size;
   const uint32_t *block = copy + t->from[0];
   int64_t row = 0; /* where the sums will go is not in the first cache */
-  dst += t->to[0];
   snk_amx_fence();
   snk_amx_zero(0);
   snk_amx_zero(1);
@@ -337,7 +342,7 @@ SNK_INLINE void multiply(const int mt, const int pt, const snk_half *p, const ui
     for (int64_t y = 0; y < kh; y++) {
       const uint32_t *b = block + y * down;
       for (int64_t x = 0; x < kw; x++, b += column, a += mt * SNK_HALF_TILE) {
-        for (int64_t r = 0; r < rows && row < mt * p->mr; r++, row++, dst += step) {
+        for (int64_t r = 0; r < rows && row < mt * p->mr; r++, row++, dst += step * size) {
           __builtin_prefetch(dst, 1);
           if (pt > 1) __builtin_prefetch(dst + to1, 1);
           if (pt > 2) __builtin_prefetch(dst + to2, 1);
@@ -396,9 +401,9 @@ SNK_INLINE void dots(const int mr, const int nv, const snk_half *p, const uint32
 }
 static void multiply_dots(int mt, const snk_half *p, const uint32_t *copy, const uint16_t *a, summed *now) {
   const places *t = &now->t;
-  const int64_t step = p->copy.y.out * p->copy.x.out;
+  const int64_t step = p->copy.y.out * p->copy.x.out, size = p->narrow ? 2 : 4;
   for (int64_t r = 0; r < now->rows; r++) /* where the sums will go is not in the first cache */
-    for (int j = 0; j < t->n; j++) __builtin_prefetch(now->dst + r * step + t->to[j], 1);
+    for (int j = 0; j < t->n; j++) __builtin_prefetch((const char *)p->dst + (now->dst - p->dst + r * step + t->to[j]) * size, 1);
   for (int j = 0; j < t->n; j += 2) {
     const uint32_t *b = copy + t->from[j];
     for (int m = 0; m < mt; m++) { /* a tile's rows behind its last are those of the next, which follow */

@@ -47,7 +47,7 @@ static void lay(snk_half *p, int64_t band) {
 static snk_half plan(const snk_conv_shape *s, bool back) {
   const int64_t taps = s->y.k * s->x.k;
   snk_half p = {.copy = {.y = axis_of(&s->y, back), .x = axis_of(&s->x, back)}, .n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci,
-                .flip = back, .round = s->round, .wm = back ? taps : s->ci * taps, .wc = back ? s->ci * taps : taps, .wg = s->co * s->ci * taps};
+                .flip = back, .round = s->round, .narrow = s->narrow, .wm = back ? taps : s->ci * taps, .wc = back ? s->ci * taps : taps, .wg = s->co * s->ci * taps};
   const snk_half_axis *y = &p.copy.y;
   p.mtiles = parts_of(p.m, 16), p.mr = parts_of(p.m, p.mtiles);
   p.blocks = parts_of(p.c, 32), p.pairs = parts_of(p.c, 2 * p.blocks);

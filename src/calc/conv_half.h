@@ -49,6 +49,7 @@ typedef struct snk_half {
   int64_t wm, wc, wg;         /* steps in the weight: row, channel, group */
   int64_t band;               /* rows of a band */
   bool flip, round, relu;
+  bool narrow;                /* dst: bfloat16 numbers in two bytes (snk_conv_shape) */
   const uint16_t *packed;
   const float *src, *w, *bias, *mean, *scale, *shift, *add;
   float *dst;

@@ -19,6 +19,11 @@ SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps
 SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
 /* The chosen lanes to their own places (vf_keep counts them, which costs a shift at every store). */
 SNK_INLINE void vf_chosen(float *p, VF v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
+/* As bfloat16 numbers in two bytes, rounded. */
+#define SNK_NARROW 1
+SNK_INLINE void vf_chosen_narrow(uint16_t *p, VF v, uint32_t m) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)m, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)vf_bf16(v), 16)));
+}
 #elif defined(__AVX2__)
 typedef __m256i VFM;
 SNK_INLINE VFM vf_mask(uint32_t m) {
@@ -46,6 +51,10 @@ SNK_INLINE VD vd_take(const double *p, uint32_t m) {
   for (int l = 0; l < VDL; l++) t[l] = m >> l & 1 ? p[l] : 0;
   return vd_load(t);
 }
+#endif
+
+#ifndef SNK_NARROW
+#define SNK_NARROW 0
 #endif
 
 typedef float vff __attribute__((vector_size(4 * VFL)));

@@ -17,6 +17,7 @@ typedef struct snk_norm_args {
   bool relu;               /* batch: y is the relu of what it would be; backward (training): g is the gradient of that */
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;
+  bool half;               /* batch, inner > 1: x is bfloat16 numbers in two bytes, where snk_norm.half */
   const void *x, *g;       /* g: gradient of y */
   const void *other, *seen; /* batch, backward: other (or NULL) joins g; seen: what relu gave, or NULL: only where that is above zero the sum counts, */
   void *masked;            /* ... and is written here (may lie over g or other) */
@@ -39,7 +40,7 @@ typedef struct snk_norm_type {
   snk_norm_units *row, *row_back, *row_fold;               /* rows, runs of rows, columns */
   int lanes;
 } snk_norm_type;
-typedef struct snk_norm { snk_norm_type f32, f64; } snk_norm;
+typedef struct snk_norm { snk_norm_type f32, f64; bool half; } snk_norm;
 SNK_TABLE(norm)
 
 void snk_batch_roots(const snk_norm_args *a);    /* rstd from var, which is given: 1 / sqrt(var + epsilon) */

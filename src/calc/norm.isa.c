@@ -8,6 +8,8 @@
 #define AHEAD 2048 /* bytes of a channel between what is read or written and what is asked for */
 #define WIDE 4     /* vectors of columns that are summed together, so that memory is read in longer pieces */
 
+#define HALF (SNK_BYTES == 64) /* who gives halves does so with AVX-512 alone */
+
 #define S float
 #define V vf
 #define L VF
@@ -33,4 +35,5 @@ SNK_SMALL_END
 const snk_norm SNK_FN(snk_norm) = {
     {roots_f32, stats_f32, sums_f32, apply_f32, back_f32, row_f32, row_back_f32, row_fold_f32, VF},
     {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_fold_f64, VD},
+    HALF,
 };

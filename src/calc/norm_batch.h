@@ -27,6 +27,16 @@ INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)siz
 
 enum { N(LINE) = 64 / (int)sizeof(S) }; /* numbers of a line of the caches */
 
+INL bool N(half)(const snk_norm_args *a) { return HALF && sizeof(S) == sizeof(float) && a->half; }
+/* k numbers of x from `at` on, and the line `ahead` bytes of floats further. */
+INL V N(x_at)(bool half, const snk_norm_args *a, int64_t at, int64_t k) {
+  return half ? W(bf16_get)((const uint16_t *)a->x + at, k) : W(get)((const S *)a->x + at, k);
+}
+INL void N(ask_x)(bool half, const snk_norm_args *a, int64_t at, int64_t ahead) {
+  if (half) SNK_ASK((const uint16_t *)a->x + at, ahead / 2);
+  else SNK_ASK((const S *)a->x + at, ahead);
+}
+
 /* What a channel is scaled with, in every lane. */
 typedef struct N(scales) { V mean, rstd, scale, bias; } N(scales);
 INL N(scales) N(scales_of)(const snk_norm_args *a, int64_t c) {
@@ -49,36 +59,36 @@ INL bool N(next)(const snk_norm_args *a, N(chunk) *k) {
 
 /* Its number of elements joins `count`, its mean `mean`, its squared deviations `dev` (Chan, Golub, LeVeque 1979): memory is read once, the
  * second pass finds the chunk in the first cache. Several sums at once, because an addition takes longer than a vector's loading. */
-INL void N(join_stats)(const snk_norm_args *a, const N(chunk) *k, int64_t c, double *count, double *mean, double *dev) {
+INL void N(join_stats)(bool half, const snk_norm_args *a, const N(chunk) *k, int64_t c, double *count, double *mean, double *dev) {
   const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
-  const S *x0 = (const S *)a->x + (k->first * a->channels + c) * a->inner;
+  const int64_t x0 = (k->first * a->channels + c) * a->inner;
   const double n = (double)(k->planes * (k->end - k->at)), all = *count + n;
   const V zero = W(splat)(0);
   V s[4] = {zero, zero, zero, zero}, r[4] = {zero, zero, zero, zero};
   for (int64_t p = 0; p < k->planes; p++) {
-    const S *x = x0 + p * step;
+    const int64_t x = x0 + p * step;
     int64_t i = k->at;
     for (; i + 4 * L <= k->end; i += 4 * L)
       SNK_ALL for (int j = 0; j < 4; j++) {
-        SNK_ASK(x + i + j * L, ahead);
-        s[j] += W(load)(x + i + j * L);
+        if (!half || j % 2 == 0) N(ask_x)(half, a, x + i + j * L, ahead);
+        s[j] += N(x_at)(half, a, x + i + j * L, L);
       }
-    for (; i < k->end; i += L) s[0] += N(part)(W(get)(x + i, k->end - i), k->end - i);
+    for (; i < k->end; i += L) s[0] += N(part)(N(x_at)(half, a, x + i, k->end - i), k->end - i);
   }
   const S near = (S)((double)W(total)((s[0] + s[1]) + (s[2] + s[3])) / n);
   const V m = W(splat)(near);
   SNK_ALL for (int j = 0; j < 4; j++) s[j] = zero;
   for (int64_t p = 0; p < k->planes; p++) {
-    const S *x = x0 + p * step;
+    const int64_t x = x0 + p * step;
     int64_t i = k->at;
     for (; i + 4 * L <= k->end; i += 4 * L)
       SNK_ALL for (int j = 0; j < 4; j++) {
-        const V d = W(load)(x + i + j * L) - m;
+        const V d = N(x_at)(half, a, x + i + j * L, L) - m;
         r[j] += d;
         s[j] += d * d;
       }
     for (; i < k->end; i += L) {
-      const V d = N(part)(W(get)(x + i, k->end - i) - m, k->end - i);
+      const V d = N(part)(N(x_at)(half, a, x + i, k->end - i) - m, k->end - i);
       r[0] += d;
       s[0] += d * d;
     }
@@ -123,7 +133,10 @@ static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
       continue;
     }
     double count = 0, mean = 0, dev = 0;
-    for (N(chunk) k = {0}; N(next)(a, &k);) N(join_stats)(a, &k, u, &count, &mean, &dev);
+    for (N(chunk) k = {0}; N(next)(a, &k);) {
+      if (N(half)(a)) N(join_stats)(true, a, &k, u, &count, &mean, &dev);
+      else N(join_stats)(false, a, &k, u, &count, &mean, &dev);
+    }
     ((S *)a->mean)[u] = (S)mean;
     ((S *)a->var)[u] = (S)(dev / count);
     ((S *)a->rstd)[u] = N(rstd)(dev / count, a->epsilon);
@@ -139,12 +152,12 @@ INL V N(applied)(V v, const S *way, int64_t k, V floor, bool round) {
 INL V N(floor)(const snk_norm_args *a) { return W(splat)(a->relu ? 0 : -(S)INFINITY); }
 
 /* k numbers of a plane (a whole vector where k is L). */
-INL void N(apply_some)(const N(scales) *f, const S *x, const S *way, S *y, int64_t k, V floor, bool round) {
-  W(set)(y, N(applied)((W(get)(x, k) - f->mean) * f->scale + f->bias, way, k, floor, round), k);
+INL void N(apply_some)(const N(scales) *f, V x, const S *way, S *y, int64_t k, V floor, bool round) {
+  W(set)(y, N(applied)((x - f->mean) * f->scale + f->bias, way, k, floor, round), k);
 }
 
-INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
-  const S *x = (const S *)a->x + at, *way = add ? (const S *)a->add + at : x;
+INL void N(apply_plane)(bool half, const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
+  const S *way = add ? (const S *)a->add + at : NULL;
   S *y = (S *)a->y + at;
   const V floor = N(floor)(a);
   const bool round = a->round;
@@ -154,13 +167,13 @@ INL void N(apply_plane)(const snk_norm_args *a, const N(scales) *f, int64_t at, 
     SNK_ALL for (int j = 0; j < 2; j++) {
       const int64_t e = i + j * L;
       if (j * L % N(LINE) == 0) {
-        SNK_ASK(x + e, ahead);
+        if (!half || j == 0) N(ask_x)(half, a, at + e, ahead);
         SNK_ASK_TO_WRITE(y + e, ahead);
         if (add) SNK_ASK(way + e, ahead);
       }
-      N(apply_some)(f, x + e, add ? way + e : NULL, y + e, L, floor, round);
+      N(apply_some)(f, N(x_at)(half, a, at + e, L), add ? way + e : NULL, y + e, L, floor, round);
     }
-  for (; i < n; i += L) N(apply_some)(f, x + i, add ? way + i : NULL, y + i, n - i, floor, round);
+  for (; i < n; i += L) N(apply_some)(f, N(x_at)(half, a, at + i, n - i), add ? way + i : NULL, y + i, n - i, floor, round);
 }
 
 static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -177,8 +190,11 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
   const int64_t ahead = N(ahead)(a->inner, step * a->inner);
   for (int64_t u = from; count > 0; count--, u += step) {
     const N(scales) f = N(scales_of)(a, u % a->channels);
-    if (a->add) N(apply_plane)(a, &f, u * a->inner, ahead, true);
-    else N(apply_plane)(a, &f, u * a->inner, ahead, false);
+    if (N(half)(a)) {
+      if (a->add) N(apply_plane)(true, a, &f, u * a->inner, ahead, true);
+      else N(apply_plane)(true, a, &f, u * a->inner, ahead, false);
+    } else if (a->add) N(apply_plane)(false, a, &f, u * a->inner, ahead, true);
+    else N(apply_plane)(false, a, &f, u * a->inner, ahead, false);
   }
 }
 
@@ -216,8 +232,8 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
 }
 
 /* k numbers of a plane from `at` on, which join the sums s and t. */
-INL void N(sum_some)(const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t k, bool relu, bool seen, bool other, V *s, V *t) {
-  const V x = W(get)((const S *)a->x + at, k);
+INL void N(sum_some)(bool half, const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t k, bool relu, bool seen, bool other, V *s, V *t) {
+  const V x = N(x_at)(half, a, at, k);
   V v = W(get)((const S *)a->g + at, k);
   if (seen) v = N(masked)(a, at, k, v, other);
   if (relu) v = N(passed)(v, x, f->mean, f->scale, f->bias);
@@ -225,27 +241,27 @@ INL void N(sum_some)(const snk_norm_args *a, const N(scales) *f, int64_t at, int
   *t += N(part)(v * (x - f->mean), k);
 }
 
-INL void N(join_sums)(const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
+INL void N(join_sums)(bool half, const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
   const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
   const bool other = a->other != NULL;
   const V zero = W(splat)(0);
   V s[2] = {zero, zero}, t[2] = {zero, zero};
   for (int64_t p = k->first; p < k->first + k->planes; p++) {
     const int64_t at = (p * a->channels + c) * a->inner;
-    const S *g = (const S *)a->g + at, *x = (const S *)a->x + at;
+    const S *g = (const S *)a->g + at;
     int64_t i = k->at;
     for (; i + 2 * L <= k->end; i += 2 * L)
       SNK_ALL for (int j = 0; j < 2; j++) {
         SNK_ASK(g + i + j * L, ahead);
-        SNK_ASK(x + i + j * L, ahead);
+        if (!half || j == 0) N(ask_x)(half, a, at + i + j * L, ahead);
         if (seen) {
           SNK_ASK((const S *)a->seen + at + i + j * L, ahead);
           if (other) SNK_ASK((const S *)a->other + at + i + j * L, ahead);
           SNK_ASK_TO_WRITE((const S *)a->masked + at + i + j * L, ahead);
         }
-        N(sum_some)(a, f, at + i + j * L, L, relu, seen, other, &s[j], &t[j]);
+        N(sum_some)(half, a, f, at + i + j * L, L, relu, seen, other, &s[j], &t[j]);
       }
-    for (; i < k->end; i += L) N(sum_some)(a, f, at + i, k->end - i, relu, seen, other, &s[0], &t[0]);
+    for (; i < k->end; i += L) N(sum_some)(half, a, f, at + i, k->end - i, relu, seen, other, &s[0], &t[0]);
   }
   *sg += (double)W(total)(s[0] + s[1]);
   *sgx += (double)W(total)(t[0] + t[1]);
@@ -260,9 +276,13 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
     double sg = 0, sgx = 0;
     const N(scales) f = N(scales_of)(a, u);
     for (N(chunk) k = {0}; N(next)(a, &k);) {
-      if (a->relu) N(join_sums)(a, &k, u, &f, true, false, &sg, &sgx);
-      else if (a->seen) N(join_sums)(a, &k, u, &f, false, true, &sg, &sgx);
-      else N(join_sums)(a, &k, u, &f, false, false, &sg, &sgx);
+      if (N(half)(a)) {
+        if (a->relu) N(join_sums)(true, a, &k, u, &f, true, false, &sg, &sgx);
+        else if (a->seen) N(join_sums)(true, a, &k, u, &f, false, true, &sg, &sgx);
+        else N(join_sums)(true, a, &k, u, &f, false, false, &sg, &sgx);
+      } else if (a->relu) N(join_sums)(false, a, &k, u, &f, true, false, &sg, &sgx);
+      else if (a->seen) N(join_sums)(false, a, &k, u, &f, false, true, &sg, &sgx);
+      else N(join_sums)(false, a, &k, u, &f, false, false, &sg, &sgx);
     }
     ((S *)a->gb)[u] = (S)sg;
     ((S *)a->gw)[u] = (S)(sgx * (double)((const S *)a->rstd)[u]);
@@ -270,30 +290,31 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
 }
 
 /* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
-INL void N(back_some)(const N(scales) *f, V k1, V k2, const S *g, const S *x, S *y, int64_t k, bool training, bool relu, bool round) {
+INL void N(back_some)(const N(scales) *f, V k1, V k2, const S *g, V x, S *y, int64_t k, bool training, bool relu, bool round) {
   V v = W(get)(g, k);
-  const V xv = training ? W(get)(x, k) : v;
-  if (relu) v = N(passed)(v, xv, f->mean, f->scale, f->bias);
-  if (training) v = v - k1 - (xv - f->mean) * k2;
+  if (relu) v = N(passed)(v, x, f->mean, f->scale, f->bias);
+  if (training) v = v - k1 - (x - f->mean) * k2;
   W(set)(y, N(rounded)(f->scale * v, round), k);
 }
 
-INL void N(back_plane)(const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
-  const S *g = (const S *)(a->masked ? a->masked : a->g) + at, *x = (const S *)a->x + at;
+INL void N(back_plane)(bool half, const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
+  const S *g = (const S *)(a->masked ? a->masked : a->g) + at;
   S *y = (S *)a->y + at;
   const bool round = a->round;
   const int64_t n = a->inner;
+  const V none = W(splat)(0);
   int64_t i = 0;
   for (; i + 2 * L <= n; i += 2 * L)
     SNK_ALL for (int j = 0; j < 2; j++) {
+      const int64_t e = i + j * L;
       if (j * L % N(LINE) == 0) {
-        SNK_ASK(g + i + j * L, ahead);
-        SNK_ASK_TO_WRITE(y + i + j * L, ahead);
-        if (training) SNK_ASK(x + i + j * L, ahead);
+        SNK_ASK(g + e, ahead);
+        SNK_ASK_TO_WRITE(y + e, ahead);
+        if (training && (!half || j == 0)) N(ask_x)(half, a, at + e, ahead);
       }
-      N(back_some)(f, k1, k2, g + i + j * L, x + i + j * L, y + i + j * L, L, training, relu, round);
+      N(back_some)(f, k1, k2, g + e, training ? N(x_at)(half, a, at + e, L) : none, y + e, L, training, relu, round);
     }
-  for (; i < n; i += L) N(back_some)(f, k1, k2, g + i, x + i, y + i, n - i, training, relu, round);
+  for (; i < n; i += L) N(back_some)(f, k1, k2, g + i, training ? N(x_at)(half, a, at + i, n - i) : none, y + i, n - i, training, relu, round);
 }
 
 static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -316,7 +337,10 @@ static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t
     const int64_t c = u % a->channels;
     const N(scales) f = N(scales_of)(a, c);
     const V k1 = part * W(splat)(gb[c]), k2 = f.rstd * part * W(splat)(gw[c]);
-    if (a->relu) N(back_plane)(a, &f, k1, k2, u * a->inner, ahead, true, true);
-    else N(back_plane)(a, &f, k1, k2, u * a->inner, ahead, a->training, false);
+    if (N(half)(a)) {
+      if (a->relu) N(back_plane)(true, a, &f, k1, k2, u * a->inner, ahead, true, true);
+      else N(back_plane)(true, a, &f, k1, k2, u * a->inner, ahead, a->training, false);
+    } else if (a->relu) N(back_plane)(false, a, &f, k1, k2, u * a->inner, ahead, true, true);
+    else N(back_plane)(false, a, &f, k1, k2, u * a->inner, ahead, a->training, false);
   }
 }

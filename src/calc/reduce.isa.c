@@ -3,14 +3,6 @@
 #include "calc/bf16.h"
 #include "calc/tail.h"
 
-INL vf vf_bf16_get(const uint16_t *p, int64_t n) {
-  uint16_t some[VF] = {0};
-  if (n >= VF) return vf_from_bf16(p);
-  for (int64_t i = 0; i < n; i++) some[i] = p[i];
-  return vf_from_bf16(some);
-}
-INL vd vd_bf16_get(const uint16_t *p, int64_t n) { return (void)p, (void)n, vd_splat(0); } /* never: doubles are not kept so */
-
 #define SNK_ROWS "calc/reduce_rows.h"
 #include "calc/both.h"
 

@@ -285,6 +285,12 @@ static norm norm_at(const snk_winograd *p, int64_t group, int64_t m) {
 SNK_INLINE void put(const snk_winograd *p, VF v, int64_t to, int64_t n) {
   if (p->add) v = v + (n == L ? vf_load(p->add + to) : vf_some(p->add + to, vf_lanes(n)));
   if (p->relu) v = vf_relu(v);
+#if SNK_NARROW
+  if (p->narrow) {
+    vf_chosen_narrow((uint16_t *)(void *)p->dst + to, v, vf_lanes(n));
+    return;
+  }
+#endif
   if (p->round) v = vf_bf16(v);
   if (n == L) vf_store(p->dst + to, v);
   else vf_keep(p->dst + to, v, n);
@@ -336,6 +342,15 @@ static void row_done(const snk_winograd *p, const float *places, int64_t image, 
         SNK_UNROLL
         for (int l = 0; l < L; l++) line[l] = vf_relu(line[l]);
       }
+#if SNK_NARROW
+      if (p->narrow) {
+        uint16_t *half = (uint16_t *)(void *)p->dst + to + k;
+        const VFM lanes = vf_lanes(some);
+        SNK_UNROLL
+        for (int l = 0; l < L; l++, half += plane) vf_chosen_narrow(half, line[l], lanes), __builtin_prefetch(half + n);
+        continue;
+      }
+#endif
       if (p->round) {
         SNK_UNROLL
         for (int l = 0; l < L; l++) line[l] = vf_bf16(line[l]);

@@ -13,9 +13,16 @@ enum { Y, MEAN, RSTD, VAR }; /* outputs of batch_norm_train */
 static snk_norm_args args_of(const snt_tensor *x, const snt_tensor *w, const snt_tensor *b) {
   snk_norm_args a = {.f64 = x->dtype == SN_F64, .centered = true, .n = x->shape[0], .channels = x->shape[1],
                      .inner = snt_count(x->ndim - 2, x->shape + 2), .x = snt_data(x)};
+  a.half = x->dtype == SN_BF16;
   a.weight = w ? snt_data(w) : NULL;
   a.bias = b ? snt_data(b) : NULL;
   return a;
+}
+
+/* x. */
+static bool halved(sno_call *c, int k) {
+  const int x = c->op == &sno_op_batch_norm_train || c->op == &sno_op_batch_norm_relu ? 0 : c->op == &sno_op_batch_norm_way_backward ? 3 : 1;
+  return k == x && snk_norm_now()->half && c->in[x]->dtype != SN_F64 && snt_count(c->in[x]->ndim - 2, c->in[x]->shape + 2) > 1;
 }
 
 /* of batch_norm_relu: what joins before relu */
@@ -90,7 +97,8 @@ static void forward_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar y - \frac1m \sum \bar y - \hat x\, \frac1m \sum \bar y\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args = "gy x weight? mean scale training:bool epsilon:num",
-                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_back};
+                                           .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_back,
+    .halved = halved};
 
 static void forward_relu_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], c->in[3]);
@@ -107,7 +115,8 @@ static void forward_relu_back(sno_call *c) {
  * @math \bar x = w\, r \left(\bar z - \frac1m \sum \bar z - \hat x\, \frac1m \sum \bar z\, \hat x\right), \quad \bar z = \bar y\, [\hat x w + b > 0]
  */
 const sno_op sno_op_batch_norm_relu_backward = {.name = "batch_norm_relu_backward", .args = "gy x weight? bias? mean rstd",
-    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_relu_back};
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .over = {3}, .infer = infer_back, .forward = forward_relu_back,
+    .halved = halved};
 
 static int infer_way_back(sno_call *c) {
   const snt_tensor *x = c->in[3];
@@ -138,7 +147,8 @@ static void forward_way_back(sno_call *c) {
  *   \bar x = w\, r \left(\bar z - \frac1m \sum \bar z - \hat x\, \frac1m \sum \bar z\, \hat x\right)
  */
 const sno_op sno_op_batch_norm_way_backward = {.name = "batch_norm_way_backward", .args = "gy other? y x weight? mean rstd",
-    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {8, 0, 0, 3}, .infer = infer_way_back, .forward = forward_way_back};
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {8, 0, 0, 3}, .infer = infer_way_back, .forward = forward_way_back,
+    .halved = halved};
 
 static snt_tensor *channels_of(snt_tensor *v, const sno_out *x) {
   int64_t shape[SNT_MAXDIM];
@@ -174,7 +184,7 @@ static int back_eval(sno_back *b) { return back_parts(b, false); }
  */
 const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x weight? bias? epsilon:num", .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_CONTIG,
     .nout = 4,
-                                        .save_in = 3, .save_out = 1 << MEAN | 1 << RSTD, .infer = infer_train, .forward = forward_train,
+                                        .save_in = 3, .save_out = 1 << MEAN | 1 << RSTD, .infer = infer_train, .forward = forward_train, .halved = halved,
                                         .backward = back_train};
 
 /*** batch_norm_relu(x, weight?, bias?, add?, epsilon) -> y, mean, 1/sqrt(variance + epsilon), variance
@@ -182,7 +192,8 @@ const sno_op sno_op_batch_norm_train = {.name = "batch_norm_train", .args = "x w
  * @math y = \max\left(0, \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}}\, w_c + b_c + a\right)
  */
 const sno_op sno_op_batch_norm_relu = {.name = "batch_norm_relu", .args = "x weight? bias? add? epsilon:num",
-    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {1 | 1 << ADD}, .infer = infer_train, .forward = forward_train};
+    .flags = SNO_ROUNDS | SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 4, .over = {1 | 1 << ADD}, .infer = infer_train,
+    .forward = forward_train, .halved = halved};
 
 /*** batch_norm_eval(x, weight?, bias?, mean, var, epsilon)
  * Normalises with given statistics, which get no gradients.

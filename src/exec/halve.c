@@ -6,7 +6,7 @@
 
 /* Can step s have its operand k so, with the others as they are? */
 static bool can(const snp_tape *t, const snp_step *s, int k) {
-  enum { MOST = 8 };
+  enum { MOST = 12 };
   snt_storage shell = {.refs = 1};
   snt_tensor view[MOST], *operand[MOST];
   if (s->op == NULL || s->op->halved == NULL || s->nin + s->nout > MOST) return false;
