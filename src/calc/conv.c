@@ -342,16 +342,17 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
   }
   snk_conv_pass p = pass_forward(s);
   p.src = x, p.dst = y;
-  p.bias = with->bias, p.relu = with->relu, p.packed = with->packed, p.narrow = s->narrow;
+  p.bias = with->bias, p.relu = with->relu, p.packed = with->packed, p.narrow = s->narrow_y;
   p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.more = p.mean || p.add || p.round;
   run(&p, 1, snk_conv_type_of(s), snk_conv_size_of(s), w, scratch);
 }
 
-bool snk_conv_narrow(const snk_conv_shape *s, int what) {
-  if (snk_conv_type_of(s)->spread_narrow == NULL) return false;
-  if (what == SNK_CONV_WEIGHT) return !snk_half_suits(s, what) && snk_conv_weight_narrow(s);
-  if (!s->round) return false;
-  if (snk_half_suits(s, what) || snk_winograd_suits(s, false)) return true;
+bool snk_conv_narrow(const snk_conv_shape *s, int what, bool y) {
+  if (snk_conv_type_of(s)->spread_narrow == NULL || s->n < 1 || s->groups < 1) return false;
+  const bool tiles = snk_half_suits(s, what) || (what == SNK_CONV_WEIGHT ? snk_winograd_grad_suits(s) : snk_winograd_suits(s, what == SNK_CONV_INPUT));
+  if (what == SNK_CONV_WEIGHT) return tiles || (y && snk_conv_weight_narrow(s));
+  if (y == (what == SNK_CONV_INPUT)) return tiles; /* what is read */
+  if (!s->round || tiles || what == SNK_CONV_INPUT) return s->round && tiles;
   const snk_conv_pass p = pass_forward(s);
   return !p.exact && p.m > 1;
 }

@@ -24,7 +24,7 @@ typedef struct snk_conv_axis { int64_t in, out, k, stride, pad, dilation; } snk_
 typedef struct snk_conv_shape {
   bool f64, round;           /* round: forward and input's gradient give bfloat16 numbers (as floats; not for f64) */
   bool half;                 /* what is multiplied are bfloat16 numbers (as floats) */
-  bool narrow;               /* forward's result, or the gradient that comes for the weight's, lies in memory as bfloat16 numbers: where snk_conv_narrow */
+  bool narrow_x, narrow_y;   /* the source (or its gradient), the result (or its gradient) lies in memory as bfloat16 numbers: where snk_conv_narrow */
   int64_t n, groups, ci, co; /* images; channels of one group, in and out */
   snk_conv_axis y, x;
 } snk_conv_shape;
@@ -43,7 +43,7 @@ void snk_conv_forward_with(const snk_conv_shape *s, const void *x, const void *w
 size_t snk_conv_packed_bytes(const snk_conv_shape *s);
 void snk_conv_pack(const snk_conv_shape *s, const void *w, void *to);
 void snk_conv_backward_input(const snk_conv_shape *s, const void *gy, const void *w, const void *bias, void *gx, void *scratch);
-bool snk_conv_narrow(const snk_conv_shape *s, int what); /* FORWARD, where it rounds, or WEIGHT */
+bool snk_conv_narrow(const snk_conv_shape *s, int what, bool y); /* may the operation's y side (its x side) be so? A result only where it is rounded */
 void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void *gy, void *gw, void *scratch);
 
 /* ---- between conv.c, conv_weight.c and the instruction set's part */

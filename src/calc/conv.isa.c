@@ -74,16 +74,12 @@ SNK_INLINE void vd_get(double *t, const double *p, uint32_t m) {
 
 #endif
 
-/* Rounded to bfloat16 numbers in two bytes: the chosen lanes, side by side. The first n of such numbers as floats. */
+/* Rounded to bfloat16 numbers in two bytes: the chosen lanes, side by side. */
 #define NARROW SNK_NARROW
 #if NARROW
 SNK_INLINE void vf_put_narrow(uint16_t *p, VF v, uint32_t m) {
   if (m == 0xffff) vf_chosen_narrow(p, v, m);
   else vf_chosen_narrow(p, _mm512_maskz_compress_ps((__mmask16)m, v), (1u << __builtin_popcount(m)) - 1);
-}
-SNK_INLINE void vf_take_narrow(float *to, const uint16_t *p, int64_t n) {
-  const __mmask16 m = (__mmask16)(n < VFL ? (1u << n) - 1 : 0xffff);
-  _mm512_mask_storeu_ps(to, m, (VF)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p)), 16));
 }
 #endif
 

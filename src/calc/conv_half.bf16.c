@@ -31,19 +31,27 @@ void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
     }
 }
 
+/* Where number p of the source is: pointers into bfloat16 numbers count as if those were floats. */
+SNK_INLINE const uint16_t *place_of(const snk_half_copy *c, const float *p) { return (const uint16_t *)(const void *)c->narrow + (p - c->narrow); }
+SNK_INLINE __m512 some_of(const snk_half_copy *c, __mmask16 some, const float *p) {
+  if (c->narrow == NULL) return _mm512_maskz_loadu_ps(some, p);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, place_of(c, p))), 16));
+}
+SNK_INLINE void ask(const snk_half_copy *c, const float *p) { __builtin_prefetch(c->narrow ? (const void *)place_of(c, p) : p); }
+
 enum { PLAIN, STRIDE, SPREAD };
 static int kind_of(const snk_half_copy *c) { return c->x.step == 2 ? STRIDE : c->x.spread == 2 ? SPREAD : PLAIN; }
 /* Sixteen places of the row that begins at p. */
-SNK_INLINE __m512 take(const int kind, const float *p, const snk_half_part *e) {
+SNK_INLINE __m512 take(const int kind, const snk_half_copy *c, const float *p, const snk_half_part *e) {
   const float *from = p + e->from;
-  const __m512 v = _mm512_maskz_loadu_ps(e->first, from);
+  const __m512 v = some_of(c, e->first, from);
   if (kind == PLAIN) return v;
   if (kind == SPREAD) { /* the mask may lack places at the ends, whose numbers are not read */
     const int odd = e->spread & 0xAAAA ? 1 : 0;
     return _mm512_maskz_expand_ps((__mmask16)(0x5555 << odd), v);
   }
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  return _mm512_permutex2var_ps(v, even, _mm512_maskz_loadu_ps(e->second, from + 16));
+  return _mm512_permutex2var_ps(v, even, some_of(c, e->second, from + 16));
 }
 /* The source's row that row y of the copy has, or -1. */
 SNK_INLINE int64_t row_of(const snk_half_axis *a, int64_t y) {
@@ -55,11 +63,12 @@ SNK_INLINE int64_t row_of(const snk_half_axis *a, int64_t y) {
 static int64_t further(int64_t plane) { return plane >= AHEAD ? plane : (AHEAD + plane - 1) / plane * plane; }
 
 /* Sixteen places of images side by side, the first `n` of whose rows begin at p[0], p[1] .. */
-SNK_INLINE __m512 beside(const int kind, const float *const *p, int64_t n, int64_t slot, const snk_half_part *e) {
+SNK_INLINE __m512 beside(const int kind, const snk_half_copy *c, const float *const *p, int64_t n, const snk_half_part *e) {
+  const int64_t slot = c->slot;
   __m512 v = _mm512_setzero_ps();
   for (int64_t s = 0; s < n; s++)
-    if (kind == PLAIN) v = _mm512_mask_loadu_ps(v, (__mmask16)(e->first << s * slot), p[s] + e->from - s * slot);
-    else v = _mm512_mask_expand_ps(v, (__mmask16)(((1u << slot) - 1) << s * slot), take(kind, p[s], e));
+    if (kind == PLAIN) v = _mm512_or_ps(v, some_of(c, (__mmask16)(e->first << s * slot), p[s] + e->from - s * slot));
+    else v = _mm512_mask_expand_ps(v, (__mmask16)(((1u << slot) - 1) << s * slot), take(kind, c, p[s], e));
   return v;
 }
 
@@ -67,15 +76,15 @@ enum { SIDE = 32 };
 /* Numbers 16 h .. of a row of the source, those of images side by side as `room` says. */
 SNK_INLINE __m512 sixteen(const snk_half_copy *c, const float *const *p, int64_t images, int64_t h) {
   const int64_t src = c->x.src, left = src - 16 * h;
-  if (c->side == 1) return left <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(left >= 16 ? (__mmask16)0xFFFF : vf_lanes(left), p[0] + 16 * h);
+  if (c->side == 1) return left <= 0 ? _mm512_setzero_ps() : some_of(c, left >= 16 ? (__mmask16)0xFFFF : vf_lanes(left), p[0] + 16 * h);
   if (c->room >= 16) { /* an image has whole vectors */
     const int64_t each = c->room / 16, s = h / each, part = h % each, some = src - 16 * part;
-    return s >= images || some <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(some >= 16 ? (__mmask16)0xFFFF : vf_lanes(some), p[s] + 16 * part);
+    return s >= images || some <= 0 ? _mm512_setzero_ps() : some_of(c, some >= 16 ? (__mmask16)0xFFFF : vf_lanes(some), p[s] + 16 * part);
   }
   __m512 v = _mm512_setzero_ps();
   const int64_t each = 16 / c->room;
   for (int64_t s = 0; s < each && h * each + s < images; s++)
-    v = _mm512_mask_loadu_ps(v, (__mmask16)(((1u << src) - 1) << s * c->room), p[h * each + s] - s * c->room);
+    v = _mm512_or_ps(v, some_of(c, (__mmask16)(((1u << src) - 1) << s * c->room), p[h * each + s] - s * c->room));
   return v;
 }
 
@@ -105,7 +114,7 @@ static void pairs_picked(const snk_half *p, const float *src, int64_t images, in
       const float *many[SIDE], *many2[SIDE];
       for (int64_t s = 0; s < images; s++) {
         many[s] = a + y * c->x.src + s * step, many2[s] = many[s] + second;
-        for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead), __builtin_prefetch(many2[s] + i + ahead);
+        for (int64_t i = 0; i < c->x.src; i += 16) ask(c, many[s] + i + ahead), ask(c, many2[s] + i + ahead);
       }
       __m512i v[2] = {none, none};
       for (int h = 0; h < 1 + both; h++) {
@@ -143,7 +152,7 @@ static void rows_picked(const snk_half_copy *c, const float *src, int64_t channe
         const float *many[SIDE];
         for (int64_t s = 0; s < images; s++) {
           many[s] = a + y * c->x.src + s * step;
-          for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
+          for (int64_t i = 0; i < c->x.src; i += 16) ask(c, many[s] + i + ahead);
         }
         const __m512i v = snk_tile_row(sixteen(c, many, images, 0), sixteen(c, many, images, 1));
         if (c->side == 1 && c->x.src <= 32)
@@ -170,17 +179,17 @@ SNK_INLINE void pairs_of(const int kind, const bool several, const snk_half *p, 
       if (y >= 0)
         for (int64_t s = 0; s < (several ? images : 1); s++) {
           many[s] = ra + s * step, many2[s] = many[s] + second;
-          for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead), __builtin_prefetch(many2[s] + i + ahead);
+          for (int64_t i = 0; i < c->x.src; i += 16) ask(c, many[s] + i + ahead), ask(c, many2[s] + i + ahead);
         }
       const snk_half_part *e = c->part;
       for (int64_t t = 0; t < c->copies; t++)
         for (int64_t i = 0; i < c->parts; i++, e++) {
           __m512i v = _mm512_setzero_si512();
           if (y >= 0) {
-            const __m512 u = several ? beside(kind, many, images, c->slot, e) : take(kind, ra, e);
+            const __m512 u = several ? beside(kind, c, many, images, e) : take(kind, c, ra, e);
             v = _mm512_srli_epi32(_mm512_castps_si512(u), 16);
             if (have == 2) {
-              const __m512 w = several ? beside(kind, many2, images, c->slot, e) : take(kind, ra + splane, e);
+              const __m512 w = several ? beside(kind, c, many2, images, e) : take(kind, c, ra + splane, e);
               v = _mm512_or_si512(v, _mm512_and_si512(_mm512_castps_si512(w), high));
             }
           }
@@ -216,18 +225,18 @@ SNK_INLINE void rows_of(const int kind, const bool several, const snk_half_copy 
         if (y >= 0)
           for (int64_t s = 0; s < (several ? images : 1); s++) {
             many[s] = ra + s * step;
-            for (int64_t i = 0; i < c->x.src; i += 16) __builtin_prefetch(many[s] + i + ahead);
+            for (int64_t i = 0; i < c->x.src; i += 16) ask(c, many[s] + i + ahead);
           }
         const snk_half_part *e = c->part;
         for (int64_t t = 0; t < c->copies; t++) {
           uint16_t *at = row + t * c->column;
           if (several) {
             const __m512i none = _mm512_setzero_si512();
-            _mm512_store_si512(at, y < 0 ? none : snk_tile_row(beside(kind, many, images < half ? images : half, c->slot, e), beside(kind, many + half, images - half, c->slot, e)));
+            _mm512_store_si512(at, y < 0 ? none : snk_tile_row(beside(kind, c, many, images < half ? images : half, e), beside(kind, c, many + half, images - half, e)));
             e++;
           } else
             for (int64_t i = 0; i < c->parts; i += 2, e += 2, at += 32)
-              _mm512_store_si512(at, y < 0 ? _mm512_setzero_si512() : snk_tile_row(take(kind, ra, e), take(kind, ra, e + 1)));
+              _mm512_store_si512(at, y < 0 ? _mm512_setzero_si512() : snk_tile_row(take(kind, c, ra, e), take(kind, c, ra, e + 1)));
         }
       }
     }
@@ -470,11 +479,11 @@ void snk_half_turn(const snk_half_copy *c, const float *src, int64_t channels, i
             r[ch] = _mm512_setzero_si512();
             if (ch >= nr || first + ch >= channels) continue;
             if (c->side == 1) {
-              __builtin_prefetch(a + 16 * i + 128), __builtin_prefetch(a + 16 * i + 144);
-              r[ch] = snk_tile_row(take(PLAIN, a, e), take(PLAIN, a, e + 1));
+              ask(c, a + 16 * i + 128), ask(c, a + 16 * i + 144);
+              r[ch] = snk_tile_row(take(PLAIN, c, a, e), take(PLAIN, c, a, e + 1));
               a += splane;
             } else {
-              r[ch] = snk_tile_row(beside(PLAIN, many, images < half ? images : half, c->slot, e), beside(PLAIN, many + half, images - half, c->slot, e));
+              r[ch] = snk_tile_row(beside(PLAIN, c, many, images < half ? images : half, e), beside(PLAIN, c, many + half, images - half, e));
               for (int64_t s = 0; s < images; s++) many[s] += splane;
             }
           }

@@ -47,7 +47,7 @@ static void lay(snk_half *p, int64_t band) {
 static snk_half plan(const snk_conv_shape *s, bool back) {
   const int64_t taps = s->y.k * s->x.k;
   snk_half p = {.copy = {.y = axis_of(&s->y, back), .x = axis_of(&s->x, back)}, .n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci,
-                .flip = back, .round = s->round, .narrow = s->narrow, .wm = back ? taps : s->ci * taps, .wc = back ? s->ci * taps : taps, .wg = s->co * s->ci * taps};
+                .flip = back, .round = s->round, .narrow = back ? s->narrow_x : s->narrow_y, .wm = back ? taps : s->ci * taps, .wc = back ? s->ci * taps : taps, .wg = s->co * s->ci * taps};
   const snk_half_axis *y = &p.copy.y;
   p.mtiles = parts_of(p.m, 16), p.mr = parts_of(p.m, p.mtiles);
   p.blocks = parts_of(p.c, 32), p.pairs = parts_of(p.c, 2 * p.blocks);
@@ -104,6 +104,7 @@ void snk_half_run(const snk_conv_shape *s, bool back, const float *src, const fl
   snk_half p = plan(s, back);
   const snk_half_axis *y = &p.copy.y, *x = &p.copy.x;
   p.src = src, p.dst = dst, p.packed = with->packed;
+  p.copy.narrow = (back ? s->narrow_y : s->narrow_x) ? src : NULL;
   p.bias = with->bias, p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add, p.relu = with->relu;
   char *at = (char *)scratch + (64 - (uintptr_t)scratch % 64) % 64; /* lines of the weight's tiles are lines of the cache */
   snk_half_parts(&p.copy, (snk_half_part *)(void *)at);
@@ -210,6 +211,7 @@ void snk_half_grad(const snk_conv_shape *s, const float *x, const float *gy, flo
   snk_half_parts(&w.x, (snk_half_part *)(void *)at);
   snk_half_parts(&w.g, (snk_half_part *)(void *)next);
   w.x.part = (snk_half_part *)(void *)at, w.g.part = (snk_half_part *)(void *)next;
+  w.x.narrow = s->narrow_x ? x : NULL, w.g.narrow = s->narrow_y ? gy : NULL;
   w.src = x, w.gy = gy, w.out = (float *)(void *)(next + part_bytes(&w.g));
   const double work = (double)w.n * (double)w.groups * (double)(w.m + 16) * (double)(w.c * w.s.taps) * (double)(s->y.out * s->x.out);
   const int64_t threads = work < 8.0 * SNK_CONV_SMALL ? 1 : sn_threads();

@@ -39,6 +39,7 @@ typedef struct snk_half_copy {
   int64_t parts, pitch;       /* parts of 16 places of a row that are read; places from row to row */
   int64_t plane, column;      /* from channel (or pair) to the next; from one column of taps to the next */
   const snk_half_part *part;  /* for each copy, for each part */
+  const float *narrow;        /* where the source begins, if it is bfloat16 numbers in two bytes (pointers into it count as if they were floats), or NULL */
 } snk_half_copy;
 
 typedef struct snk_half {

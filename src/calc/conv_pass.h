@@ -13,7 +13,7 @@ bool snk_conv_fits(const snk_conv_side *s);                       /* can the sou
 void snk_conv_lay(snk_conv_pass *p, int64_t band);                /* set how the source is read with bands of `band` rows */
 void snk_conv_offsets(const snk_conv_pass *p, int64_t *koff);     /* where the source of output 0 lies, for every k */
 
-bool snk_conv_weight_narrow(const snk_conv_shape *s);             /* of snk_conv_narrow */
+bool snk_conv_weight_narrow(const snk_conv_shape *s);             /* may the gradient that comes be narrow, without tiles? */
 
 /* Adds what the weight's gradient wants (snk_conv_space). */
 void snk_conv_weight_space(const snk_conv_shape *s, size_t *scratch, size_t *worker);

@@ -162,8 +162,9 @@ static void FN(spread_narrow)(const void *srcp, int64_t channels, int64_t plane,
     T *dst = (T *)dstp + c * to;
     for (int64_t i = 0; i < rows; i++, src += width, dst += pitch)
       for (int64_t j = 0; j < width; j += L) {
+        const uint32_t mask = snk_inside(j, width, L);
         SNK_ASK(src + j, 4096);
-        v_take_narrow(dst + j, src + j, width - j);
+        v_chosen(dst + j, v_take_narrow(src + j, mask), mask);
       }
   }
 }

@@ -27,7 +27,7 @@ static int64_t grad_places(const grad_plan *w, int64_t rows) { return (rows - 1)
 
 static grad_plan plan_grad(const snk_conv_shape *s) {
   grad_plan w = {.p = snk_conv_plain(s), .t = snk_conv_type_of(s), .size = snk_conv_size_of(s), .per = 1};
-  w.gsize = s->narrow ? 2 : w.size, w.lay = s->narrow ? w.t->spread_narrow : w.t->spread;
+  w.gsize = s->narrow_y ? 2 : w.size, w.lay = s->narrow_y ? w.t->spread_narrow : w.t->spread;
   snk_conv_pass *p = &w.p;
   int64_t lanes = w.t->lanes, useful = most(1, p->y.n * p->x.n);
   p->tap_rows = false;
@@ -228,7 +228,6 @@ void snk_conv_backward_weight(const snk_conv_shape *s, const void *x, const void
 }
 
 bool snk_conv_weight_narrow(const snk_conv_shape *s) {
-  if (s->n <= 0 || s->groups <= 0 || snk_winograd_grad_suits(s)) return false;
   const grad_plan w = plan_grad(s);
   return w.exact || w.spread;
 }

@@ -19,8 +19,11 @@ SNK_INLINE VF vf_take(const float *p, uint32_t m) { return _mm512_maskz_loadu_ps
 SNK_INLINE VD vd_take(const double *p, uint32_t m) { return _mm512_maskz_loadu_pd((__mmask8)m, p); }
 /* The chosen lanes to their own places (vf_keep counts them, which costs a shift at every store). */
 SNK_INLINE void vf_chosen(float *p, VF v, uint32_t m) { _mm512_mask_storeu_ps(p, (__mmask16)m, v); }
-/* As bfloat16 numbers in two bytes, rounded. */
+/* Of bfloat16 numbers in two bytes, and to such, rounded. */
 #define SNK_NARROW 1
+SNK_INLINE VF vf_take_narrow(const uint16_t *p, uint32_t m) {
+  return (VF)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)m, p)), 16);
+}
 SNK_INLINE void vf_chosen_narrow(uint16_t *p, VF v, uint32_t m) {
   _mm256_mask_storeu_epi16(p, (__mmask16)m, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)vf_bf16(v), 16)));
 }

@@ -45,7 +45,8 @@ static int64_t bands_of(const snk_winograd *p) { return parts_of(p->ty, p->rows)
 
 static snk_winograd plan_for(const snk_conv_shape *s, bool back, int64_t lanes) {
   const snk_conv_axis *y = &s->y, *x = &s->x;
-  snk_winograd p = {.n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci, .flip = back, .round = s->round, .narrow = s->narrow,
+  snk_winograd p = {.n = s->n, .groups = s->groups, .m = back ? s->ci : s->co, .c = back ? s->co : s->ci, .flip = back, .round = s->round, .narrow = back ? s->narrow_x : s->narrow_y,
+                    .narrow_src = back ? s->narrow_y : s->narrow_x, .narrow_grad = s->narrow_y,
                     .wm = back ? 9 : s->ci * 9, .wc = back ? s->ci * 9 : 9, .wg = s->co * s->ci * 9};
   p.ms = whole_vectors(p.m, lanes), p.cs = whole_vectors(p.c, lanes);
   p.h = back ? y->out : y->in, p.w = back ? x->out : x->in, p.oh = back ? y->in : y->out, p.ow = back ? x->in : x->out;

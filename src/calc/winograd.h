@@ -34,7 +34,7 @@ typedef struct snk_winograd {
   int64_t wm, wc, wg;             /* steps in the weight: row, channel, group */
   bool flip;                      /* taps in reverse: the input's gradient */
   bool relu, round;
-  bool narrow;                    /* dst: bfloat16 numbers in two bytes (snk_conv_shape) */
+  bool narrow, narrow_src, narrow_grad; /* dst; src; grad: bfloat16 numbers in two bytes (snk_conv_shape) */
   int64_t images, rows;           /* of a piece */
   const float *src, *grad, *packed, *bias, *mean, *scale, *shift, *add;
   float *dst;

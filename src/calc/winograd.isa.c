@@ -112,10 +112,11 @@ typedef struct lines {
   int64_t tile, h, w, plane, width; /* T; of the plane; channels of all are `plane` apart; places of a row */
   float *rows;
   int32_t *at;                /* where place i of T rows goes */
+  const float *narrow;        /* where planes of bfloat16 numbers in two bytes begin (pointers into them count as if they were floats), or NULL */
 } lines;
 
-static lines lines_at(int64_t tile, int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh) {
-  lines s = {tile, h, w, h * w, width, room, (int32_t *)(void *)(room + ((2 * tile + 1) * width + 1) * L)};
+static lines lines_at(int64_t tile, int64_t h, int64_t w, int64_t x0, int64_t width, float *room, bool fresh, const float *narrow) {
+  lines s = {tile, h, w, h * w, width, room, (int32_t *)(void *)(room + ((2 * tile + 1) * width + 1) * L), narrow};
   if (!fresh) return s;
   memset(room, 0, (size_t)((2 * tile + 1) * width * L) * sizeof(float));
   for (int64_t i = 0; i < tile * w; i++) {
@@ -136,6 +137,17 @@ static void bring(const lines *s, const float *src, int64_t channels, int64_t y,
     const int64_t left = end - i < L ? end - i : L;
     const int32_t *at = s->at + i;
     VF v[L];
+#if SNK_NARROW
+    if (s->narrow) {
+      const uint16_t *from = (const uint16_t *)(const void *)s->narrow + (src - s->narrow) + i;
+      const uint32_t mask = (uint32_t)(((uint64_t)1 << left) - 1);
+      SNK_UNROLL
+      for (int k = 0; k < L; k++, from += s->plane) {
+        v[k] = vf_take_narrow(from, k < channels ? mask : 0);
+        __builtin_prefetch(from + ahead);
+      }
+    } else
+#endif
     if (left == L && channels == L) {
       SNK_UNROLL
       for (int k = 0; k < L; k++) v[k] = vf_load(src + k * s->plane + i), __builtin_prefetch(src + k * s->plane + i + ahead);
@@ -180,7 +192,7 @@ SNK_INLINE void patch(const int T, const float *const row[6], float *to, int64_t
 
 static void input(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room) {
   const int64_t T = p->tile, position = snk_winograd_position(piece->most, p->cs, L);
-  const lines s = lines_at(T, p->h, p->w, p->x0, T * p->tx + 2, room, fresh);
+  const lines s = lines_at(T, p->h, p->w, p->x0, T * p->tx + 2, room, fresh, p->narrow_src ? p->src : NULL);
   for (int64_t i = 0; i < piece->images; i++)
     for (int64_t c = 0; c < p->cs; c += L) {
       const int64_t channels = p->c - c < L ? p->c - c : L;
@@ -417,7 +429,7 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
 
 /* A dY A', a vector of rows at once. */
 static void spread(const snk_winograd *p, const snk_winograd_piece *piece, int64_t m0, int64_t step, bool fresh, float *to, float *room) {
-  const lines s = lines_at(4, p->oh, p->ow, 0, 4 * p->tx, room, fresh);
+  const lines s = lines_at(4, p->oh, p->ow, 0, 4 * p->tx, room, fresh, p->narrow_grad ? p->grad : NULL);
   const int64_t position = snk_winograd_position(piece->tiles, step, L);
   for (int64_t i = 0; i < piece->images; i++)
     for (int64_t m = 0; m < step; m += L) {

@@ -160,14 +160,15 @@ static snk_conv_shape shape_of(const sno_call *c) {
   return shape_for(c, x, w[0], w[2], w[3], &o);
 }
 
-static bool halved_result(sno_call *c, int k) {
+static bool halved(sno_call *c, int k) {
   const snk_conv_shape s = shape_of(c);
-  return k == c->nin && snk_conv_narrow(&s, SNK_CONV_FORWARD);
+  return (k == 0 || k == c->nin) && snk_conv_narrow(&s, SNK_CONV_FORWARD, k != 0);
 }
+static bool narrow(const snt_tensor *x) { return x->dtype == SN_BF16; }
 
 static void forward(sno_call *c) {
   snk_conv_shape s = shape_of(c);
-  s.narrow = c->out[0]->dtype == SN_BF16;
+  s.narrow_x = narrow(c->in[0]), s.narrow_y = narrow(c->out[0]);
   const snk_conv_with with = {.packed = c->packed, .bias = c->in[2] ? snt_data(c->in[2]) : NULL, .relu = c->op == &sno_op_conv2d_relu};
   snk_conv_forward_with(&s, snt_data(c->in[0]), snt_data(c->in[1]), &with, snt_data(c->out[0]), c->scratch);
 }
@@ -231,7 +232,7 @@ static int back_conv2d(sno_back *b) {
 const sno_op sno_op_conv2d = {
     .name = "conv2d", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES | SNO_CONTIG,
     .nout = 1, .save_in = 3,
-    .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .halved = halved_result, .pack_bytes = pack_bytes, .pack = pack,
+    .infer = infer_conv2d, .forward = forward, .backward = back_conv2d, .halved = halved, .pack_bytes = pack_bytes, .pack = pack,
     .samples = "f(2,3,5,4), f(2,3,3,2), f(2); f(1,2,6,5), f(3,2,3,3), f(3), {stride={2,1}, padding={1,2}};"
              " f(2,1,5,5), f(2,1,2,2), {dilation={2,3}, padding=1};"
                " f(2,4,4,3), f(4,2,2,2), f(4), {groups=2}; f(1,3,5,5), f(3,1,3,3), {groups=3, stride=2, padding=1}; f(2,3,3,3), f(4,3,1,1), f(4);"
@@ -253,7 +254,7 @@ const sno_op sno_op_conv2d = {
  */
 const sno_op sno_op_conv2d_relu = {
     .name = "conv2d_relu", .args = "x weight bias? stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_conv,
-    .flags = SNO_ROUNDS | SNO_HALVES | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .halved = halved_result,
+    .flags = SNO_ROUNDS | SNO_HALVES | SNO_CONTIG | SNO_HIDDEN | SNO_NODIFF, .nout = 1, .infer = infer_conv2d, .forward = forward, .halved = halved,
     .pack_bytes = pack_bytes, .pack = pack};
 
 /* ---- what programs make of conv2d, batch_norm_eval, add and relu */
@@ -358,13 +359,23 @@ static int infer_input(sno_call *c) {
   return reserve(c, &s, SNK_CONV_INPUT);
 }
 
-static void forward_input(sno_call *c) {
+static snk_conv_shape shape_of_input(const sno_call *c) {
   options o = options_at(c->attr, 1, false);
   const snt_tensor *w = c->in[1];
   int64_t x[4];
   planes(c->out[0], 2, x);
-  const snk_conv_shape s = shape_for(c, x, w->shape[0], w->shape[2], w->shape[3], &o);
-  snk_conv_backward_input(&s, snt_data(c->in[0]), snt_data(w), NULL, snt_data(c->out[0]), c->scratch);
+  return shape_for(c, x, w->shape[0], w->shape[2], w->shape[3], &o);
+}
+
+static bool halved_input(sno_call *c, int k) {
+  const snk_conv_shape s = shape_of_input(c);
+  return (k == 0 || k == c->nin) && snk_conv_narrow(&s, SNK_CONV_INPUT, k == 0);
+}
+
+static void forward_input(sno_call *c) {
+  snk_conv_shape s = shape_of_input(c);
+  s.narrow_x = narrow(c->out[0]), s.narrow_y = narrow(c->in[0]);
+  snk_conv_backward_input(&s, snt_data(c->in[0]), snt_data(c->in[1]), NULL, snt_data(c->out[0]), c->scratch);
 }
 
 static int back_input(sno_back *b) {
@@ -384,6 +395,7 @@ static int back_input(sno_back *b) {
 const sno_op sno_op_conv2d_backward_input = {
     .name = "conv2d_backward_input", .args = "gy weight size:int2 stride:int2=1 padding:int2=0 dilation:int2=1 groups:int=1", .flops = flops_input,
     .flags = SNO_ROUNDS | SNO_HALVES | SNO_CONTIG | SNO_HIDDEN, .nout = 1, .save_in = 3, .infer = infer_input, .forward = forward_input, .backward = back_input,
+    .halved = halved_input,
     .samples = "f(2,2,3,3), f(2,3,3,2), {5,4}", .wrong = "f(2,2,3,4), f(2,3,3,2), {5,4} => the gradient is"};
 
 /* ---- the gradient of the weight */
@@ -418,12 +430,12 @@ static snk_conv_shape shape_of_weight(const sno_call *c) {
 
 static bool halved_weight(sno_call *c, int k) {
   const snk_conv_shape s = shape_of_weight(c);
-  return k == 1 && snk_conv_narrow(&s, SNK_CONV_WEIGHT);
+  return k < 2 && snk_conv_narrow(&s, SNK_CONV_WEIGHT, k == 1);
 }
 
 static void forward_weight(sno_call *c) {
   snk_conv_shape s = shape_of_weight(c);
-  s.narrow = c->in[1]->dtype == SN_BF16;
+  s.narrow_x = narrow(c->in[0]), s.narrow_y = narrow(c->in[1]);
   snk_conv_backward_weight(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]), c->scratch);
 }
 

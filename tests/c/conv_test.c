@@ -202,48 +202,66 @@ static int with_agrees(const snk_conv_shape *s, const void *x, const void *w, co
   return ok;
 }
 
-/* Results, and gradients that come, as bfloat16 numbers in two bytes: the bits of floats that are such. */
-static int narrow_met[3];
-static int narrow_agrees(snk_conv_shape s, const void *x, const void *w, const float *bias, const float *gy, int64_t ny, int64_t nw) {
+/* Numbers that are bfloat16 numbers, and the same in two bytes. */
+static float *both(const float *from, int64_t n, uint16_t **half) {
+  float *f = numbers(n, false);
+  *half = malloc((size_t)(n + 1) * 2);
+  for (int64_t i = 0; i < n; i++) {
+    (*half)[i] = (uint16_t)(((const uint32_t *)(const void *)from)[i] >> 16);
+    ((uint32_t *)(void *)f)[i] = (uint32_t)(*half)[i] << 16;
+  }
+  (*half)[n] = 0x1234;
+  return f;
+}
+static int is_half_of(const float *f, const uint16_t *half, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if ((uint32_t)half[i] << 16 != ((const uint32_t *)(const void *)f)[i]) return 0;
+  return half[n] == 0x1234;
+}
+
+/* What lies in two bytes gives the bits of floats that are such numbers. */
+static int narrow_met[3][2];
+static int narrow_agrees(snk_conv_shape s, const float *xs, const void *w, const float *bias, const float *gys, int64_t nx, int64_t ny, int64_t nw) {
   const int threads = sn_threads();
   int ok = 1;
+  if (s.f64) return 1;
   s.round = true;
-  for (int what = SNK_CONV_FORWARD; what <= SNK_CONV_WEIGHT && !s.f64; what += SNK_CONV_WEIGHT - SNK_CONV_FORWARD) {
-    if (!snk_conv_narrow(&s, what)) continue;
-    narrow_met[what]++;
+  uint16_t *xh, *yh, *gxh, *gyh;
+  float *x = both(xs, nx, &xh), *gy = both(gys, ny, &gyh), *want = numbers(ny + nx + nw, false), *got = numbers(ny + nx + nw, false);
+  free(both(xs, nx, &gxh)), free(both(gys, ny, &yh));
+  for (int what = SNK_CONV_FORWARD; what <= SNK_CONV_WEIGHT; what++) {
+    const bool can_x = snk_conv_narrow(&s, what, false), can_y = snk_conv_narrow(&s, what, true);
+    narrow_met[what][0] += can_x, narrow_met[what][1] += can_y;
     size_t scratch, worker;
     snk_conv_space(&s, what, &scratch, &worker);
     if (sn_scratch_reserve(worker) < 0) return 0;
     void *room = malloc(scratch);
-    uint16_t *h = malloc((size_t)(ny + 1) * 2);
-    float *want = numbers(ny > nw ? ny : nw, false), *got = numbers(ny > nw ? ny : nw, false);
-    for (int relu = 0; relu < 2; relu++) {
+    for (int sides = 1; sides < 4; sides++) {
+      const bool relu = sides & 1;
       const snk_conv_with with = {.bias = bias, .relu = relu};
-      snk_conv_shape f = s, n = s;
-      n.narrow = true;
-      sn_threads_set(relu ? 3 : 1);
+      snk_conv_shape n = s;
+      n.narrow_x = sides & 1, n.narrow_y = sides & 2;
+      if ((n.narrow_x && !can_x) || (n.narrow_y && !can_y)) continue;
+      sn_threads_set(sides);
+      const void *nx_in = n.narrow_x ? (const void *)xh : x, *ny_in = n.narrow_y ? (const void *)gyh : gy;
       if (what == SNK_CONV_FORWARD) {
-        h[ny] = 0x1234;
-        snk_conv_forward_with(&f, x, w, &with, want, room);
-        snk_conv_forward_with(&n, x, w, &with, h, room);
-        for (int64_t i = 0; i < ny; i++)
-          if ((uint32_t)h[i] << 16 != ((uint32_t *)(void *)want)[i]) ok = 0;
-        if (h[ny] != 0x1234) ok = 0;
+        snk_conv_forward_with(&s, x, w, &with, want, room);
+        snk_conv_forward_with(&n, nx_in, w, &with, n.narrow_y ? (void *)yh : got, room);
+        if (n.narrow_y ? !is_half_of(want, yh, ny) : memcmp(want, got, (size_t)ny * sizeof *got) != 0) ok = 0;
+      } else if (what == SNK_CONV_INPUT) {
+        snk_conv_backward_input(&s, gy, w, NULL, want, room);
+        snk_conv_backward_input(&n, ny_in, w, NULL, n.narrow_x ? (void *)gxh : got, room);
+        if (n.narrow_x ? !is_half_of(want, gxh, nx) : memcmp(want, got, (size_t)nx * sizeof *got) != 0) ok = 0;
       } else {
-        float *g = numbers(ny, false);
-        for (int64_t i = 0; i < ny; i++) {
-          h[i] = (uint16_t)(((const uint32_t *)(const void *)gy)[i] >> 16);
-          ((uint32_t *)(void *)g)[i] = (uint32_t)h[i] << 16;
-        }
-        snk_conv_backward_weight(&f, x, g, want, room);
-        snk_conv_backward_weight(&n, x, h, got, room);
+        snk_conv_backward_weight(&s, x, gy, want, room);
+        snk_conv_backward_weight(&n, nx_in, ny_in, got, room);
         if (memcmp(want, got, (size_t)nw * sizeof *got) != 0) ok = 0;
-        free(g);
       }
     }
-    free(room), free(h), free(want), free(got);
+    free(room);
   }
   sn_threads_set(threads);
+  free(x), free(gy), free(want), free(got), free(xh), free(yh), free(gxh), free(gyh);
   return ok;
 }
 
@@ -267,7 +285,7 @@ static int one(int round, bool half) {
   int bad = 0;
   if (!threads_agree(&s, SNK_CONV_FORWARD, x, w, bias, y, ny)) bad |= 1;
   if (!with_agrees(&s, x, w, bias, y, ny)) bad |= 64;
-  if (!narrow_agrees(s, x, w, bias, gy, ny, nw)) bad |= 128;
+  if (!narrow_agrees(s, x, w, bias, gy, nx, ny, nw)) bad |= 128;
   if (!threads_agree(&s, SNK_CONV_INPUT, gy, w, NULL, gx, nx)) bad |= 2;
   if (!threads_agree(&s, SNK_CONV_WEIGHT, x, gy, NULL, gw, nw)) bad |= 4;
   if (differs(y, py, ny, s.f64, 4)) bad |= 8;
@@ -289,6 +307,6 @@ int main(void) {
     CHECK(one(round, false));
     if (sn_halves() || round % 16 == 0) CHECK(one(round, true)); /* without such instructions the same kernels once more */
   }
-  CHECK((narrow_met[SNK_CONV_FORWARD] > 20 && narrow_met[SNK_CONV_WEIGHT] > 20) || !snk_conv_now()->f32.spread_narrow);
+  for (int what = 0; what < 6; what++) CHECK(narrow_met[what / 2][what % 2] > 20 || !snk_conv_now()->f32.spread_narrow);
   return CHECK_DONE();
 }
