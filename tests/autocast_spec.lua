@@ -390,6 +390,55 @@ describe("autocast in programs:", function()
     end
   end)
 
+  it("so do the planes of residual networks, of any size, between convolutions and batch norm, with the same weights", function()
+    local kept = ({ avx512 = true, avx512_bf16 = true, amx = true })[sn.info().isa]
+    local Both = sn.layer("Both", {
+      init = function(self, way) self.way = way end,
+      forward = function(self, x) return (self.way(x) + x):relu() end,
+    })
+    local function conv(c, k, stride) return sn.Conv2d { c, k, padding = k // 2, stride = stride or 1, bias = false } end
+    local seen, most = 0, 0
+    for i, s in ipairs { { 3, 16, 32, 32 }, { 16, 16, 9, 13 }, { 8, 24, 7, 5 }, { 16, 32, 16, 16 }, { 4, 17, 21, 18 }, { 32, 64, 8, 8 }, { 1, 12, 30, 46 } } do
+      local x, y = sn.randn(6, s[1], s[3], s[4]), sn.randint(1, 4, 6)
+      local function learn(compiled, threads)
+        local was = sn.threads()
+        sn.threads(threads)
+        sn.manual_seed(i)
+        local n = sn.Sequential(conv(s[2], 3), sn.BatchNorm2d {}, sn.ReLU(),
+          Both(sn.Sequential(conv(s[2], 3), sn.BatchNorm2d {}, sn.ReLU(), conv(s[2], 3), sn.BatchNorm2d {})),
+          Both(sn.Sequential(conv(s[2], 3), sn.BatchNorm2d {}, sn.ReLU(), conv(s[2], 3), sn.BatchNorm2d {})),
+          conv(s[2] + 8, 3, 2), sn.BatchNorm2d {}, conv(s[2] + 8, 3), sn.ReLU(), sn.MaxPool2d { 2 }, conv(9, 3), sn.Flatten(), sn.Dense { 3 })
+        n(x)
+        local opt = sn.SGD(n:parameters(), { lr = 0.02, momentum = 0.9 })
+        local function step()
+          opt:zero_grad()
+          local loss = sn.cross_entropy(n(x), y)
+          loss:backward()
+          opt:step()
+          return loss:detach()
+        end
+        local run = compiled and sn.compile(step) or step
+        for _ = 1, 4 do auto(run) end
+        sn.threads(was)
+        local all = {}
+        for k, p in ipairs(n:parameters()) do all[k] = bits(p) end
+        return table.concat(all, " "), compiled and run:explain()
+      end
+      local want = learn(false, 1)
+      for threads = 1, 3 do
+        local got, text = learn(true, threads)
+        assert.equal(want, got, i)
+        local _, marks = text:gsub(":bfloat16", "")
+        seen, most = seen + marks, math.max(most, marks)
+      end
+      sn.passes("halve", false)
+      local got = learn(true, 1)
+      sn.passes("halve", true)
+      assert.equal(want, got, i)
+    end
+    assert.is_true(kept and seen > 300 and most > 50 or not kept and seen == 0, seen .. " " .. most)
+  end)
+
   it("products know that they multiply bfloat16 numbers: in gradients and joined updates too, eager as compiled, with any number of threads", function()
     local function learn(compiled, threads)
       sn.threads(threads)

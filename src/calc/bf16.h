@@ -13,10 +13,14 @@ INL vf vf_from_bf16(const uint16_t *p) {
 }
 /* The first n, from VF on all: as floats. There are no doubles so kept: for code that is written for both. */
 INL vf vf_bf16_get(const uint16_t *p, int64_t n) {
-  uint16_t some[VF] = {0};
   if (n >= VF) return vf_from_bf16(p);
+#if SNK_BYTES == 64
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p)), 16);
+#else
+  uint16_t some[VF] = {0};
   for (int64_t i = 0; i < n; i++) some[i] = p[i];
   return vf_from_bf16(some);
+#endif
 }
 INL vd vd_bf16_get(const uint16_t *p, int64_t n) { return (void)p, (void)n, vd_splat(0); }
 /* As floats; doubles stay as they are. */
@@ -27,4 +31,16 @@ INL void vf_to_bf16(uint16_t *p, vf v) {
   const vh h = __builtin_convertvector(vf_bf16_bits(v), vh);
   memcpy(p, &h, sizeof h);
 }
+/* The first n of floats that are bfloat16 numbers. */
+INL void vf_bf16_set(uint16_t *p, vf v, int64_t n) {
+  const vh h = __builtin_convertvector((vu32)v >> 16, vh);
+  if (n >= VF) memcpy(p, &h, sizeof h);
+  else
+#if SNK_BYTES == 64
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)h);
+#else
+    for (int64_t i = 0; i < n; i++) p[i] = h[i];
+#endif
+}
+INL void vd_bf16_set(uint16_t *p, vd v, int64_t n) { (void)p, (void)v, (void)n; }
 #endif

@@ -474,7 +474,6 @@ void snk_half_turn(const snk_half_copy *c, const float *src, int64_t channels, i
           const float *a = src + m * step + first * splane + y * c->x.src, *many[SIDE];
           for (int64_t s = 0; s < images; s++) many[s] = a + s * step;
           __m512i r[16];
-          SNK_UNROLL
           for (int64_t ch = 0; ch < 16; ch++) {
             r[ch] = _mm512_setzero_si512();
             if (ch >= nr || first + ch >= channels) continue;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "calc/isa.h"
 
+enum { SNK_NORM_X = 1, SNK_NORM_G = 2, SNK_NORM_OTHER = 4, SNK_NORM_SEEN = 8, SNK_NORM_ADD = 16, SNK_NORM_Y = 32 };
 enum { SNK_NORM_RUN = 32 }; /* rows whose part of the gradients of weight and bias is summed at once */
 static inline int64_t snk_norm_runs(int64_t rows) { return (rows + SNK_NORM_RUN - 1) / SNK_NORM_RUN; }
 
@@ -17,7 +18,7 @@ typedef struct snk_norm_args {
   bool relu;               /* batch: y is the relu of what it would be; backward (training): g is the gradient of that */
   int64_t n, channels, inner; /* rows: n rows of `channels` elements */
   double epsilon;
-  bool half;               /* batch, inner > 1: x is bfloat16 numbers in two bytes, where snk_norm.half */
+  unsigned half;           /* batch, inner > 1: which of these are bfloat16 numbers in two bytes (SNK_NORM_X and so on), where snk_norm.half */
   const void *x, *g;       /* g: gradient of y */
   const void *other, *seen; /* batch, backward: other (or NULL) joins g; seen: what relu gave, or NULL: only where that is above zero the sum counts, */
   void *masked;            /* ... and is written here (may lie over g or other) */

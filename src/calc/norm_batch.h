@@ -27,15 +27,32 @@ INL int64_t N(ahead)(int64_t inner, int64_t step) { return (AHEAD / (int64_t)siz
 
 enum { N(LINE) = 64 / (int)sizeof(S) }; /* numbers of a line of the caches */
 
-INL bool N(half)(const snk_norm_args *a) { return HALF && sizeof(S) == sizeof(float) && a->half; }
-/* k numbers of x from `at` on, and the line `ahead` bytes of floats further. */
-INL V N(x_at)(bool half, const snk_norm_args *a, int64_t at, int64_t k) {
-  return half ? W(bf16_get)((const uint16_t *)a->x + at, k) : W(get)((const S *)a->x + at, k);
+/* Operands may be bfloat16 numbers in two bytes; loops are written for floats (mixed: false) and once more for any of them. Of these: is `which` such? m vectors
+ * from number `at` on, or k numbers; put, where they were rounded; the line `ahead` bytes of floats further. */
+INL bool N(half)(bool mixed, const snk_norm_args *a, unsigned which) { return mixed && (a->half & which); }
+INL void N(of)(bool half, const void *p, int64_t at, int m, V *v) {
+  if (half) SNK_ALL for (int j = 0; j < m; j++) v[j] = W(bf16_get)((const uint16_t *)p + at + j * L, L);
+  else SNK_ALL for (int j = 0; j < m; j++) v[j] = W(load)((const S *)p + at + j * L);
 }
-INL void N(ask_x)(bool half, const snk_norm_args *a, int64_t at, int64_t ahead) {
-  if (half) SNK_ASK((const uint16_t *)a->x + at, ahead / 2);
-  else SNK_ASK((const S *)a->x + at, ahead);
+INL V N(some_of)(bool half, const void *p, int64_t at, int64_t k) { return half ? W(bf16_get)((const uint16_t *)p + at, k) : W(get)((const S *)p + at, k); }
+INL void N(put)(bool half, void *p, int64_t at, int m, const V *v) {
+  if (half) SNK_ALL for (int j = 0; j < m; j++) W(bf16_set)((uint16_t *)p + at + j * L, v[j], L);
+  else SNK_ALL for (int j = 0; j < m; j++) W(store)((S *)p + at + j * L, v[j]);
 }
+INL void N(put_some)(bool half, void *p, int64_t at, V v, int64_t k) {
+  if (half) W(bf16_set)((uint16_t *)p + at, v, k);
+  else W(set)((S *)p + at, v, k);
+}
+/* Of two vectors. */
+INL void N(ask)(bool half, const void *p, int64_t at, int64_t ahead) {
+  if (half) SNK_ASK((const uint16_t *)p + at, ahead / 2);
+  else SNK_ALL for (int j = 0; j < 2 * L; j += N(LINE)) SNK_ASK((const S *)p + at + j, ahead);
+}
+INL void N(ask_to_write)(bool half, const void *p, int64_t at, int64_t ahead) {
+  if (half) SNK_ASK_TO_WRITE((const uint16_t *)p + at, ahead / 2);
+  else SNK_ALL for (int j = 0; j < 2 * L; j += N(LINE)) SNK_ASK_TO_WRITE((const S *)p + at + j, ahead);
+}
+INL bool N(any_half)(const snk_norm_args *a) { return HALF && sizeof(S) == sizeof(float) && a->half; }
 
 /* What a channel is scaled with, in every lane. */
 typedef struct N(scales) { V mean, rstd, scale, bias; } N(scales);
@@ -68,12 +85,13 @@ INL void N(join_stats)(bool half, const snk_norm_args *a, const N(chunk) *k, int
   for (int64_t p = 0; p < k->planes; p++) {
     const int64_t x = x0 + p * step;
     int64_t i = k->at;
-    for (; i + 4 * L <= k->end; i += 4 * L)
-      SNK_ALL for (int j = 0; j < 4; j++) {
-        if (!half || j % 2 == 0) N(ask_x)(half, a, x + i + j * L, ahead);
-        s[j] += N(x_at)(half, a, x + i + j * L, L);
-      }
-    for (; i < k->end; i += L) s[0] += N(part)(N(x_at)(half, a, x + i, k->end - i), k->end - i);
+    for (; i + 4 * L <= k->end; i += 4 * L) {
+      V v[4];
+      N(ask)(half, a->x, x + i, ahead), N(ask)(half, a->x, x + i + 2 * L, ahead);
+      N(of)(half, a->x, x + i, 4, v);
+      SNK_ALL for (int j = 0; j < 4; j++) s[j] += v[j];
+    }
+    for (; i < k->end; i += L) s[0] += N(part)(N(some_of)(half, a->x, x + i, k->end - i), k->end - i);
   }
   const S near = (S)((double)W(total)((s[0] + s[1]) + (s[2] + s[3])) / n);
   const V m = W(splat)(near);
@@ -81,14 +99,17 @@ INL void N(join_stats)(bool half, const snk_norm_args *a, const N(chunk) *k, int
   for (int64_t p = 0; p < k->planes; p++) {
     const int64_t x = x0 + p * step;
     int64_t i = k->at;
-    for (; i + 4 * L <= k->end; i += 4 * L)
+    for (; i + 4 * L <= k->end; i += 4 * L) {
+      V v[4];
+      N(of)(half, a->x, x + i, 4, v);
       SNK_ALL for (int j = 0; j < 4; j++) {
-        const V d = N(x_at)(half, a, x + i + j * L, L) - m;
+        const V d = v[j] - m;
         r[j] += d;
         s[j] += d * d;
       }
+    }
     for (; i < k->end; i += L) {
-      const V d = N(part)(N(x_at)(half, a, x + i, k->end - i) - m, k->end - i);
+      const V d = N(part)(N(some_of)(half, a->x, x + i, k->end - i) - m, k->end - i);
       r[0] += d;
       s[0] += d * d;
     }
@@ -134,7 +155,7 @@ static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
     }
     double count = 0, mean = 0, dev = 0;
     for (N(chunk) k = {0}; N(next)(a, &k);) {
-      if (N(half)(a)) N(join_stats)(true, a, &k, u, &count, &mean, &dev);
+      if (N(any_half)(a) && a->half & SNK_NORM_X) N(join_stats)(true, a, &k, u, &count, &mean, &dev);
       else N(join_stats)(false, a, &k, u, &count, &mean, &dev);
     }
     ((S *)a->mean)[u] = (S)mean;
@@ -143,37 +164,32 @@ static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
   }
 }
 
-/* v and what joins it, then relu, which is a floor of zero (none is one of -infinity). */
-INL V N(applied)(V v, const S *way, int64_t k, V floor, bool round) {
+/* v and, where something joins it, that, then relu, which is a floor of zero (none is one of -infinity). */
+INL V N(applied)(V v, bool add, V way, V floor, bool round) {
   v = N(rounded)(v, round);
-  if (way) v = N(rounded)(v + W(get)(way, k), round);
+  if (add) v = N(rounded)(v + way, round);
   return W(max)(v, floor);
 }
 INL V N(floor)(const snk_norm_args *a) { return W(splat)(a->relu ? 0 : -(S)INFINITY); }
 
-/* k numbers of a plane (a whole vector where k is L). */
-INL void N(apply_some)(const N(scales) *f, V x, const S *way, S *y, int64_t k, V floor, bool round) {
-  W(set)(y, N(applied)((x - f->mean) * f->scale + f->bias, way, k, floor, round), k);
-}
-
-INL void N(apply_plane)(bool half, const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
-  const S *way = add ? (const S *)a->add + at : NULL;
-  S *y = (S *)a->y + at;
-  const V floor = N(floor)(a);
-  const bool round = a->round;
-  const int64_t n = a->inner;
-  int64_t i = 0;
-  for (; i + 2 * L <= n; i += 2 * L)
-    SNK_ALL for (int j = 0; j < 2; j++) {
-      const int64_t e = i + j * L;
-      if (j * L % N(LINE) == 0) {
-        if (!half || j == 0) N(ask_x)(half, a, at + e, ahead);
-        SNK_ASK_TO_WRITE(y + e, ahead);
-        if (add) SNK_ASK(way + e, ahead);
-      }
-      N(apply_some)(f, N(x_at)(half, a, at + e, L), add ? way + e : NULL, y + e, L, floor, round);
-    }
-  for (; i < n; i += L) N(apply_some)(f, N(x_at)(half, a, at + i, n - i), add ? way + i : NULL, y + i, n - i, floor, round);
+INL void N(apply_plane)(bool mixed, const snk_norm_args *args, const N(scales) *f, int64_t at, int64_t ahead, bool add) {
+  const snk_norm_args a = *args; /* no store changes it */
+  const bool hx = N(half)(mixed, &a, SNK_NORM_X), hw = N(half)(mixed, &a, SNK_NORM_ADD), hy = N(half)(mixed, &a, SNK_NORM_Y), round = a.round;
+  const V floor = N(floor)(&a);
+  const int64_t end = at + a.inner;
+  for (; at + 2 * L <= end; at += 2 * L) {
+    V x[2], w[2];
+    N(ask)(hx, a.x, at, ahead), N(ask_to_write)(hy, a.y, at, ahead);
+    N(of)(hx, a.x, at, 2, x);
+    if (add) N(ask)(hw, a.add, at, ahead), N(of)(hw, a.add, at, 2, w);
+    else w[0] = w[1] = floor;
+    SNK_ALL for (int j = 0; j < 2; j++) x[j] = N(applied)((x[j] - f->mean) * f->scale + f->bias, add, w[j], floor, round);
+    N(put)(hy, a.y, at, 2, x);
+  }
+  for (; at < end; at += L) {
+    const V x = N(some_of)(hx, a.x, at, end - at), w = add ? N(some_of)(hw, a.add, at, end - at) : x;
+    N(put_some)(hy, a.y, at, N(applied)((x - f->mean) * f->scale + f->bias, add, w, floor, round), end - at);
+  }
 }
 
 static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -183,17 +199,15 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
         const int64_t k = a->channels - c, at = u * a->channels + c;
         const V scale = W(get)((const S *)a->rstd + c, k) * N(weight)(a, c, k);
         const V v = (W(get)((const S *)a->x + at, k) - W(get)((const S *)a->mean + c, k)) * scale + N(bias)(a, c, k);
-        W(set)((S *)a->y + at, N(applied)(v, a->add ? (const S *)a->add + at : NULL, k, N(floor)(a), a->round), k);
+        W(set)((S *)a->y + at, N(applied)(v, a->add, a->add ? W(get)((const S *)a->add + at, k) : v, N(floor)(a), a->round), k);
       }
     return;
   }
   const int64_t ahead = N(ahead)(a->inner, step * a->inner);
   for (int64_t u = from; count > 0; count--, u += step) {
     const N(scales) f = N(scales_of)(a, u % a->channels);
-    if (N(half)(a)) {
-      if (a->add) N(apply_plane)(true, a, &f, u * a->inner, ahead, true);
-      else N(apply_plane)(true, a, &f, u * a->inner, ahead, false);
-    } else if (a->add) N(apply_plane)(false, a, &f, u * a->inner, ahead, true);
+    if (N(any_half)(a)) N(apply_plane)(true, a, &f, u * a->inner, ahead, a->add);
+    else if (a->add) N(apply_plane)(false, a, &f, u * a->inner, ahead, true);
     else N(apply_plane)(false, a, &f, u * a->inner, ahead, false);
   }
 }
@@ -202,11 +216,9 @@ static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_
 
 INL V N(passed)(V g, V x, V mean, V scale, V bias) { return W(keep)((x - mean) * scale + bias > W(splat)(0), g); }
 
-INL V N(masked)(const snk_norm_args *a, int64_t at, int64_t k, V g, bool other) {
-  if (other) g = N(rounded)(g + W(get)((const S *)a->other + at, k), a->round);
-  g = W(keep)(W(get)((const S *)a->seen + at, k) > W(splat)(0), g);
-  W(set)((S *)a->masked + at, g, k);
-  return g;
+INL V N(masked)(const snk_norm_args *a, V g, V seen, bool other, V way) {
+  if (other) g = N(rounded)(g + way, a->round);
+  return W(keep)(seen > W(splat)(0), g);
 }
 
 /* gb = sum g, gw = sum g (x - mean) rstd. */
@@ -218,7 +230,11 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
     for (int64_t r = at; r < a->n && r < at + ROWS; r++) {
       const V x = W(get)((const S *)a->x + r * a->channels + c, k);
       V g = W(get)((const S *)a->g + r * a->channels + c, k);
-      if (a->seen) g = N(masked)(a, r * a->channels + c, k, g, a->other);
+      if (a->seen) {
+        const int64_t e = r * a->channels + c;
+        g = N(masked)(a, g, W(get)((const S *)a->seen + e, k), a->other, a->other ? W(get)((const S *)a->other + e, k) : g);
+        W(set)((S *)a->masked + e, g, k);
+      }
       if (a->relu) g = N(passed)(g, x, mean, scale, bias);
       s += g;
       t += g * (x - mean);
@@ -231,37 +247,46 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
   }
 }
 
-/* k numbers of a plane from `at` on, which join the sums s and t. */
-INL void N(sum_some)(bool half, const snk_norm_args *a, const N(scales) *f, int64_t at, int64_t k, bool relu, bool seen, bool other, V *s, V *t) {
-  const V x = N(x_at)(half, a, at, k);
-  V v = W(get)((const S *)a->g + at, k);
-  if (seen) v = N(masked)(a, at, k, v, other);
-  if (relu) v = N(passed)(v, x, f->mean, f->scale, f->bias);
-  *s += N(part)(v, k);
-  *t += N(part)(v * (x - f->mean), k);
-}
-
-INL void N(join_sums)(bool half, const snk_norm_args *a, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
-  const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
-  const bool other = a->other != NULL;
+INL void N(join_sums)(bool mixed, const snk_norm_args *args, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
+  const snk_norm_args a = *args; /* no store changes it */
+  const int64_t step = a.channels * a.inner, ahead = N(ahead)(a.inner, step);
+  const bool other = a.other != NULL, hg = N(half)(mixed, &a, SNK_NORM_G), hx = N(half)(mixed, &a, SNK_NORM_X), ho = N(half)(mixed, &a, SNK_NORM_OTHER),
+             hs = N(half)(mixed, &a, SNK_NORM_SEEN);
   const V zero = W(splat)(0);
   V s[2] = {zero, zero}, t[2] = {zero, zero};
   for (int64_t p = k->first; p < k->first + k->planes; p++) {
-    const int64_t at = (p * a->channels + c) * a->inner;
-    const S *g = (const S *)a->g + at;
-    int64_t i = k->at;
-    for (; i + 2 * L <= k->end; i += 2 * L)
-      SNK_ALL for (int j = 0; j < 2; j++) {
-        SNK_ASK(g + i + j * L, ahead);
-        if (!half || j == 0) N(ask_x)(half, a, at + i + j * L, ahead);
-        if (seen) {
-          SNK_ASK((const S *)a->seen + at + i + j * L, ahead);
-          if (other) SNK_ASK((const S *)a->other + at + i + j * L, ahead);
-          SNK_ASK_TO_WRITE((const S *)a->masked + at + i + j * L, ahead);
-        }
-        N(sum_some)(half, a, f, at + i + j * L, L, relu, seen, other, &s[j], &t[j]);
+    const int64_t plane = (p * a.channels + c) * a.inner, end = plane + k->end;
+    int64_t at = plane + k->at;
+    for (; at + 2 * L <= end; at += 2 * L) {
+      V g[2], x[2], z[2], w[2] = {zero, zero};
+      N(ask)(hg, a.g, at, ahead), N(ask)(hx, a.x, at, ahead);
+      N(of)(hg, a.g, at, 2, g);
+      N(of)(hx, a.x, at, 2, x);
+      if (seen) {
+        N(ask)(hs, a.seen, at, ahead), N(ask_to_write)(false, a.masked, at, ahead);
+        N(of)(hs, a.seen, at, 2, z);
+        if (other) N(ask)(ho, a.other, at, ahead), N(of)(ho, a.other, at, 2, w);
       }
-    for (; i < k->end; i += L) N(sum_some)(half, a, f, at + i, k->end - i, relu, seen, other, &s[0], &t[0]);
+      SNK_ALL for (int j = 0; j < 2; j++) {
+        if (seen) g[j] = N(masked)(&a, g[j], z[j], other, w[j]);
+        if (relu) g[j] = N(passed)(g[j], x[j], f->mean, f->scale, f->bias);
+        s[j] += g[j];
+        t[j] += g[j] * (x[j] - f->mean);
+      }
+      if (seen) N(put)(false, a.masked, at, 2, g);
+    }
+    for (; at < end; at += L) {
+      const int64_t n = end - at;
+      const V x = N(some_of)(hx, a.x, at, n);
+      V g = N(some_of)(hg, a.g, at, n);
+      if (seen) {
+        g = N(masked)(&a, g, N(some_of)(hs, a.seen, at, n), other, other ? N(some_of)(ho, a.other, at, n) : g);
+        W(set)((S *)a.masked + at, g, n);
+      }
+      if (relu) g = N(passed)(g, x, f->mean, f->scale, f->bias);
+      s[0] += N(part)(g, n);
+      t[0] += N(part)(g * (x - f->mean), n);
+    }
   }
   *sg += (double)W(total)(s[0] + s[1]);
   *sgx += (double)W(total)(t[0] + t[1]);
@@ -276,11 +301,8 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
     double sg = 0, sgx = 0;
     const N(scales) f = N(scales_of)(a, u);
     for (N(chunk) k = {0}; N(next)(a, &k);) {
-      if (N(half)(a)) {
-        if (a->relu) N(join_sums)(true, a, &k, u, &f, true, false, &sg, &sgx);
-        else if (a->seen) N(join_sums)(true, a, &k, u, &f, false, true, &sg, &sgx);
-        else N(join_sums)(true, a, &k, u, &f, false, false, &sg, &sgx);
-      } else if (a->relu) N(join_sums)(false, a, &k, u, &f, true, false, &sg, &sgx);
+      if (N(any_half)(a)) N(join_sums)(true, a, &k, u, &f, a->relu, a->seen, &sg, &sgx);
+      else if (a->relu) N(join_sums)(false, a, &k, u, &f, true, false, &sg, &sgx);
       else if (a->seen) N(join_sums)(false, a, &k, u, &f, false, true, &sg, &sgx);
       else N(join_sums)(false, a, &k, u, &f, false, false, &sg, &sgx);
     }
@@ -290,31 +312,29 @@ static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
 }
 
 /* gx = w rstd (g - mean g - xhat mean(g xhat)); with statistics that do not depend on x, w rstd g. */
-INL void N(back_some)(const N(scales) *f, V k1, V k2, const S *g, V x, S *y, int64_t k, bool training, bool relu, bool round) {
-  V v = W(get)(g, k);
+INL V N(back_of)(const N(scales) *f, V k1, V k2, V v, V x, bool training, bool relu, bool round) {
   if (relu) v = N(passed)(v, x, f->mean, f->scale, f->bias);
   if (training) v = v - k1 - (x - f->mean) * k2;
-  W(set)(y, N(rounded)(f->scale * v, round), k);
+  return N(rounded)(f->scale * v, round);
 }
 
-INL void N(back_plane)(bool half, const snk_norm_args *a, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
-  const S *g = (const S *)(a->masked ? a->masked : a->g) + at;
-  S *y = (S *)a->y + at;
-  const bool round = a->round;
-  const int64_t n = a->inner;
-  const V none = W(splat)(0);
-  int64_t i = 0;
-  for (; i + 2 * L <= n; i += 2 * L)
-    SNK_ALL for (int j = 0; j < 2; j++) {
-      const int64_t e = i + j * L;
-      if (j * L % N(LINE) == 0) {
-        SNK_ASK(g + e, ahead);
-        SNK_ASK_TO_WRITE(y + e, ahead);
-        if (training && (!half || j == 0)) N(ask_x)(half, a, at + e, ahead);
-      }
-      N(back_some)(f, k1, k2, g + e, training ? N(x_at)(half, a, at + e, L) : none, y + e, L, training, relu, round);
-    }
-  for (; i < n; i += L) N(back_some)(f, k1, k2, g + i, training ? N(x_at)(half, a, at + i, n - i) : none, y + i, n - i, training, relu, round);
+INL void N(back_plane)(bool mixed, const snk_norm_args *args, const N(scales) *f, V k1, V k2, int64_t at, int64_t ahead, bool training, bool relu) {
+  const snk_norm_args a = *args; /* no store changes it */
+  const void *g = a.masked ? a.masked : a.g;
+  const bool hg = !a.masked && N(half)(mixed, &a, SNK_NORM_G), hx = N(half)(mixed, &a, SNK_NORM_X), hy = N(half)(mixed, &a, SNK_NORM_Y), round = a.round;
+  const int64_t end = at + a.inner;
+  for (; at + 2 * L <= end; at += 2 * L) {
+    V v[2], x[2];
+    N(ask)(hg, g, at, ahead), N(ask_to_write)(hy, a.y, at, ahead);
+    N(of)(hg, g, at, 2, v);
+    if (training) N(ask)(hx, a.x, at, ahead), N(of)(hx, a.x, at, 2, x);
+    SNK_ALL for (int j = 0; j < 2; j++) v[j] = N(back_of)(f, k1, k2, v[j], training ? x[j] : v[j], training, relu, round);
+    N(put)(hy, a.y, at, 2, v);
+  }
+  for (; at < end; at += L) {
+    const V v = N(some_of)(hg, g, at, end - at), x = training ? N(some_of)(hx, a.x, at, end - at) : v;
+    N(put_some)(hy, a.y, at, N(back_of)(f, k1, k2, v, x, training, relu, round), end - at);
+  }
 }
 
 static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
@@ -337,10 +357,8 @@ static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t
     const int64_t c = u % a->channels;
     const N(scales) f = N(scales_of)(a, c);
     const V k1 = part * W(splat)(gb[c]), k2 = f.rstd * part * W(splat)(gw[c]);
-    if (N(half)(a)) {
-      if (a->relu) N(back_plane)(true, a, &f, k1, k2, u * a->inner, ahead, true, true);
-      else N(back_plane)(true, a, &f, k1, k2, u * a->inner, ahead, a->training, false);
-    } else if (a->relu) N(back_plane)(false, a, &f, k1, k2, u * a->inner, ahead, true, true);
+    if (N(any_half)(a)) N(back_plane)(true, a, &f, k1, k2, u * a->inner, ahead, a->training, a->relu);
+    else if (a->relu) N(back_plane)(false, a, &f, k1, k2, u * a->inner, ahead, true, true);
     else N(back_plane)(false, a, &f, k1, k2, u * a->inner, ahead, a->training, false);
   }
 }

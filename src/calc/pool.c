@@ -39,9 +39,12 @@ static void task(void *ctx, int64_t begin, int64_t end, int worker) {
 static void share(job *j, int64_t planes, bool f64) {
   j->t = f64 ? &snk_pool_now()->f64 : &snk_pool_now()->f32;
   j->size = j->size_b = j->size_to = f64 ? 8 : 4;
-  if (j->max && j->max->half && j->what == 0) j->size = 2;
-  if (j->max && j->max->half && j->what == 1) j->size_b = 2;
-  if (j->max && j->max->half_result) j->size_to = 2;
+  if (j->max && j->max->half) {
+    const bool back = j->what == 1;
+    if (j->max->half_y) *(back ? &j->size : &j->size_to) = 2;
+    if (back && j->max->half_gx) j->size_to = 2;
+    *(back ? &j->size_b : &j->size) = 2;
+  }
   int64_t work = j->in + 4 * j->out;
   sn_parallel(planes, 1 + 32768 / (work + 1), task, j);
 }

@@ -14,8 +14,9 @@ typedef struct snk_pool_axis { int64_t in, out, k, stride, pad, dilation; } snk_
 typedef struct snk_pool_shape {
   bool f64;
   bool relu;        /* backward of snk_pool_pairs: x is a relu's result, and the gradient is that of relu's input */
-  bool half;        /* x is bfloat16 numbers of two bytes, for forward and backward where snk_pool_halves */
-  bool half_result; /* and so is the gradient that is given, for backward; the gradient that comes are floats that are bfloat16 numbers */
+  bool half;        /* x is bfloat16 numbers of two bytes, for forward and backward where snk_pool_halves; and then perhaps also */
+  bool half_y;      /* y, or the gradient that comes (else floats that are bfloat16 numbers), */
+  bool half_gx;     /* the gradient that is given */
   int64_t planes;
   snk_pool_axis y, x;
 } snk_pool_shape;

@@ -10,22 +10,25 @@ INL __mmask16 last_windows(int64_t out) { return (__mmask16)lanes((out - 1) % VF
 INL __mmask32 last_numbers(int64_t out) { return (__mmask32)lanes(2 * ((out - 1) % VF + 1), 32); }
 
 static void max_half(const snk_pool_shape *s, const void *xp, void *yp) {
+  const bool half = s->half_y;
+  char *y = yp;
   const int64_t width = s->x.in, out = s->x.out;
   const __mmask16 windows = last_windows(out);
   const __mmask32 numbers = last_numbers(out);
-  float *y = yp;
-  for (int64_t i = 0; i < s->y.out; i++, y += out) {
+  const int64_t size = half ? 2 : 4;
+  for (int64_t i = 0; i < s->y.out; i++, y += out * size) {
     const uint16_t *a = (const uint16_t *)xp + 2 * i * width, *b = a + width;
     for (int64_t j = 0; j < out; j += VF) {
       const bool whole = j + VF <= out;
       SNK_ASK(a + 2 * j, AHEAD_f32), SNK_ASK(b + 2 * j, AHEAD_f32);
       const __m512i p = take_halves(a + 2 * j, whole ? (__mmask32)-1 : numbers), q = take_halves(b + 2 * j, whole ? (__mmask32)-1 : numbers);
       const vf m = vf_max(vf_max(second_of(q), second_of(p)), vf_max(first_of(q), first_of(p)));
-      _mm512_mask_storeu_ps(y + j, whole ? (__mmask16)-1 : windows, (__m512)m);
+      const __mmask16 some = whole ? (__mmask16)-1 : windows;
+      if (half) _mm256_mask_storeu_epi16(y + j * size, some, _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)m, 16)));
+      else _mm512_mask_storeu_ps(y + j * size, some, (__m512)m);
     }
   }
 }
-
 /* A row of windows' gradients gv, which are bfloat16 numbers, at the first or the second number, for the chosen ones of the numbers from `at` on. */
 INL void put_pairs(bool half, void *gx, int64_t at, __m512i gv, __mmask16 first, __mmask16 second, __mmask32 numbers) {
   if (half) {
@@ -40,14 +43,17 @@ INL void put_pairs(bool half, void *gx, int64_t at, __m512i gv, __mmask16 first,
 }
 
 /* gx may lie over x if it is halves too: the next are loaded before these are stored. */
-INL void back_halves(bool half, bool relu, const snk_pool_shape *s, const float *g, const uint16_t *x, void *gx) {
+static void max_back_half(const snk_pool_shape *s, const void *gp, const void *xp, void *gx) {
+  const bool half = s->half_gx, relu = s->relu, half_g = s->half_y;
+  const uint16_t *x = xp;
+  const char *g = gp;
   const int64_t width = s->x.in, out = s->x.out, size = half ? 2 : 4;
   const __mmask16 windows = last_windows(out);
   const __mmask32 numbers = last_numbers(out), begin = out > VF ? (__mmask32)-1 : numbers;
   char *to = gx;
   if (s->y.out == 0) return;
   __m512i p = take_halves(x, begin), q = take_halves(x + width, begin);
-  for (int64_t i = 0; i < s->y.out; i++, g += out, x += 2 * width, to += 2 * width * size) {
+  for (int64_t i = 0; i < s->y.out; i++, g += out * (half_g ? 2 : 4), x += 2 * width, to += 2 * width * size) {
     char *below = to + width * size;
     for (int64_t j = 0; j < out; j += VF) {
       const __m512i top = p, bottom = q;
@@ -58,16 +64,12 @@ INL void back_halves(bool half, bool relu, const snk_pool_shape *s, const float 
       SNK_ASK(x + 2 * j, AHEAD_f32), SNK_ASK(x + width + 2 * j, AHEAD_f32);
       for (int64_t k = 0; k < 32 * size; k += 64) SNK_ASK_TO_WRITE(to + 2 * j * size + k, AHEAD_f32), SNK_ASK_TO_WRITE(below + 2 * j * size + k, AHEAD_f32);
       const winners w = winners_of(relu, first_of(top), second_of(top), first_of(bottom), second_of(bottom));
-      const __m512i gv = (__m512i)_mm512_maskz_loadu_ps(more ? (__mmask16)-1 : windows, g + j);
+      const __mmask16 inside = more ? (__mmask16)-1 : windows;
+      const __m512i gv = half_g ? _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, g + 2 * j)), 16) : _mm512_maskz_loadu_epi32(inside, g + 4 * j);
       put_pairs(half, to, 2 * j, gv, w.a, w.b, some);
       put_pairs(half, below, 2 * j, gv, w.c, w.d, some);
     }
     for (int64_t k = 2 * out * size; k < width * size; k++) to[k] = below[k] = 0;
   }
   memset(to, 0, (size_t)((s->y.in - 2 * s->y.out) * width * size));
-}
-static void max_back_half(const snk_pool_shape *s, const void *g, const void *x, void *gx) {
-  if (!s->half_result) back_halves(false, s->relu, s, g, x, gx);
-  else if (s->relu) back_halves(true, true, s, g, x, gx);
-  else back_halves(true, false, s, g, x, gx);
 }

@@ -22,7 +22,7 @@ typedef struct snk_reduce {
   /* The sum of n <= SNK_BLOCK numbers that lie in pieces of `run`, `step` elements apart; at x the piece has `left` of them. The same bits. */
   float (*pieces_f32)(int64_t n, const float *x, int64_t left, int64_t run, int64_t step);
   double (*pieces_f64)(int64_t n, const double *x, int64_t left, int64_t run, int64_t step);
-  float (*pieces_bf16)(int64_t n, const uint16_t *x, int64_t left, int64_t run, int64_t step); /* of floats in two bytes */
+  float (*pieces_bf16)(int64_t n, const uint16_t *x, int64_t left, int64_t run, int64_t step); /* of floats in two bytes; may be NULL */
   /* The place of the largest (least: smallest) of n > 0 numbers: the first of equals, or the first NaN. */
   int64_t (*seek_f32)(int least, int64_t n, const float *x);
   int64_t (*seek_f64)(int least, int64_t n, const double *x);

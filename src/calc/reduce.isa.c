@@ -29,7 +29,11 @@ static double fold(int which, int64_t n, double *part, int f64) {
   return part[0];
 }
 
+#if SNK_BYTES == 64 /* who gives them does so with AVX-512 alone */
 static float pieces_bf16(int64_t n, const uint16_t *x, int64_t left, int64_t run, int64_t step) { return pieces_of_f32(true, n, x, left, run, step); }
+#else
+#define pieces_bf16 NULL
+#endif
 
 const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, pieces_f32, pieces_f64, pieces_bf16, seek_f32, seek_f64, cols_begin,
                                      cols_f32, cols_f64, cols_end, cols_short_f32, cols_short_f64, fold};

@@ -13,20 +13,35 @@ enum { Y, MEAN, RSTD, VAR }; /* outputs of batch_norm_train */
 static snk_norm_args args_of(const snt_tensor *x, const snt_tensor *w, const snt_tensor *b) {
   snk_norm_args a = {.f64 = x->dtype == SN_F64, .centered = true, .n = x->shape[0], .channels = x->shape[1],
                      .inner = snt_count(x->ndim - 2, x->shape + 2), .x = snt_data(x)};
-  a.half = x->dtype == SN_BF16;
   a.weight = w ? snt_data(w) : NULL;
   a.bias = b ? snt_data(b) : NULL;
   return a;
 }
 
-/* x. */
-static bool halved(sno_call *c, int k) {
-  const int x = c->op == &sno_op_batch_norm_train || c->op == &sno_op_batch_norm_relu ? 0 : c->op == &sno_op_batch_norm_way_backward ? 3 : 1;
-  return k == x && snk_norm_now()->half && c->in[x]->dtype != SN_F64 && snt_count(c->in[x]->ndim - 2, c->in[x]->shape + 2) > 1;
-}
-
 /* of batch_norm_relu: what joins before relu */
 enum { ADD = 3 };
+
+/* What operand k (an input; from c->nin on a result) is to the kernels; 0: nothing that may be halves. */
+static unsigned role(const sno_call *c, int k) {
+  static const unsigned forward[] = {SNK_NORM_X, 0, 0, SNK_NORM_ADD}, back[] = {SNK_NORM_G, SNK_NORM_X}, way[] = {SNK_NORM_G, SNK_NORM_OTHER, SNK_NORM_SEEN, SNK_NORM_X};
+  const bool ahead = c->op == &sno_op_batch_norm_train || c->op == &sno_op_batch_norm_relu;
+  if (k == c->nin) return c->round ? SNK_NORM_Y : 0;
+  if (ahead) return k < c->nin && k < 4 ? forward[k] : 0;
+  if (c->op == &sno_op_batch_norm_way_backward) return k < 4 ? way[k] : 0;
+  return k < 2 ? back[k] : 0;
+}
+static bool halved(sno_call *c, int k) {
+  const snt_tensor *y = c->out[0];
+  return role(c, k) && snk_norm_now()->half && y->dtype != SN_F64 && snt_count(y->ndim - 2, y->shape + 2) > 1;
+}
+static unsigned halves_of(const sno_call *c) {
+  unsigned all = 0;
+  for (int k = 0; k <= c->nin; k++) {
+    const snt_tensor *t = k < c->nin ? c->in[k] : c->out[0];
+    if (t && t->dtype == SN_BF16) all |= role(c, k);
+  }
+  return all;
+}
 
 static int infer_train(sno_call *c) {
   const snt_tensor *x = c->in[0], *add = c->nin > ADD ? c->in[ADD] : NULL;
@@ -39,7 +54,7 @@ static int infer_train(sno_call *c) {
 static void forward_train(sno_call *c) {
   snk_norm_args a = args_of(c->in[0], c->in[1], c->in[2]);
   a.training = true;
-  a.round = c->round;
+  a.round = c->round, a.half = halves_of(c);
   a.relu = c->op == &sno_op_batch_norm_relu;
   if (a.relu && c->in[ADD]) a.add = snt_data(c->in[ADD]);
   a.epsilon = c->attr[0].d;
@@ -82,7 +97,7 @@ static int infer_back(sno_call *c) {
 
 static void forward_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], NULL);
-  a.round = c->round;
+  a.round = c->round, a.half = halves_of(c);
   a.training = c->attr[0].i != 0;
   a.g = snt_data(c->in[0]);
   if (a.training) a.mean = snt_data(c->in[3]), a.rstd = snt_data(c->in[4]);
@@ -102,7 +117,7 @@ const sno_op sno_op_batch_norm_backward = {.name = "batch_norm_backward", .args 
 
 static void forward_relu_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[1], c->in[2], c->in[3]);
-  a.round = c->round;
+  a.round = c->round, a.half = halves_of(c);
   a.training = a.relu = true;
   a.g = snt_data(c->in[0]);
   a.mean = snt_data(c->in[4]), a.rstd = snt_data(c->in[5]);
@@ -131,7 +146,7 @@ static int infer_way_back(sno_call *c) {
 
 static void forward_way_back(sno_call *c) {
   snk_norm_args a = args_of(c->in[3], c->in[4], NULL);
-  a.round = c->round;
+  a.round = c->round, a.half = halves_of(c);
   a.training = true;
   a.g = snt_data(c->in[0]), a.seen = snt_data(c->in[2]);
   if (c->in[1]) a.other = snt_data(c->in[1]);

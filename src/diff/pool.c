@@ -76,15 +76,15 @@ static int infer_max(sno_call *c) {
 static void forward_max(sno_call *c) {
   snk_pool_shape s;
   if (max_shape(c, 0, 0, &s) < 0) return;
+  s.half_y = c->out[0]->dtype == SN_BF16;
   snk_max_pool(&s, snt_data(c->in[0]), snt_data(c->out[0]));
 }
 
-/* x, and the gradient that is given for x so stored. */
+/* x, and where it is so stored the result, or the gradients. */
 static bool halved_max(sno_call *c, int k) {
   const int x = c->op == &sno_op_max_pool2d ? 0 : 1;
   snk_pool_shape s;
-  if (max_shape(c, x, 0, &s) < 0 || !snk_pool_halves(&s)) return false;
-  return k == x || (x == 1 && k == c->nin && s.half);
+  return max_shape(c, x, 0, &s) == 0 && snk_pool_halves(&s) && (k == x || s.half);
 }
 
 static int back_max(sno_back *b) {
@@ -126,7 +126,7 @@ static int infer_max_back(sno_call *c) {
 static void forward_max_back(sno_call *c) {
   snk_pool_shape s;
   if (max_shape(c, 1, 0, &s) < 0) return;
-  s.relu = c->op == &sno_op_max_pool2d_relu_backward, s.half_result = c->out[0]->dtype == SN_BF16;
+  s.relu = c->op == &sno_op_max_pool2d_relu_backward, s.half_y = c->in[0]->dtype == SN_BF16, s.half_gx = c->out[0]->dtype == SN_BF16;
   if (c->op == &sno_op_max_pool2d_pick) snk_max_pool_pick(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
   else snk_max_pool_backward(&s, snt_data(c->in[0]), snt_data(c->in[1]), snt_data(c->out[0]));
 }

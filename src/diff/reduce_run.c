@@ -82,7 +82,7 @@ static void rows(void *ctx, int64_t begin, int64_t end, int worker) {
   double buf[SNK_BLOCK];
   const sn_dtype t = p->f64 ? SN_F64 : SN_F32;
   const char *data = snt_data(p->x);
-  const bool half = p->x->dtype == SN_BF16 && !p->f64;
+  const bool half = p->x->dtype == SN_BF16 && !p->f64 && k->pieces_bf16;
   const int64_t size = p->f64 ? 8 : half ? 2 : 4; /* of a number where it is read in its place */
   const bool flat = p->gone.n == 1 && p->gone.stride[0] == 1 && p->x->dtype == t; /* no divisions: the next block's loads would wait for them */
   const bool planes = p->which == SNK_SUM && p->gone.n == 2 && p->gone.stride[1] == 1 && p->gone.count > 0 && (p->x->dtype == t || half);

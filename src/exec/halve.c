@@ -20,7 +20,7 @@ static bool can(const snp_tape *t, const snp_step *s, int k) {
   return s->op->halved(&c, k);
 }
 
-/* Step i gives the slot. */
+/* Step i gives the slot, as its first result. */
 static bool all_can(const snp_tape *t, int i, int slot) {
   bool ok = can(t, &t->step[i], t->step[i].nin);
   for (int k = i + 1; k < t->nstep && ok; k++) {
@@ -37,7 +37,7 @@ int snp_pass_halve(snp_tape *t) {
   for (int i = 0; i < t->nstep; i++) {
     const snp_step *s = &t->step[i];
     const snp_ref *y = &t->ref[s->out];
-    if (s->dead || s->op == NULL || s->nout != 1 || y->dtype != SN_F32 || !snp_settled(t, y)) continue;
+    if (s->dead || s->op == NULL || s->nout < 1 || y->dtype != SN_F32 || !snp_settled(t, y)) continue;
     exact[y->slot] = s->round || snp_keeps(t, s, exact);
     if (!exact[y->slot] || t->slot[y->slot].kept || !all_can(t, i, y->slot)) continue;
     const int slot = y->slot;
