@@ -40,31 +40,45 @@ static void set(void *p, int64_t i, bool f64, double v) {
 }
 static int same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
-/* bfloat16 numbers in two bytes give what floats give, whether their gradient lies so too or not, and where they lay. */
+static uint16_t *halves(const float *x, int64_t n) {
+  uint16_t *h = malloc((size_t)n * 2);
+  for (int64_t i = 0; i < n; i++) h[i] = (uint16_t)(((const uint32_t *)(const void *)x)[i] >> 16);
+  return h;
+}
+static int are_halves(const float *want, const void *got, int64_t n) {
+  uint16_t *h = halves(want, n);
+  const int same = memcmp(h, got, (size_t)n * 2) == 0;
+  free(h);
+  return same;
+}
+
+/* bfloat16 numbers in two bytes give what floats give, whatever of the result and the gradients lies so too, also in place. */
 static int halves_agree(snk_pool_shape s, const float *x, const float *gy, int64_t nx, int64_t ny) {
-  uint16_t *xh = malloc((size_t)nx * 2), *gh = malloc((size_t)nx * 2);
+  uint16_t *xh = halves(x, nx), *gyh = halves(gy, ny), *gh = malloc((size_t)nx * 2);
   float *want = malloc((size_t)nx * 4), *got = malloc((size_t)nx * 4);
   int ok = 1;
-  for (int64_t i = 0; i < nx; i++) xh[i] = (uint16_t)(((const uint32_t *)(const void *)x)[i] >> 16);
   snk_max_pool(&s, x, want);
   s.half = true;
   snk_max_pool(&s, xh, got);
-  if (memcmp(want, got, (size_t)ny * 4) != 0) ok = 0;
-  for (int relu = 0; relu < 2; relu++) {
-    s.relu = relu, s.half = s.half_result = false;
+  ok &= memcmp(want, got, (size_t)ny * 4) == 0;
+  s.half_y = true;
+  snk_max_pool(&s, xh, got);
+  ok &= are_halves(want, got, ny);
+  for (int how = 0; how < 4; how++) {
+    s.relu = how & 1, s.half = s.half_y = s.half_gx = false;
     snk_max_pool_backward(&s, gy, x, want);
-    s.half = true;
-    snk_max_pool_backward(&s, gy, xh, got);
-    if (memcmp(want, got, (size_t)nx * 4) != 0) ok = 0;
-    s.half_result = true;
+    s.half = true, s.half_y = how & 2;
+    const void *g = s.half_y ? (const void *)gyh : gy;
+    snk_max_pool_backward(&s, g, xh, got);
+    ok &= memcmp(want, got, (size_t)nx * 4) == 0;
+    s.half_gx = true;
     for (int place = 0; place < 2; place++) {
       if (place) memcpy(gh, xh, (size_t)nx * 2);
-      snk_max_pool_backward(&s, gy, place ? gh : xh, gh);
-      for (int64_t i = 0; i < nx; i++)
-        if ((uint32_t)gh[i] << 16 != ((uint32_t *)(void *)want)[i]) ok = 0;
+      snk_max_pool_backward(&s, g, place ? gh : xh, gh);
+      ok &= are_halves(want, gh, nx);
     }
   }
-  free(xh), free(gh), free(want), free(got);
+  free(xh), free(gyh), free(gh), free(want), free(got);
   return ok;
 }
 
