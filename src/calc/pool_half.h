@@ -49,7 +49,8 @@ static void max_back_half(const snk_pool_shape *s, const void *gp, const void *x
   const char *g = gp;
   const int64_t width = s->x.in, out = s->x.out, size = half ? 2 : 4;
   const __mmask16 windows = last_windows(out);
-  const __mmask32 numbers = last_numbers(out), begin = out > VF ? (__mmask32)-1 : numbers;
+  const __mmask32 numbers = last_numbers(out), begin = out > VF ? (__mmask32)-1 : numbers,
+                  edge = numbers | (__mmask32)(width > 2 * out ? numbers + 1 : 0); /* with a column that is in no window: zeros */
   char *to = gx;
   if (s->y.out == 0) return;
   __m512i p = take_halves(x, begin), q = take_halves(x + width, begin);
@@ -59,7 +60,7 @@ static void max_back_half(const snk_pool_shape *s, const void *gp, const void *x
       const __m512i top = p, bottom = q;
       const bool more = j + VF < out, last = !more && i + 1 == s->y.out;
       const uint16_t *next = x + (more ? 2 * (j + VF) : 2 * width);
-      const __mmask32 n = more ? j + 2 * VF <= out ? (__mmask32)-1 : numbers : last ? 0 : begin, some = more ? (__mmask32)-1 : numbers;
+      const __mmask32 n = more ? j + 2 * VF <= out ? (__mmask32)-1 : numbers : last ? 0 : begin, some = more ? (__mmask32)-1 : edge;
       p = take_halves(next, n), q = take_halves(next + width, n);
       SNK_ASK(x + 2 * j, AHEAD_f32), SNK_ASK(x + width + 2 * j, AHEAD_f32);
       for (int64_t k = 0; k < 32 * size; k += 64) SNK_ASK_TO_WRITE(to + 2 * j * size + k, AHEAD_f32), SNK_ASK_TO_WRITE(below + 2 * j * size + k, AHEAD_f32);
@@ -69,7 +70,7 @@ static void max_back_half(const snk_pool_shape *s, const void *gp, const void *x
       put_pairs(half, to, 2 * j, gv, w.a, w.b, some);
       put_pairs(half, below, 2 * j, gv, w.c, w.d, some);
     }
-    for (int64_t k = 2 * out * size; k < width * size; k++) to[k] = below[k] = 0;
+    if (width > 2 * out && out % VF == 0) memset(to + 2 * out * size, 0, (size_t)size), memset(below + 2 * out * size, 0, (size_t)size);
   }
   memset(to, 0, (size_t)((s->y.in - 2 * s->y.out) * width * size));
 }

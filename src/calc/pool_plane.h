@@ -133,7 +133,7 @@ INL void N(share)(bool relu, V a, V b, V c, V d, V gv, V *won) {
 
 /* gx may lie over x. The next vectors are loaded before these are stored: a store that a load's masked lanes reach into would hold it up. */
 INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *gx, bool whole) {
-  const int64_t width = s->x.in, out = s->x.out;
+  const int64_t width = s->x.in, out = s->x.out, rest = !whole && out % L ? width - 2 * out : 0; /* columns in no window, behind the last windows' lanes */
   N(quad) next = N(quad_at)(x, width, whole ? 2 * L : s->y.out > 0 ? 2 * out : 0);
   memset(gx + 2 * s->y.out * width, 0, (size_t)((s->y.in - 2 * s->y.out) * width) * sizeof(T));
   for (int64_t i = 0; i < s->y.out; i++, g += out) {
@@ -151,12 +151,13 @@ INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *g
       }
       V won[4];
       N(share)(s->relu, EVEN(p0, p1), ODD(p0, p1), EVEN(q0, q1), ODD(q0, q1), ORDER(W(take)(g + j, whole ? L : out - j)), won);
-      W(put)(to + 2 * j, LOW(won[0], won[1]), n);
-      W(put)(to + 2 * j + L, HIGH(won[0], won[1]), n - L);
-      W(put)(below + 2 * j, LOW(won[2], won[3]), n);
-      W(put)(below + 2 * j + L, HIGH(won[2], won[3]), n - L);
+      const int64_t kept = more ? n : n + rest;
+      W(put)(to + 2 * j, LOW(won[0], won[1]), kept);
+      W(put)(to + 2 * j + L, HIGH(won[0], won[1]), kept - L);
+      W(put)(below + 2 * j, LOW(won[2], won[3]), kept);
+      W(put)(below + 2 * j + L, HIGH(won[2], won[3]), kept - L);
     }
-    for (int64_t c = 2 * out; c < width; c++) to[c] = below[c] = 0;
+    for (int64_t c = 2 * out + rest; c < width; c++) to[c] = below[c] = 0;
   }
 }
 

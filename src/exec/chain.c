@@ -120,6 +120,14 @@ int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, in
   return n;
 }
 
+bool snp_chain_rounds(const snp_tape *t, const snp_step *s) {
+  const chain *c = (const chain *)(const void *)t->attr[s->attr].p;
+  bool rounds = false;
+  for (int k = 0; k < c->n; k++)
+    if (!c->l[k].to.temp && c->l[k].to.at == s->nin) rounds = strcmp(c->l[k].name, "round") == 0;
+  return rounds;
+}
+
 /* Within a tile an operand may be gone once nothing reads it any more. */
 bool snp_chain_over(const snp_tape *t, const snp_step *s, int out, int in) {
   const chain *c = (const chain *)(const void *)t->attr[s->attr].p;

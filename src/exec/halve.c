@@ -38,7 +38,7 @@ int snp_pass_halve(snp_tape *t) {
     const snp_step *s = &t->step[i];
     const snp_ref *y = &t->ref[s->out];
     if (s->dead || s->op == NULL || s->nout < 1 || y->dtype != SN_F32 || !snp_settled(t, y)) continue;
-    exact[y->slot] = s->round || snp_keeps(t, s, exact);
+    exact[y->slot] = s->round || (s->op == &snp_op_chain ? snp_chain_rounds(t, s) : snp_keeps(t, s, exact));
     if (!exact[y->slot] || t->slot[y->slot].kept || !all_can(t, i, y->slot)) continue;
     const int slot = y->slot;
     t->slot[slot].bytes /= 2, t->halved = true;

@@ -115,6 +115,7 @@ int snp_only_reader(const snp_tape *t, int i, int slot);          /* the only li
 bool snp_same_place(const snp_ref *a, const snp_ref *b);          /* the same consecutive elements in the same shape */
 extern const sno_op snp_op_chain;
 bool snp_chain_over(const snp_tape *t, const snp_step *s, int out, int in); /* may that result be written over that operand? */
+bool snp_chain_rounds(const snp_tape *t, const snp_step *s); /* are its first result bfloat16 numbers, rounded by the last link that writes it? */
 int snp_chain_names(const snp_tape *t, const snp_step *s, const char **names, int most);
 int snp_tape_room(snp_tape *t, int refs, int attrs); /* -1 after sn_fail */
 bool snp_val_equal(const sno_val *a, const sno_val *b);
