@@ -35,7 +35,7 @@ void snk_half_parts(const snk_half_copy *c, snk_half_part *part) {
 SNK_INLINE const uint16_t *place_of(const snk_half_copy *c, const float *p) { return (const uint16_t *)(const void *)c->narrow + (p - c->narrow); }
 SNK_INLINE __m512 some_of(const snk_half_copy *c, __mmask16 some, const float *p) {
   if (c->narrow == NULL) return _mm512_maskz_loadu_ps(some, p);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, place_of(c, p))), 16));
+  return vf_take_narrow(place_of(c, p), some);
 }
 SNK_INLINE void ask(const snk_half_copy *c, const float *p) { __builtin_prefetch(c->narrow ? (const void *)place_of(c, p) : p); }
 

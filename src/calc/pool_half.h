@@ -11,11 +11,10 @@ INL __mmask32 last_numbers(int64_t out) { return (__mmask32)lanes(2 * ((out - 1)
 
 static void max_half(const snk_pool_shape *s, const void *xp, void *yp) {
   const bool half = s->half_y;
-  char *y = yp;
-  const int64_t width = s->x.in, out = s->x.out;
+  const int64_t width = s->x.in, out = s->x.out, size = half ? 2 : 4;
   const __mmask16 windows = last_windows(out);
   const __mmask32 numbers = last_numbers(out);
-  const int64_t size = half ? 2 : 4;
+  char *y = yp;
   for (int64_t i = 0; i < s->y.out; i++, y += out * size) {
     const uint16_t *a = (const uint16_t *)xp + 2 * i * width, *b = a + width;
     for (int64_t j = 0; j < out; j += VF) {
@@ -29,6 +28,7 @@ static void max_half(const snk_pool_shape *s, const void *xp, void *yp) {
     }
   }
 }
+
 /* A row of windows' gradients gv, which are bfloat16 numbers, at the first or the second number, for the chosen ones of the numbers from `at` on. */
 INL void put_pairs(bool half, void *gx, int64_t at, __m512i gv, __mmask16 first, __mmask16 second, __mmask32 numbers) {
   if (half) {
@@ -52,7 +52,6 @@ static void max_back_half(const snk_pool_shape *s, const void *gp, const void *x
   const __mmask32 numbers = last_numbers(out), begin = out > VF ? (__mmask32)-1 : numbers,
                   edge = numbers | (__mmask32)(width > 2 * out ? numbers + 1 : 0); /* with a column that is in no window: zeros */
   char *to = gx;
-  if (s->y.out == 0) return;
   __m512i p = take_halves(x, begin), q = take_halves(x + width, begin);
   for (int64_t i = 0; i < s->y.out; i++, g += out * (half_g ? 2 : 4), x += 2 * width, to += 2 * width * size) {
     char *below = to + width * size;

@@ -1,6 +1,5 @@
 /* halve.c - floats that are all bfloat16 numbers, as autocast leaves them behind products, lie in memory in two bytes each where the step that gives them
  * and all that read them can (sno_op.halved): large planes come from far memory, and that is half the way. Kernels widen and narrow them in registers. */
-#include "base/error.h"
 #include "base/mem.h"
 #include "exec/prog.h"
 
