@@ -42,6 +42,18 @@ INL void put_pairs(bool half, void *gx, int64_t at, __m512i gv, __mmask16 first,
   }
 }
 
+/* What relu gave is compared as it lies, if there is no NaN (and no sign) among it: as numbers without sign. gv at the first of each window's largest, where that is
+ * above zero, else zeros. */
+INL bool share_halves(__m512i top, __m512i bottom, __m512i gv, __m512i *above, __m512i *below) {
+  const uint32_t first = 0x55555555;
+  const __m512i most = _mm512_max_epu16(top, bottom), m = _mm512_max_epu16(most, _mm512_rol_epi32(most, 16)), both = _mm512_or_si512(gv, _mm512_srli_epi32(gv, 16));
+  if (_mm512_cmpgt_epu16_mask(most, _mm512_set1_epi16(0x7f80))) return false;
+  const uint32_t some = _mm512_test_epi16_mask(m, m), a = _mm512_cmpeq_epi16_mask(top, m), b = _mm512_cmpeq_epi16_mask(bottom, m), in_top = (a | a >> 1) & first;
+  *above = _mm512_maskz_mov_epi16(a & ~((a & first) << 1) & some, both);
+  *below = _mm512_maskz_mov_epi16(b & ~((b & first) << 1) & ~(in_top * 3) & some, both);
+  return true;
+}
+
 /* gx may lie over x if it is halves too: the next are loaded before these are stored. */
 static void max_back_half(const snk_pool_shape *s, const void *gp, const void *xp, void *gx) {
   const bool half = s->half_gx, relu = s->relu, half_g = s->half_y;
@@ -63,9 +75,14 @@ static void max_back_half(const snk_pool_shape *s, const void *gp, const void *x
       p = take_halves(next, n), q = take_halves(next + width, n);
       SNK_ASK(x + 2 * j, AHEAD_f32), SNK_ASK(x + width + 2 * j, AHEAD_f32);
       for (int64_t k = 0; k < 32 * size; k += 64) SNK_ASK_TO_WRITE(to + 2 * j * size + k, AHEAD_f32), SNK_ASK_TO_WRITE(below + 2 * j * size + k, AHEAD_f32);
-      const winners w = winners_of(relu, first_of(top), second_of(top), first_of(bottom), second_of(bottom));
       const __mmask16 inside = more ? (__mmask16)-1 : windows;
       const __m512i gv = half_g ? _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, g + 2 * j)), 16) : _mm512_maskz_loadu_epi32(inside, g + 4 * j);
+      __m512i a, b;
+      if (half && relu && share_halves(top, bottom, gv, &a, &b)) {
+        _mm512_mask_storeu_epi16(to + 4 * j, some, a), _mm512_mask_storeu_epi16(below + 4 * j, some, b);
+        continue;
+      }
+      const winners w = winners_of(relu, first_of(top), second_of(top), first_of(bottom), second_of(bottom));
       put_pairs(half, to, 2 * j, gv, w.a, w.b, some);
       put_pairs(half, below, 2 * j, gv, w.c, w.d, some);
     }
