@@ -38,19 +38,21 @@ static void task(void *ctx, int64_t begin, int64_t end, int worker) {
 
 static void share(job *j, int64_t planes, bool f64) {
   j->t = f64 ? &snk_pool_now()->f64 : &snk_pool_now()->f32;
-  j->size = j->size_b = j->size_to = f64 ? 8 : 4;
-  if (j->max && j->max->half) {
-    const bool back = j->what == 1;
-    if (j->max->half_y) *(back ? &j->size : &j->size_to) = 2;
-    if (back && j->max->half_gx) j->size_to = 2;
-    *(back ? &j->size_b : &j->size) = 2;
-  }
   int64_t work = j->in + 4 * j->out;
   sn_parallel(planes, 1 + 32768 / (work + 1), task, j);
 }
 
-static job job_max(const snk_pool_shape *s, int what) { return (job){.max = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out}; }
-static job job_mean(const snk_mean_shape *s, int what) { return (job){.mean = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out}; }
+static job job_max(const snk_pool_shape *s, int what) {
+  const int64_t size = s->f64 ? 8 : 4, x = s->half ? 2 : size, y = s->half_y ? 2 : size, gx = s->half_gx ? 2 : size;
+  job j = {.max = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out, .size = size, .size_b = size, .size_to = size};
+  if (what == 0) j.size = x, j.size_to = y;
+  if (what == 1) j.size = y, j.size_b = x, j.size_to = gx;
+  return j;
+}
+static job job_mean(const snk_mean_shape *s, int what) {
+  const int64_t size = s->f64 ? 8 : 4;
+  return (job){.mean = s, .what = what, .in = s->y.in * s->x.in, .out = s->y.out * s->x.out, .size = size, .size_b = size, .size_to = size};
+}
 
 void snk_max_pool(const snk_pool_shape *s, const void *x, void *y) {
   job j = job_max(s, 0);
