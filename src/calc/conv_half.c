@@ -5,7 +5,7 @@
 #include "calc/whole.h"
 #include "calc/winograd.h"
 
-#if defined(__x86_64__) /* what the functions of conv_half.bf16.c are compiled for */
+#if defined(__x86_64__) /* what the functions of conv_half.bf16.c and conv_half_copy.bf16.c are compiled for */
 /* Bytes of a copied band; of what one tile of channels and the gradient's tiles take in the first cache; runs that are summed apart, and their bytes. */
 enum { BAND_BYTES = 512 << 10, NEAR_BYTES = 64 << 10, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)

@@ -22,7 +22,7 @@ void snk_half_pack(const snk_conv_shape *s, const float *w, void *to);
 void snk_half_run(const snk_conv_shape *s, bool back, const float *src, const float *w, const snk_conv_with *with, float *dst, void *scratch);
 void snk_half_grad(const snk_conv_shape *s, const float *x, const float *gy, float *gw, void *scratch);
 
-/* ---- between conv_half.c and conv_half.bf16.c */
+/* ---- between conv_half.c, conv_half.bf16.c and conv_half_copy.bf16.c */
 
 /* Planes of floats, and as what they are copied. Place i of the result meets through tap t the source's place (i * step + t * every - border) / spread, if
  * there is one; a row of the copy has those of one column of taps, in whole vectors. */
