@@ -151,6 +151,113 @@ describe("sequences", function()
   end)
 end)
 
+-- An embedding's rows: products with the input's weights are those of the table's rows where the input is much longer.
+describe("sequences of an embedding's rows", function()
+  local shapes = { { 26, 9, 7, 5, 17 }, { 3, 12, 8, 4, 33 }, { 40, 2, 20, 130, 9 }, { 5, 1, 1, 6, 3 } } -- n, steps, rows of the table, features, hidden
+  for _, s in ipairs(shapes) do
+    local n, t, rows, f, h = table.unpack(s)
+    it(("give what the formulas give, %d x %d of %d rows, %d features and %d hidden"):format(n, t, rows, f, h), function()
+      sn.manual_seed(n + h)
+      local index = sn.randint(1, rows + 1, { t, n }):transpose(1, 2) -- not contiguous
+      index = sn.where(index:ne(2), index, 1) -- row 2 does not occur
+      for _, dtype in ipairs { "float64", "float32" } do
+        local o = { dtype = dtype }
+        local tolerance = dtype == "float64" and 1e-11 or 1e-3
+        for _, padding in ipairs { false, rows } do
+          local options = padding and { padding_idx = padding } or nil
+          local function of(fn) return function(table_, ...) return fn(sn.embedding(index, table_, options), ...) end end
+          local e, h0, c0 = sn.randn(rows, f, o), sn.randn(n, h, o), sn.randn(n, h, o)
+          local probes = { sn.randn(n, t, h, o), sn.randn(n, h, o), sn.randn(n, h, o) }
+          local lstm = { e, h0, c0, weights(4, f, h, o) }
+          local got, want = all_of(of(sn.lstm), lstm, probes), all_of(of(plain_lstm), lstm, probes)
+          for i = 1, #want do close(got[i], want[i], tolerance) end
+          local gru = { e, h0, weights(3, f, h, o) }
+          got, want = all_of(of(sn.gru), gru, probes), all_of(of(plain_gru), gru, probes)
+          for i = 1, #want do close(got[i], want[i], tolerance) end
+        end
+      end
+    end)
+  end
+
+  local function example()
+    sn.manual_seed(21)
+    local w, u, b, d = weights(4, 6, 20)
+    return sn.randint(1, 6, { 8, 9 }), sn.randn(5, 6):requires_grad_(), w:requires_grad_(), u, b, d
+  end
+
+  it("are known in programs too, with the same bits", function()
+    local index, e, w, u = example()
+    local function step(at)
+      e.grad, w.grad = nil, nil
+      local loss = sn.lstm(sn.embedding(at, e), nil, nil, w, u):square():sum()
+      loss:backward()
+      return loss:detach()
+    end
+    local loss = step(index)
+    local ge, gw = e.grad, w.grad
+    local run = sn.compile(step)
+    for _ = 1, 3 do
+      assert.is_true(run(index):equal(loss))
+      assert.is_true(e.grad:equal(ge) and w.grad:equal(gw))
+    end
+    assert.is_true(run:count().replayed > 0)
+    local plan = run:explain()
+    assert.matches("rnn_backward[^\n]*%-> 5x6", plan:gsub("%a+:(%d)", "%1")) -- the table's gradient, no 8x9x6
+  end)
+
+  it("have a gradient of their own when it is asked for", function()
+    local index, e, w, u, b, d = example()
+    local probe = sn.randn(8, 9, 20)
+    local function loss_of(x, ...) return ((...)(x, nil, nil, w, u, b, d) * probe):sum() end
+    local x = sn.embedding(index, e)
+    local gx, ge, gw = table.unpack(sn.grad(loss_of(x, sn.lstm), { x, e, w }))
+    local y = x:detach():requires_grad_()
+    local want, of_w = table.unpack(sn.grad(loss_of(y, sn.lstm), { y, w }))
+    assert.is_true(gx:equal(want))
+    close(gw, of_w, 1e-4)
+    close(ge, sn.zeros(5, 6):index_add(1, index:flatten(), want:reshape(72, 6)), 1e-4)
+    -- used twice: once by the layer, once besides
+    x = sn.embedding(index, e)
+    local both = sn.grad(loss_of(x, sn.lstm) + x:square():sum(), { e })[1]
+    x = sn.embedding(index, e)
+    close(both, ge + sn.grad(x:square():sum(), { e })[1], 1e-4)
+    -- walked twice
+    local twice = loss_of(sn.embedding(index, e), sn.lstm)
+    twice:backward(nil, { retain_graph = true })
+    twice:backward()
+    close(e.grad, ge * 2, 1e-4)
+  end)
+
+  it("leave rows that do not occur without gradient, even among NaN", function()
+    local index, e, w, u = example()
+    index = index:clamp(1, 3)
+    w = (w:detach() * (0 / 0)):requires_grad_()
+    sn.lstm(sn.embedding(index, e), nil, nil, w, u):sum():backward()
+    assert.same({ 0, 0, 0, 0, 0, 0 }, e.grad[4]:totable())
+    assert.is_true(e.grad[1]:isnan():all():item())
+  end)
+
+  it("are what they were when numbers or rows are overwritten before the layer", function()
+    local index, e, w, u = example()
+    local x = sn.embedding(index, e)
+    local want = sn.lstm(x:detach(), nil, nil, w, u):detach()
+    do
+      local _ <close> = sn.no_grad()
+      e:fill_(7)
+    end
+    assert.is_true(sn.lstm(x, nil, nil, w, u):detach():equal(want))
+    index:fill_(1)
+    local y = sn.lstm(x, nil, nil, w, u)
+    assert.is_true(y:detach():equal(want))
+    fails(function() y:sum():backward() end, "embedding", "overwritten")
+    -- and between the layer and the gradient
+    index, e = example()
+    y = sn.lstm(sn.embedding(index, e), nil, nil, w, u)
+    index:fill_(1)
+    fails(function() y:sum():backward() end, "overwritten")
+  end)
+end)
+
 -- Gradients of every parameter against central differences in float64.
 local function check_gradients(layer, x)
   layer(x)

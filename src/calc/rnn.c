@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/thread.h"
 #include "calc/gemm.h"
+#include "calc/index.h"
 #include "calc/rnn.h"
 
 typedef struct rnn_job {
@@ -13,11 +14,16 @@ typedef struct rnn_job {
   char *in, *rec;         /* the input's sums, n x G h of one step or t x n x 4h; the recurrent ones of one step, n x G h */
   char *packed, *packed_in; /* whh, wih */
   char *di, *dg, *dh, *dc, *db, *gw;
+  int64_t *number;        /* by number: a.number from 0, steps first */
+  char *table, *seen;     /* by number: the table's rows as x has them, zeros where no row has the number; has one? */
+  char *by_number;        /* size x G h; forward: in; backward: di of equal numbers added up */
 } rnn_job;
 
 static int64_t rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static bool few(const snk_rnn_args *a) { return a->n * a->t <= SNK_RNN_FEW; }
+
+bool snk_rnn_by_number(int64_t rows, int64_t size) { return rows > SNK_RNN_FEW && rows / 4 >= size; }
 
 /* Lays the parts out in the scratch; how many bytes they take. With at NULL only counts. */
 static int64_t lay_out(rnn_job *w, bool backward, char *at) {
@@ -27,9 +33,16 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   w->size = a->f64 ? 8 : 4;
   w->sums = (a->gru ? 3 : 4) * h;
   w->stepwise = a->n >= SNK_RNN_MANY;
-#define PART(field, bytes) (w->field = at ? at + used : NULL, used += rounded(bytes))
+#define PART(field, bytes) (w->field = at ? (void *)(at + used) : NULL, used += rounded(bytes))
+  if (a->number) {
+    PART(number, rows * 8);
+    PART(table, a->size * a->f * w->size);
+    PART(seen, a->size);
+    PART(by_number, a->size * w->sums * w->size);
+  }
   if (!backward) {
-    if (w->stepwise) PART(in, a->n * w->sums * w->size);
+    if (a->number) w->in = w->by_number;
+    else if (w->stepwise) PART(in, a->n * w->sums * w->size);
     else if (a->keep) w->in = a->gates;
     else PART(in, rows * 4 * h * w->size);
     PART(rec, a->n * w->sums * w->size);
@@ -43,7 +56,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   PART(dh, a->n * h * w->size);
   PART(dc, a->n * h * w->size);
   PART(db, a->n * 4 * h * w->size);
-  if (!a->gru) PART(gw, w->sums * (a->f + h) * w->size);
+  if (!a->gru && !a->number) PART(gw, w->sums * (a->f + h) * w->size);
   PART(packed, (int64_t)snk_gemm_packed_bytes(a->f64, h, w->sums));
   PART(packed_in, (int64_t)snk_gemm_packed_bytes(a->f64, a->f, w->sums));
 #undef PART
@@ -64,6 +77,22 @@ static void begin(rnn_job *w, const snk_rnn_args *a, bool backward) {
 
 static const char *at(const void *p, int64_t elements, int64_t size) { return p ? (const char *)p + elements * size : NULL; }
 
+/* By number: the numbers as steps want them, and the table's rows. */
+static void find_rows(const rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t row = a->f * w->size;
+  memset(w->seen, 0, (size_t)a->size);
+  memset(w->table, 0, (size_t)(a->size * row));
+  for (int64_t i = 0; i < a->n; i++)
+    for (int64_t t = 0; t < a->t; t++) {
+      const int64_t line = i * a->t + t, k = a->number[line] - a->first;
+      w->number[t * a->n + i] = k;
+      if (w->seen[k]) continue;
+      w->seen[k] = 1;
+      memcpy(w->table + k * row, (const char *)a->x + line * row, (size_t)row);
+    }
+}
+
 /* Rows in pieces as large as the threads allow: each piece reads the recurrent weights once a step. */
 static void over_rows(rnn_job *w, sn_task *fn) {
   const snk_rnn_args *a = w->a;
@@ -80,8 +109,9 @@ static snk_rnn_step step_at(const rnn_job *w, int64_t row, int64_t rows, int64_t
   const snk_rnn_args *a = w->a;
   const int64_t h = a->h, z = w->size, line = row * a->t + t, kept = t * a->n + row;
   snk_rnn_step s = {.rows = rows, .h = h, .gates_step = 4 * h, .y_step = a->t * h, .bias = a->bih, .bias_rec = a->bhh};
-  s.in = w->stepwise ? at(w->in, row * w->sums, z) : at(w->in, kept * 4 * h, z);
-  s.in_step = w->stepwise ? w->sums : 4 * h;
+  s.in = a->number ? w->in : w->stepwise ? at(w->in, row * w->sums, z) : at(w->in, kept * 4 * h, z);
+  s.in_step = w->stepwise || a->number ? w->sums : 4 * h;
+  s.number = a->number ? w->number + kept : NULL;
   s.gates = a->keep ? (char *)a->gates + kept * 4 * h * z : NULL;
   s.y = (char *)a->y + line * h * z;
   s.hprev = t > 0 ? at(a->y, (line - 1) * h, z) : at(a->h0, row * h, z);
@@ -109,7 +139,7 @@ static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int work
   snk_gemm_args rec = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
   for (int64_t t = 0; t < a->t; t++) {
     const snk_rnn_step s = step_at(w, begin_row, rows, t);
-    if (w->stepwise)
+    if (w->stepwise && a->number == NULL)
       w->gemm->block(&in, at(a->x, (begin_row * a->t + t) * a->f, z), NULL, w->in + begin_row * w->sums * z, 0, 0, rows, 0, w->sums,
           sn_scratch(worker));
     rec.ars = s.hprev_step;
@@ -155,7 +185,12 @@ void snk_rnn_forward(const snk_rnn_args *a) {
     return;
   }
   snk_gemm_pack_b(a->f64, w.sums, a->f, a->wih, 1, a->f, w.packed_in);
-  if (!w.stepwise) {
+  if (a->number) {
+    find_rows(&w);
+    const snk_gemm_args g = {.f64 = a->f64, .m = a->size, .n = w.sums, .k = a->f, .a = w.table, .ars = a->f, .acs = 1, .packed = w.packed_in, .c = w.in,
+                             .crs = w.sums, .ccs = 1};
+    snk_gemm_run(&g);
+  } else if (!w.stepwise) {
     const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = w.sums, .k = a->f, .a = a->x, .ars = a->f, .acs = 1, .packed = w.packed_in, .c = w.in,
                              .crs = a->n * 4 * a->h, .ccs = 1, .nbatch = 1, .batch = {a->n}, .abatch = {a->t * a->f}, .cbatch = {4 * a->h}};
     snk_gemm_run(&g);
@@ -188,7 +223,7 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
     if (a->gru) w->k->gru_back(&s);
     else w->k->lstm_back(&s);
     if (t > 0 || a->gh0) w->gemm->block(&g, s.dg, NULL, dh, 0, 0, rows, 0, h, sn_scratch(worker));
-    if (w->stepwise && a->gx && a->f > 0)
+    if (w->stepwise && a->gx && a->f > 0 && a->number == NULL)
       w->gemm->block(&gx, s.di, NULL, (char *)a->gx + (begin_row * a->t + t) * a->f * z, 0, 0, rows, 0, a->f, sn_scratch(worker));
   }
   if (a->gh0) memcpy((char *)a->gh0 + begin_row * h * z, dh, (size_t)(rows * h * z));
@@ -245,7 +280,7 @@ static void weight_gradients_apart(const rnn_job *w) {
   snk_gemm_args g = {.f64 = a->f64, .m = w->sums, .n = f, .k = rows, .a = w->di, .ars = 1, .acs = w->sums, .pack = pack_inputs, .pack_ctx = w,
       .c = a->gwih,
                      .crs = f, .ccs = 1};
-  if (a->gwih) snk_gemm_run(&g);
+  if (a->gwih && a->number == NULL) snk_gemm_run(&g);
   rnn_job v = *w;
   snk_rnn_args only_h = *a;
   only_h.f = 0;
@@ -254,6 +289,26 @@ static void weight_gradients_apart(const rnn_job *w) {
       .c = a->gwhh,
                       .crs = h, .ccs = 1};
   if (a->gwhh) snk_gemm_run(&g);
+}
+
+/* The input's weights and its table. */
+static void gradients_by_number(const rnn_job *w) {
+  const snk_rnn_args *a = w->a;
+  const int64_t f = a->f, row = f * w->size;
+  if (a->gwih == NULL && a->gx == NULL) return;
+  find_rows(w);
+  const snk_rows sum = {.table = w->by_number, .rows = w->di, .index = w->number, .outer = 1, .size = a->size, .n = a->n * a->t, .inner = w->sums,
+                        .dtype = a->f64 ? SN_F64 : SN_F32, .zero = true};
+  snk_rows_add(&sum);
+  const snk_gemm_args gw = {.f64 = a->f64, .m = w->sums, .n = f, .k = a->size, .a = w->by_number, .ars = 1, .acs = w->sums, .b = w->table, .brs = f,
+                            .bcs = 1, .c = a->gwih, .crs = f, .ccs = 1};
+  if (a->gwih) snk_gemm_run(&gw);
+  if (a->gx == NULL) return;
+  const snk_gemm_args gx = {.f64 = a->f64, .m = a->size, .n = f, .k = w->sums, .a = w->by_number, .ars = w->sums, .acs = 1, .packed = w->packed_in,
+                            .c = a->gx, .crs = f, .ccs = 1};
+  snk_gemm_run(&gx);
+  for (int64_t k = 0; k < a->size; k++) /* zero exactly, whatever the weights are */
+    if (!w->seen[k] || k == a->skip) memset((char *)a->gx + k * row, 0, (size_t)row);
 }
 
 /* From the sums over steps of each row, in the order of the rows. */
@@ -276,13 +331,14 @@ void snk_rnn_backward(const snk_rnn_args *a) {
     snk_gemm_pack_b(a->f64, a->h, w.sums, a->whh, a->h, 1, w.packed);
     over_rows(&w, backward_rows);
   }
-  if (a->gx && (!w.stepwise || a->h == 0)) {
+  if (a->number) gradients_by_number(&w);
+  else if (a->gx && (!w.stepwise || a->h == 0)) {
     const snk_gemm_args g = {.f64 = a->f64, .m = a->t, .n = a->f, .k = w.sums, .a = w.di, .ars = a->n * w.sums, .acs = 1, .packed = w.packed_in,
         .c = a->gx,
                              .crs = a->f, .ccs = 1, .nbatch = 1, .batch = {a->n}, .abatch = {w.sums}, .cbatch = {a->t * a->f}};
     snk_gemm_run(&g);
   }
-  if (a->gru || a->gwih == NULL || a->gwhh == NULL) weight_gradients_apart(&w);
+  if (a->gru || a->number || a->gwih == NULL || a->gwhh == NULL) weight_gradients_apart(&w);
   else weight_gradients(&w);
   bias_gradients(&w);
 }

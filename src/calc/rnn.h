@@ -5,6 +5,9 @@
  * product with the recurrent weights and one pass over the gates. The rows
  * of a batch do not touch each other, so threads share them out once for the whole sequence. A few rows in all (n t <= SNK_RNN_FEW) are products of
  * a matrix and a vector, weights as they lie. Gates in memory: LSTM input, forget, cell, output; GRU reset, update, new (PyTorch's orders).
+ *
+ * Where the input's rows are rows of a table by number (an embedding) and the table is much shorter than the input, the products with the input's
+ * weights are those of the table's rows: forward each step reads its sums there by number, backward the gates' gradients of equal numbers are added up first.
  */
 #ifndef SNK_RNN_H
 #define SNK_RNN_H
@@ -21,6 +24,8 @@ typedef struct snk_rnn_args {
   bool keep;                             /* forward: gates and cells of all steps are wanted */
   int64_t n, t, f, h;
   const void *x, *h0, *c0;               /* h0, c0: n x h or NULL, zeros */
+  const int64_t *number;                 /* NULL, or n x t: rows of x with one number are one row of a table of `size` rows, numbered from `first` */
+  int64_t size, first;
   const void *wih, *whh, *bih, *bhh;     /* G h x f, G h x h, G h or NULL; G is 4 for LSTM, 3 for GRU */
   void *y;                               /* n x t x h */
   void *cells;                           /* LSTM: t x n x h; without keep n x h, the last */
@@ -28,8 +33,12 @@ typedef struct snk_rnn_args {
   void *scratch;                         /* snk_rnn_scratch bytes, 64-byte aligned */
   /* backward: gradients of y and of cells (or NULL), and what is wanted (NULL: not) */
   const void *gy, *gcells;
-  void *gx, *gh0, *gc0, *gwih, *gwhh, *gbih, *gbhh;
+  void *gx, *gh0, *gc0, *gwih, *gwhh, *gbih, *gbhh; /* gx: with numbers that of the table, size x f */
+  int64_t skip;                          /* the table's row `skip` gets no gradient; -1: none is left out */
 } snk_rnn_args;
+
+/* Is going by numbers worth it? Only the shapes decide. */
+bool snk_rnn_by_number(int64_t rows, int64_t size);
 
 size_t snk_rnn_scratch(const snk_rnn_args *a, bool backward);
 /* Every thread also needs the scratch of matrix products: SNK_GEMM_SCRATCH, reserved. */
@@ -40,6 +49,7 @@ void snk_rnn_backward(const snk_rnn_args *a);
 typedef struct snk_rnn_step {
   int64_t rows, h;
   const void *in;                        /* forward: the input's sums, G h; may be where the gates go */
+  const int64_t *number;                 /* NULL, or which row of `in` is that of row r */
   void *gates;                           /* 4 h; forward: written, unless NULL */
   const void *rec, *hprev, *cprev;       /* rec: forward: the recurrent sums, G h; backward: what later steps say about h */
   const void *bias, *bias_rec;           /* forward: G h each, or NULL */

@@ -7,6 +7,8 @@
 #define ADD(p, v) W(set)((p), s->last ? (v) : W(get)((p), k) + (v), k)
 #define GET(p) ((p) ? W(get)((p) + j, k) : W(splat)(0))
 
+#define IN_ROW(r) ((const T *)s->in + (s->number ? s->number[r] : (r)) * s->in_step)
+
 /* What gate l's function is taken of, without the recurrent part, and that part. */
 INL V N(sum_of)(const T *in, const T *bias, int64_t at, int64_t k) {
   const V v = W(get)(in + at, k);
@@ -20,7 +22,7 @@ INL V N(rec_of)(const T *rec, const T *bias, int64_t at, int64_t k) {
 static void N(lstm)(const snk_rnn_step *s) {
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
-    const T *in = (const T *)s->in + r * s->in_step, *rec = AT(const T, s->rec, s->rec_step, r), *cp = AT(const T, s->cprev, s->cprev_step, r);
+    const T *in = IN_ROW(r), *rec = AT(const T, s->rec, s->rec_step, r), *cp = AT(const T, s->cprev, s->cprev_step, r);
     T *g = AT(T, s->gates, s->gates_step, r), *c = (T *)s->c + r * s->c_step, *y = (T *)s->y + r * s->y_step;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
@@ -72,7 +74,7 @@ static void N(lstm_back)(const snk_rnn_step *s) {
 static void N(gru)(const snk_rnn_step *s) {
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
-    const T *in = (const T *)s->in + r * s->in_step, *rec = AT(const T, s->rec, s->rec_step, r), *hp = AT(const T, s->hprev, s->hprev_step, r);
+    const T *in = IN_ROW(r), *rec = AT(const T, s->rec, s->rec_step, r), *hp = AT(const T, s->hprev, s->hprev_step, r);
     T *g = AT(T, s->gates, s->gates_step, r), *y = (T *)s->y + r * s->y_step;
     for (int64_t j = 0; j < h; j += L) {
       const int64_t k = h - j;
@@ -162,3 +164,4 @@ static void N(column_sums)(void *top, const void *mp, int64_t rows, int64_t cols
 #undef ROWS_OF
 #undef ADD
 #undef GET
+#undef IN_ROW

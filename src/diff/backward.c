@@ -108,6 +108,18 @@ static snt_tensor *unpack(walk *w, sno_node *n, const sno_saved *s, int input, i
   return t;
 }
 
+/* Bit i: sno_gradients is asked for the gradient of input i, the result of a call. */
+static uint32_t asked_inputs(const walk *w, const sno_node *n) {
+  uint32_t asked = 0;
+  for (int k = 0; k < w->nx; k++) {
+    const sno_meta *m = w->xs[k]->meta;
+    if (m == NULL || m->node == NULL) continue;
+    for (int i = 0; i < n->nin && i < 32; i++)
+      if (n->edge[i].node == m->node && n->edge[i].index == m->out_index) asked |= UINT32_C(1) << i;
+  }
+  return asked;
+}
+
 static int run_node(walk *w, sno_node *n, snt_tensor **tmp, bool *want) {
   snt_tensor **in = tmp, **gx = tmp + n->nin, **out = tmp + 2 * n->nin;
   for (int i = 0; i < n->nin; i++) {
@@ -121,7 +133,7 @@ static int run_node(walk *w, sno_node *n, snt_tensor **tmp, bool *want) {
     if (n->out[k].t && out[k] == NULL) return -1;
   }
   sno_back b = {.op = n->op, .create_graph = w->create, .nin = n->nin, .nout = n->nout, .in = in, .out = out, .in_spec = n->in_spec,
-                .out_spec = n->out_spec, .attr = n->attr, .nlist = n->nlist, .gy = n->gy, .want = want, .gx = gx};
+                .out_spec = n->out_spec, .attr = n->attr, .nlist = n->nlist, .gy = n->gy, .want = want, .asked = asked_inputs(w, n), .gx = gx};
   if (n->op && w->create && (n->op->flags & SNO_ONCE))
     return sn_fail("backward: the gradient of %s cannot itself be differentiated", n->op->name);
   sno_mode *mode = sno_mode_now();

@@ -128,6 +128,7 @@ typedef struct sno_back {
   int nlist;
   snt_tensor **gy;               /* gradient of each output; NULL if none arrived (only with several outputs) */
   const bool *want;              /* which inputs want one */
+  uint32_t asked;                /* bit i: the caller of sn.grad asks for the gradient of input i itself, which is no leaf */
   snt_tensor **gx;               /* to fill: gradient of each wanted input (borrowed, scope-owned); NULL means zero */
 } sno_back;
 

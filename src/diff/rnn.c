@@ -7,9 +7,11 @@
 #include "diff/ops.h"
 #include "diff/tape.h"
 
-enum { X, H0, C0, W_IH, W_HH, B_IH, B_HH, INPUTS }; /* inputs of rnn_run; outputs of rnn_backward are their gradients */
+enum { X, H0, C0, W_IH, W_HH, B_IH, B_HH, TABLE, NUMBER, INPUTS }; /* inputs of rnn_run; outputs of rnn_backward are gradients of those before TABLE */
 enum { Y, CELLS, GATES };                           /* outputs of rnn_run */
-enum { GY, GCELLS, B_X, B_Y = B_X + B_IH, B_CELLS, B_GATES }; /* inputs of rnn_backward: gradients, X .. W_HH, outputs */
+enum { GY, GCELLS, B_X, B_Y = B_X + B_IH, B_CELLS, B_GATES, B_NUMBER }; /* inputs of rnn_backward: gradients, X .. W_HH, outputs, NUMBER */
+enum { GRU, KEEP, FIRST, R_SKIP };                  /* attributes of rnn_run */
+enum { WANT = KEEP, B_FIRST = FIRST, SIZE, SKIP };  /* attributes of rnn_backward, with GRU */
 
 /* ---- the run */
 
@@ -24,12 +26,17 @@ static snk_rnn_args args_of(snt_tensor *const *in, bool gru) {
   return a;
 }
 
+static void number_rows(snk_rnn_args *a, const snt_tensor *number, int64_t size, int64_t first) {
+  if (number) a->number = snt_data(number), a->size = size, a->first = first;
+}
+
 static int infer_run(sno_call *c) {
   const snt_tensor *x = c->in[X];
   const sn_dtype t = (sn_dtype)x->dtype;
-  const bool gru = c->attr[0].i, keep = c->attr[1].i;
+  const bool gru = c->attr[GRU].i, keep = c->attr[KEEP].i;
   snk_rnn_args a = args_of(c->in, gru);
   a.keep = keep;
+  number_rows(&a, c->in[NUMBER], c->in[TABLE] ? c->in[TABLE]->shape[0] : 0, 0);
   const int64_t none = 0, y3[3] = {a.n, a.t, a.h}, y2[2] = {a.n, a.h};
   int64_t kept[3] = {a.t, a.n, a.h}; /* steps first; the same for a single step */
   sno_want(c, Y, t, x->ndim, x->ndim == 3 ? y3 : y2);
@@ -45,8 +52,9 @@ static int infer_run(sno_call *c) {
 }
 
 static void forward_run(sno_call *c) {
-  snk_rnn_args a = args_of(c->in, c->attr[0].i);
-  a.keep = c->attr[1].i;
+  snk_rnn_args a = args_of(c->in, c->attr[GRU].i);
+  a.keep = c->attr[KEEP].i;
+  number_rows(&a, c->in[NUMBER], c->in[TABLE] ? c->in[TABLE]->shape[0] : 0, c->attr[FIRST].i);
   a.bih = data_of(c->in[B_IH]), a.bhh = data_of(c->in[B_HH]);
   a.y = snt_data(c->out[Y]), a.cells = snt_data(c->out[CELLS]), a.gates = snt_data(c->out[GATES]);
   a.scratch = c->scratch;
@@ -56,13 +64,15 @@ static void forward_run(sno_call *c) {
 static int infer_backward(sno_call *c) {
   snt_tensor *const *in = c->in + B_X;
   const sn_dtype t = (sn_dtype)in[X]->dtype;
-  const int64_t want = c->attr[1].i, none = 0;
+  const int64_t want = c->attr[WANT].i, none = 0;
   for (int i = GY; i <= GCELLS; i++)
     if (sno_cast_input(c, i, t) < 0) return -1;
-  const snk_rnn_args a = args_of(in, c->attr[0].i);
-  const int64_t state[2] = {a.n, a.h};
-  for (int i = 0; i < INPUTS; i++)
+  snk_rnn_args a = args_of(in, c->attr[GRU].i);
+  number_rows(&a, c->in[B_NUMBER], c->attr[SIZE].i, 0);
+  const int64_t state[2] = {a.n, a.h}, table[2] = {a.size, a.f};
+  for (int i = 0; i < TABLE; i++)
     if (!(want >> i & 1)) sno_want(c, i, t, 1, &none);
+    else if (i == X && a.number) sno_want(c, i, t, 2, table);
     else if (i == H0 || i == C0) sno_want(c, i, t, 2, state);
     else if (i == B_IH || i == B_HH) sno_want(c, i, t, 1, in[W_HH]->shape);
     else sno_want(c, i, t, in[i]->ndim, in[i]->shape);
@@ -71,64 +81,75 @@ static int infer_backward(sno_call *c) {
 }
 
 static void forward_backward(sno_call *c) {
-  snk_rnn_args a = args_of(c->in + B_X, c->attr[0].i);
-  const int64_t want = c->attr[1].i;
+  snk_rnn_args a = args_of(c->in + B_X, c->attr[GRU].i);
+  const int64_t want = c->attr[WANT].i;
   a.keep = true;
+  number_rows(&a, c->in[B_NUMBER], c->attr[SIZE].i, c->attr[B_FIRST].i);
+  a.skip = c->attr[SKIP].i;
   a.gy = data_of(c->in[GY]), a.gcells = data_of(c->in[GCELLS]);
   a.y = snt_data(c->in[B_Y]), a.cells = data_of(c->in[B_CELLS]), a.gates = snt_data(c->in[B_GATES]);
   a.scratch = c->scratch;
-  void **const to[INPUTS] = {&a.gx, &a.gh0, &a.gc0, &a.gwih, &a.gwhh, &a.gbih, &a.gbhh};
-  for (int i = 0; i < INPUTS; i++)
+  void **const to[TABLE] = {&a.gx, &a.gh0, &a.gc0, &a.gwih, &a.gwhh, &a.gbih, &a.gbhh};
+  for (int i = 0; i < TABLE; i++)
     if (want >> i & 1) *to[i] = snt_data(c->out[i]);
   snk_rnn_backward(&a);
 }
 
-/*** rnn_backward(gy?, gcells?, x, h0?, c0?, w_ih, w_hh, y, cells?, gates, gru, want)
- * The gradients of rnn_run: back through the steps, which leaves the gradient of every gate; then one product for each weight.
- * @math \bar W_{ih} = \sum_{nt} \bar g_{nt}\, x_{nt}^T, \quad \bar W_{hh} = \sum_{nt} \bar g_{nt}\, h_{n,t-1}^T, \quad \bar b = \sum_{nt} \bar g_{nt}
- */
-/* of all steps: in[x] the input, in[w] its weight, the states' behind it */
-static double flops_of_steps(const sno_call *c, int x, int w) {
+/* of all steps: in[x] the input, in[w] its weight, the states' behind it; size: the table's rows, 0 without numbers */
+static double flops_of_steps(const sno_call *c, int x, int w, int64_t size) {
   const snt_tensor *in = c->in[x];
   const int64_t rows = in->shape[in->ndim - 1] == 0 ? 0 : snt_numel(in) / in->shape[in->ndim - 1];
-  return 2.0 * (double)rows * (double)(snt_numel(c->in[w]) + snt_numel(c->in[w + 1]));
+  return 2.0 * ((double)(size ? size : rows) * (double)snt_numel(c->in[w]) + (double)rows * (double)snt_numel(c->in[w + 1]));
 }
-static double flops_run(const sno_call *c) { return flops_of_steps(c, X, W_IH); }
-static double flops_backward(const sno_call *c) { return 2 * flops_of_steps(c, B_X, B_X + W_IH); }
+static double flops_run(const sno_call *c) { return flops_of_steps(c, X, W_IH, c->in[TABLE] ? c->in[TABLE]->shape[0] : 0); }
+static double flops_backward(const sno_call *c) { return 2 * flops_of_steps(c, B_X, B_X + W_IH, c->in[B_NUMBER] ? c->attr[SIZE].i : 0); }
+
+/*** rnn_backward(gy?, gcells?, x, h0?, c0?, w_ih, w_hh, y, cells?, gates, number?, gru, want, first, size, skip)
+ * The gradients of rnn_run: back through the steps, which leaves the gradient of every gate; then one product for each weight. With `number` the
+ * rows of x are rows of a table of `size`, numbered from `first`: the gates' gradients of equal numbers are added up before the products, and in
+ * place of x's gradient comes the table's, whose row `skip` is zero.
+ * @math \bar W_{ih} = \sum_{nt} \bar g_{nt}\, x_{nt}^T, \quad \bar W_{hh} = \sum_{nt} \bar g_{nt}\, h_{n,t-1}^T, \quad \bar b = \sum_{nt} \bar g_{nt};
+ *   \quad s_k = \sum_{nt:\, i_{nt} = k} \bar g_{nt}, \quad \bar W_{ih} = \sum_k s_k\, e_k^T, \quad \bar e_k = W_{ih}^T s_k
+ */
 
 const sno_op sno_op_rnn_backward = {
-    .name = "rnn_backward", .args = "gy? gcells? x h0? c0? w_ih w_hh y cells? gates gru:bool want:int", .flops = flops_backward,
-    .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = INPUTS, .infer = infer_backward, .forward = forward_backward};
+    .name = "rnn_backward", .args = "gy? gcells? x h0? c0? w_ih w_hh y cells? gates number? gru:bool want:int first:int=0 size:int=0 skip:int=-1", .flops = flops_backward,
+    .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = TABLE, .infer = infer_backward, .forward = forward_backward};
 
 static int back_run(sno_back *b) {
-  const bool gru = b->attr[0].i;
+  const bool gru = b->attr[GRU].i;
+  /* the table's gradient says all that x's would, unless x's own is asked for */
+  const bool by_number = b->want[TABLE] && !(b->asked >> X & 1);
   int64_t want = 0;
   snt_tensor *out[SNO_MAXOUT];
-  for (int i = 0; i < INPUTS; i++) want |= (int64_t)b->want[i] << i;
+  for (int i = 0; i < TABLE; i++) want |= (int64_t)b->want[i] << i;
   if (b->gy[Y] == NULL && b->gy[CELLS] == NULL) return 0;
   if (sno_invoke(&sno_op_rnn_backward,
                  SNO_IN(b->gy[Y], b->gy[CELLS], b->in[X], b->in[H0], b->in[C0], b->in[W_IH], b->in[W_HH], b->out[Y], gru ? NULL : b->out[CELLS],
-                        b->out[GATES]),
-                 -1, SNO_ATTRS(sno_bool(gru), sno_int(want)), out, NULL, NULL) < 0)
+                        b->out[GATES], by_number ? b->in[NUMBER] : NULL),
+                 -1, SNO_ATTRS(sno_bool(gru), sno_int(want), b->attr[FIRST], sno_int(by_number ? b->in_spec[TABLE].shape[0] : 0), b->attr[R_SKIP]), out,
+                 NULL, NULL) < 0)
     return -1;
-  for (int i = 0; i < INPUTS; i++)
-    if (b->want[i]) b->gx[i] = out[i];
+  for (int i = 0; i < TABLE; i++)
+    if (b->want[i]) b->gx[by_number && i == X ? TABLE : i] = out[i];
   return 0;
 }
 
-/*** rnn_run(x, h0?, c0?, w_ih, w_hh, b_ih?, b_hh?, gru, keep)
- * One layer over a sequence, n x t x f, or one step, n x f. Without `keep` the gates are not kept and of the cells only the last.
- * @math h_t = \mathrm{cell}(x_t, h_{t-1})
+/*** rnn_run(x, h0?, c0?, w_ih, w_hh, b_ih?, b_hh?, table?, number?, gru, keep, first, skip)
+ * One layer over a sequence, n x t x f, or one step, n x f. Without `keep` the gates are not kept and of the cells only the last. Where x was made
+ * of rows of `table` (embedding), `number` says which, from `first` on: the product with w_ih is then that of the table's rows, of which each step
+ * takes its own. The values are those of x; the table is there for its gradient, which it gets in x's place, but for its row `skip`.
+ * @math h_t = \mathrm{cell}(x_t, h_{t-1}), \quad W x_t = (W E^T)_{i_t} \text{ where } x_t = E_{i_t}
  */
 const sno_op sno_op_rnn_run = {
-    .name = "rnn_run", .args = "x h0? c0? w_ih w_hh b_ih? b_hh? gru:bool keep:bool", .flops = flops_run, .flags = SNO_HIDDEN | SNO_CONTIG | SNO_ONCE, .nout = 3,
-    .save_in = 1 << X | 1 << H0 | 1 << C0 | 1 << W_IH | 1 << W_HH, .save_out = 1 << Y | 1 << CELLS | 1 << GATES, .infer = infer_run,
+    .name = "rnn_run", .args = "x h0? c0? w_ih w_hh b_ih? b_hh? table? number? gru:bool keep:bool first:int=0 skip:int=-1", .flops = flops_run, .flags = SNO_HIDDEN | SNO_CONTIG | SNO_ONCE, .nout = 3,
+    .save_in = 1 << X | 1 << H0 | 1 << C0 | 1 << W_IH | 1 << W_HH | 1 << NUMBER, .save_out = 1 << Y | 1 << CELLS | 1 << GATES, .infer = infer_run,
     .forward = forward_run, .backward = back_run};
 
 /* ---- what the user's operations check */
 
 typedef struct parts { snt_tensor *in[INPUTS]; bool gru, cell; } parts; /* by place in rnn_run; which operation it is */
-static const char *const names[INPUTS] = {"x", "h", "c", "w_ih", "w_hh", "b_ih", "b_hh"};
+static const char *const names[TABLE] = {"x", "h", "c", "w_ih", "w_hh", "b_ih", "b_hh"};
 
 static int check_sizes(const sno_call *c, const parts *p) {
   const char *op = c->op->name, *const *s = names;
@@ -156,11 +177,24 @@ static int check_sizes(const sno_call *c, const parts *p) {
   return 0;
 }
 
+/* Where x comes from an embedding of few rows the table and the numbers go to their places. first, skip: as rnn_run wants them. */
+static void find_table(parts *p, sno_val *first, sno_val *skip) {
+  enum { INDEX, WEIGHT, PADDING = 0, BASE };
+  snt_tensor *from[2], *x = p->in[X];
+  const sno_val *attr = sno_made_by(x, &sno_op_embedding, 2, from);
+  if (attr == NULL || from[INDEX] == NULL || from[WEIGHT] == NULL || p->in[W_HH]->shape[1] == 0 || x->shape[x->ndim - 1] == 0 ||
+      !snk_rnn_by_number(snt_numel(from[INDEX]), from[WEIGHT]->shape[0]))
+    return;
+  p->in[TABLE] = from[WEIGHT], p->in[NUMBER] = from[INDEX];
+  *first = sno_int(attr[BASE].i);
+  *skip = sno_int(attr[PADDING].absent ? -1 : attr[PADDING].i - attr[BASE].i);
+}
+
 /* Checks, brings all to one number type and runs. The inputs of c are left for the results to take their places. */
 static int run(sno_call *c, parts *p, snt_tensor **out) {
   sn_dtype t = (sn_dtype)p->in[X]->dtype;
   bool keep = false;
-  for (int i = 0; i < INPUTS; i++) {
+  for (int i = 0; i < TABLE; i++) {
     if (p->in[i] == NULL) continue;
     if (!sn_is_float((sn_dtype)p->in[i]->dtype))
       return sn_fail("%s: wants floating tensors, %s is %s; :to(\"float32\") converts", c->op->name, names[i], sn_dtypes[p->in[i]->dtype].name);
@@ -168,11 +202,13 @@ static int run(sno_call *c, parts *p, snt_tensor **out) {
     keep |= sno_requires_grad(p->in[i]);
   }
   if (check_sizes(c, p) < 0) return -1;
-  for (int i = 0; i < INPUTS; i++)
+  for (int i = 0; i < TABLE; i++)
     if (p->in[i] && (p->in[i] = sno_to(p->in[i], t)) == NULL) return -1;
   for (int i = 0; i < c->nin; i++) c->in[i] = NULL;
   keep = keep && sno_mode_now()->grad;
-  return sno_invoke(&sno_op_rnn_run, INPUTS, p->in, -1, SNO_ATTRS(sno_bool(p->gru), sno_bool(keep)), out, NULL, NULL);
+  sno_val first = sno_absent(), skip = first;
+  if (keep) find_table(p, &first, &skip);
+  return sno_invoke(&sno_op_rnn_run, INPUTS, p->in, -1, SNO_ATTRS(sno_bool(p->gru), sno_bool(keep), first, skip), out, NULL, NULL);
 }
 
 /* The result of a call is y; its gradient goes straight on to it. */
@@ -226,7 +262,8 @@ static int infer_gru_cell(sno_call *c) {
 /*** lstm(x, h0?, c0?, w_ih, w_hh, b_ih?, b_hh?)
  * One LSTM layer over whole sequences. x is n x steps x features; h0 and c0 are the states before the first step, n x hidden (zeros if not given);
  * w_ih is 4 hidden x features, w_hh 4 hidden x hidden, each bias 4 hidden, gates in PyTorch's order: input, forget, cell, output. Gives y, n x steps
- * x hidden, and the last states h and c. The gradient cannot itself be differentiated.
+ * x hidden, and the last states h and c. Where x is what `embedding` gave and at least four times as long as its table, products are made of the
+ * table's rows instead of x's. The gradient cannot itself be differentiated.
  * @math i, f, o = \sigma(W x_t + U h_{t-1} + b), \quad g = \tanh(W_g x_t + U_g h_{t-1} + b_g), \quad c_t = f \odot c_{t-1} + i \odot g, \quad
  *   h_t = o \odot \tanh c_t
  * @grad \bar c_t = \bar h_t \odot o \odot (1 - \tanh^2 c_t) + \bar c_{t+1} \odot f_{t+1}, \quad \bar W = \sum_t \bar a_t\, x_t^T, \quad
@@ -247,7 +284,8 @@ const sno_op sno_op_lstm = {
 /*** gru(x, h0?, w_ih, w_hh, b_ih?, b_hh?)
  * One GRU layer over whole sequences. x is n x steps x features; h0 is the state before the first step, n x hidden (zeros if not given); w_ih is 3
  * hidden x features, w_hh 3 hidden x hidden, each bias 3 hidden, gates in PyTorch's order: reset, update, new. Gives y, n x steps x hidden, and the
- * last state. The reset gate multiplies the recurrent part of `new`, its bias included, as in PyTorch. The gradient cannot itself be differentiated.
+ * last state. The reset gate multiplies the recurrent part of `new`, its bias included, as in PyTorch. What an `embedding` gave is treated as in lstm.
+ * The gradient cannot itself be differentiated.
  * @math r, z = \sigma(W x_t + b + U h_{t-1} + b'), \quad n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b'_n)), \quad h_t = (1 - z) \odot n + z
  *   \odot h_{t-1}
  * @grad \bar n = \bar h_t \odot (1 - z), \quad \bar z = \bar h_t \odot (h_{t-1} - n), \quad \bar W = \sum_t \bar a_t\, x_t^T, \quad

@@ -60,6 +60,17 @@ int sno_set_grad(snt_tensor *t, snt_tensor *g) {
   return 0;
 }
 
+const sno_val *sno_made_by(const snt_tensor *t, const sno_op *op, int nin, snt_tensor **in) {
+  const sno_meta *m = t->meta;
+  const sno_node *n = m ? m->node : NULL;
+  if (n == NULL || n->op != op || n->nin != nin || n->freed || m->version != t->storage->version) return NULL;
+  for (int i = 0; i < nin; i++) {
+    const sno_saved *s = &n->in[i];
+    in[i] = s->t && s->t->storage && s->t->storage->version == s->version ? s->t : n->edge[i].leaf;
+  }
+  return n->attr;
+}
+
 bool sno_graph_freed(const snt_tensor *t) { return t->meta && t->meta->node && t->meta->node->freed; }
 
 snt_tensor *sno_detach(snt_tensor *t) { return sno_own(snt_view(t)); }

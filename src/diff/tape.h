@@ -30,6 +30,10 @@ int sno_backward(snt_tensor *root, snt_tensor *seed, bool retain, bool create_gr
 /* Gradients with respect to `xs` alone, nothing accumulated: out[i] is scope-owned, NULL where root does not depend on it. */
 int sno_gradients(snt_tensor *root, snt_tensor *seed, int n, snt_tensor *const *xs, snt_tensor **out, bool retain, bool create_graph);
 
+/* The attributes of the tracked call of `op` that made t and nothing has written since; NULL if it was not made so. in[i]: its tensor input i, where
+ * the tape has it as it was: saved and not written since, or a leaf. */
+const sno_val *sno_made_by(const snt_tensor *t, const sno_op *op, int nin, snt_tensor **in);
+
 bool sno_graph_freed(const snt_tensor *t);          /* the graph behind a result was walked and freed */
 
 /* Called by the dispatcher: does the tape want this call? */
