@@ -37,17 +37,30 @@ static double squares_f64(const void *x, int64_t n) {
   return vd_total(s[0] + s[1]) + rest;
 }
 
-/* The roots that updates divide by. Roots and quotients share a slow unit of the processor, which updates wait for more than for memory: with
- * AVX-512 a root is 1/sqrt to 14 bits, corrected once (less than one ulp off; 0, infinity and NaN as they should be). */
-INL vd root_f64(vd v) { return vd_sqrt(v); }
+/* What updates divide by: c sqrt(v) + eps. Roots and quotients share a slow unit of the processor, and multiply-adds are what updates wait for
+ * otherwise, more than for memory: with AVX-512 a root is 1/sqrt to 14 bits, y, corrected once: v y (3 - v y^2) / 2. Where v is 0 or infinity, y is
+ * taken as 0 or 1: the divisor is then eps or -infinity. */
+INL vd divisor_f64(vd v, vd c, vd eps, vd repairs) {
+  (void)repairs;
+  return vd_fma(vd_sqrt(v), c, eps);
+}
+INL vd repairs_f64(void) { return vd_splat(0); }
 #if defined(__AVX512F__)
-INL vf root_f32(vf v) {
-  const vf y = (vf)_mm512_rsqrt14_ps((__m512)v), s = v * y;
-  const vf r = vf_fma(vf_fma(-s, y, vf_splat(1)), s * vf_splat(0.5f), s);
-  return (vf)_mm512_fixupimm_ps((__m512)r, (__m512)v, _mm512_set1_epi32(0x500800), 0); /* of 0 is 0, of infinity infinity */
+INL vf divisor_f32(vf v, vf c, vf eps, vf repairs) {
+  const vf y = (vf)_mm512_fixupimm_ps(_mm512_rsqrt14_ps((__m512)v), (__m512)v, (__m512i)repairs, 0), s = v * y;
+  return vf_fma(s * c, vf_fma(s * y, vf_splat(-0.5f), vf_splat(1.5f)), eps);
+}
+INL vf repairs_f32(void) {
+  __m512i t = _mm512_set1_epi32(0xa00800);
+  __asm__("" : "+v"(t)); /* else it is made anew for each vector */
+  return (vf)t;
 }
 #else
-INL vf root_f32(vf v) { return vf_sqrt(v); }
+INL vf divisor_f32(vf v, vf c, vf eps, vf repairs) {
+  (void)repairs;
+  return vf_fma(vf_sqrt(v), c, eps);
+}
+INL vf repairs_f32(void) { return vf_splat(0); }
 #endif
 
 #define SNK_ROWS "calc/optim_rows.h"

@@ -41,7 +41,8 @@ INL V N(decayed)(V g, V p, V decay, bool decays, bool round) {
 
 #define FMA(a, b, c) W(fma)(a, b, c)
 #define DECAYED(p) N(decayed)(GET(1), p, decay, decays, round)
-#define RATE const V less = K(-a->lr); const V decay = K(a->decay); const bool decays = a->decay != 0; const bool round = a->round != 0
+#define HIDE(b) __asm__("" : "+r"(b)) /* else it is found out anew for each vector */
+#define RATE const V less = K(-a->lr); const V decay = K(a->decay); bool decays = a->decay != 0, round = a->round != 0; HIDE(decays); HIDE(round)
 
 ROW(sgd, 2, RATE, {
   const V p = GET(0), g = DECAYED(p);
@@ -54,18 +55,19 @@ ROW(momentum, 3, RATE; const V mu = K(a->momentum); const V keep = K(a->keep), {
   PUT(0, FMA(less, a->nesterov ? FMA(mu, b, g) : b, p));
 })
 
-ROW(rmsprop, 3, RATE; const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon), {
+ROW(rmsprop, 3, RATE; const V rho = K(a->rho); const V rest = K(1 - a->rho); const V eps = K(a->epsilon);
+    const V repairs = N(repairs)(), {
   const V p = GET(0), g = DECAYED(p), v = FMA(rho, GET(2), rest * (g * g));
   PUT(2, v);
-  PUT(0, FMA(less, g / (N(root)(v) + eps), p));
+  PUT(0, FMA(less, g / N(divisor)(v, K(1), eps, repairs), p));
 })
 
 ROW(adam, 4, RATE; const V shrink = K(a->shrink); const V b2 = K(a->beta2); const V r1 = K(1 - a->beta1); const V r2 = K(1 - a->beta2);
-    const V root = K(a->root); const V eps = K(a->epsilon), {
+    const V root = K(a->root); const V eps = K(a->epsilon); const V repairs = N(repairs)(), {
   const V p = GET(0) * shrink, g = DECAYED(p), m0 = GET(2), m = FMA(g - m0, r1, m0), v = FMA(b2, GET(3), r2 * (g * g));
   PUT(2, m);
   PUT(3, v);
-  PUT(0, FMA(less, m / FMA(N(root)(v), root, eps), p));
+  PUT(0, FMA(less, m / N(divisor)(v, root, eps, repairs), p));
 })
 
 ROW(clip_value, 1, const V high = K(a->limit); const V low = K(-a->limit), PUT(0, W(max)(W(min)(GET(0), high), low)))
@@ -78,3 +80,4 @@ ROW(scale, 1, const V c = K(a->scale), PUT(0, GET(0) * c))
 #undef FMA
 #undef DECAYED
 #undef RATE
+#undef HIDE
