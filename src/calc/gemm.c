@@ -71,6 +71,20 @@ bool snk_gemm_halves(const snk_gemm_args *g) {
   return g->half && !g->f64 && !g->pack && least >= LEAST_AMX && g->k >= LEAST_K && g->m * g->n * g->k >= WORK && sn_halves() && (least >= LEAST || sn_amx());
 }
 
+/* Does A have so many zeros that leaving out their terms is faster? It changes no sum unless a number of B is not finite, which is not looked at here. */
+static bool many_zeros(const snk_gemm_args *g) {
+  enum { LEAST = 1 << 18, VECTORS = 7, WIDE = 2048, LINES = 8, FULL = 70 }; /* a smaller product is over before that is found out; tiles are as fast when 75 % are full (measured) */
+  const snk_gemm_type *type = &snk_gemm_now()->f32;
+  const int64_t lanes = type->nr / 2;
+  if (g->f64 || type->skip_count == NULL || g->ars != 1 || g->bcs != 1 || g->ccs != 1 || g->nbatch > 0 || g->packed || g->pack || g->hook) return false;
+  if (g->bias_kind || g->act || g->accumulate || g->round || g->round_a || g->round_b || snk_gemm_halves(g)) return false;
+  if (g->n % lanes != 0 || g->n < VECTORS * lanes || g->n > WIDE || g->k > SNK_GEMM_DEEP || g->m * g->n * g->k < LEAST) return false;
+  const int64_t each = (g->k + LINES - 1) / LINES; /* of so many lines of A one is looked at */
+  int64_t seen = 0, full = 0;
+  for (int64_t k = 0; k < g->k; k += each, seen += g->m) full += type->skip_count((const float *)g->a + k * g->acs, g->m);
+  return full * 100 <= seen * FULL;
+}
+
 static const snk_gemm_type *type_of(const snk_gemm_args *g) {
 #if defined(__x86_64__)
   if (snk_gemm_halves(g)) return &snk_gemm_half;
@@ -149,6 +163,7 @@ void snk_gemm_run(const snk_gemm_args *args) {
     swap_operands(g);
     if (g->hook) g->hook = call_swapped, g->hook_ctx = &hook;
   }
+  g->skips = many_zeros(g) && w.type->skip_pack(g->n, g->k, g->b, g->brs, NULL);
   w.tm = w.tn = 1;
   int threads = sn_threads();
   double work = (double)g->m * (double)g->n * (double)(g->k > 0 ? g->k : 1);
@@ -156,7 +171,7 @@ void snk_gemm_run(const snk_gemm_args *args) {
   if (threads > 1 && batches < threads && work * (double)batches > 2e5) {
     int64_t parts = (threads + batches - 1) / batches;
     if ((double)parts > work * (double)batches / 1e5) parts = (int64_t)(work * (double)batches / 1e5);
-    if (g->m >= g->n && g->m >= parts * w.type->mr) w.tm = parts;
+    if (g->skips || (g->m >= g->n && g->m >= parts * w.type->mr)) w.tm = parts; /* strips have a least width */
     else if (g->n >= parts * w.type->nr) w.tn = parts;
     else if (g->m >= parts * 2) w.tm = parts;
   }
@@ -207,7 +222,9 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
   rows_job r = {.g = &g, .type = type_of(args), .room = room, .take = take, .ctx = ctx};
   assert(g.n <= SNK_GEMM_TAKEN && g.k <= SNK_GEMM_DEEP && SNK_GEMM_DEEP <= r.type->kc && g.nbatch == 0 && !g.accumulate);
   g.crs = g.n, g.ccs = 1;
-  if (g.k > BRIEF_K || g.bcs != 1 || snk_gemm_halves(args)) {
+  g.skips = many_zeros(&g) && r.type->skip_pack(g.n, g.k, g.b, g.brs, room);
+  if (g.skips) g.packed = room;
+  else if (g.k > BRIEF_K || g.bcs != 1 || snk_gemm_halves(args)) {
     sn_parallel((g.n + r.type->nr - 1) / r.type->nr, 1 + 50000 / (r.type->nr * g.k), pack_panels, &r);
     g.packed = room;
   }

@@ -38,6 +38,7 @@ typedef struct snk_gemm_args {
   bool round;                                 /* finished numbers of C are rounded to bfloat16 (and stay floats; not for f64) */
   bool round_b;                               /* B is rounded to bfloat16 as it is read (not for f64, not packed, not for dot products) */
   bool round_a;                               /* likewise A: only where the operands were swapped */
+  bool skips;                                 /* set by snk_gemm_run and _rows: A has many zeros, whose terms are left out */
   bool accumulate;                            /* C = C + (A B + bias), the sum over K finished first */
   snk_gemm_hook *hook;
   void *hook_ctx;
@@ -79,6 +80,10 @@ typedef struct snk_gemm_type {
   void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
   int64_t (*packed_bytes)(int64_t n, int64_t k); /* of a packed B; also where column n of it begins, for multiples of nr and k of one block */
   int fused;              /* multiply-adds round once */
+  /* Of products that skip zeros (g->skips), NULL where there are none: how many of n numbers are not zero? B as it is wanted in g->packed (or
+   * not, where `to` is NULL); false if a number of it is not finite. */
+  int64_t (*skip_count)(const float *x, int64_t n);
+  bool (*skip_pack)(int64_t n, int64_t k, const float *b, int64_t brs, float *to);
   /* Products of `rows` rows of w (ld apart) with x, all consecutive numbers: nr lanes each. */
   void (*dots)(int64_t k, int64_t rows, const void *w, int64_t rs, int64_t ks, const void *x, int64_t xs, void *out);
 } snk_gemm_type;

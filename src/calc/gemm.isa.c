@@ -114,7 +114,12 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define v_total vf_total
 #define v_relu vf_relu
 #define v_round vf_bf16
+#if !SNK_OLD
+#define SNK_SKIP
+#include "calc/gemm_skip.h"
+#endif
 #include "calc/gemm_tile.h"
+#undef SNK_SKIP
 #include "calc/gemm_dots.h"
 enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMAX + MC_f32 * NT_f32) };
 #undef T
@@ -165,10 +170,14 @@ enum { FUSED = 1 };
 #else
 enum { FUSED = 0 };
 #endif
+#if SNK_OLD
+#define skip_pack NULL
+#define skip_count NULL
+#endif
 static int64_t packed_f32(int64_t n, int64_t k) { return (n + NR_f32 - 1) / NR_f32 * NR_f32 * k * 4; }
 static int64_t packed_f64(int64_t n, int64_t k) { return (n + NR_f64 - 1) / NR_f64 * NR_f64 * k * 8; }
 
 const snk_gemm SNK_FN(snk_gemm) = {
-    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, packed_f32, FUSED, dots_f32},
-    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, packed_f64, FUSED, dots_f64},
+    {MR, NR_f32, KC_F32, block_f32, pack_b_f32, packed_f32, FUSED, skip_count, skip_pack, dots_f32},
+    {MR, NR_f64, KC_F64, block_f64, pack_b_f64, packed_f64, FUSED, NULL, NULL, dots_f64},
 };

@@ -513,6 +513,12 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
 static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void *c, int64_t batch, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                       void *scratch) {
   enum { NR = FN(NR), MC = FN(MC), NC = FN(NC), NT = FN(NT), NEAR = (1 << 20) / sizeof(T), BRIEF = (1 << 15) / sizeof(T) };
+#ifdef SNK_SKIP
+  if (g->skips) {
+    skip_block(g, a, b, c, m0, m1, n0, n1, scratch);
+    return;
+  }
+#endif
   int64_t m = m1 - m0, n = n1 - n0, kb = snk_gemm_kblock(g->k, KCMAX);
   bool parts = g->k > kb && (g->accumulate || g->ccs != 1); /* partial sums may not lie in C */
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;

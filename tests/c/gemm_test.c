@@ -1,4 +1,5 @@
 /* gemm_test.c - matrix products against the plain loops, bit for bit, over random shapes, strides, finishes and thread counts. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,11 +95,65 @@ static int one(int round) {
   return bad;
 }
 
+typedef struct kept { float *c; int64_t n; } kept;
+static void keep_rows(void *ctx, const void *c, int64_t first, int64_t rows) {
+  const kept *k = ctx;
+  memcpy(k->c + first * k->n, c, (size_t)(rows * k->n) * sizeof(float));
+}
+
+/* The same bits, or NaN where there is NaN. */
+static bool same(const float *a, const float *b, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(a[i] != a[i] && b[i] != b[i])) return false;
+  return true;
+}
+
+/* A with zeros, from hardly any to nothing else, whole rows and columns of them too; in some products B has a number that is not finite, which zeros
+ * do not hide. */
+static int zeros(int round) {
+  static const double part[] = {0.1, 0.35, 0.5, 0.8, 0.97, 1};
+  snk_gemm_args g = {.m = upto(90), .n = 16 * (6 + upto(40)), .k = upto(round % 3 == 0 ? 40 : 256), .ars = 1, .bcs = 1, .ccs = 1};
+  while (g.m * g.n * g.k < 1 << 18) g.m += 7;
+  g.acs = g.m + draw() % 3, g.brs = g.n + draw() % 3, g.crs = g.n;
+  const double zero = part[draw() % (sizeof part / sizeof *part)];
+  float *a = malloc((size_t)(g.acs * g.k) * sizeof *a), *b = malloc((size_t)(g.brs * g.k) * sizeof *b), *want = malloc((size_t)(g.m * g.n) * sizeof *b);
+  float *c = malloc((size_t)(g.m * g.n) * sizeof *c);
+  void *room = aligned_alloc(64, (snk_gemm_rows_room(false, g.n, g.k) + 63) / 64 * 64);
+  fill(a, g.acs * g.k, false), fill(b, g.brs * g.k, false);
+  for (int64_t k = 0; k < g.k; k++)
+    for (int64_t i = 0; i < g.acs; i++)
+      if (number() < 2 * zero - 1 || (zero > 0.3 && (i % 11 == 3 || k % 13 == 5))) a[k * g.acs + i] = i % 2 ? 0.0f : -0.0f;
+  const bool wild = round % 5 == 4;
+  if (wild) b[(draw() % (uint32_t)g.k) * g.brs + draw() % (uint32_t)g.n] = draw() % 2 ? INFINITY : NAN;
+  g.a = a, g.b = b, g.c = want;
+  snk_gemm_plain(&g);
+  kept to = {c, g.n};
+  int bad = 0;
+  for (int threads = 1; threads <= 4 && !bad; threads++)
+    for (int rows = 0; rows < 2 && !bad; rows++) {
+      sn_threads_set(threads);
+      memset(c, 0x55, (size_t)(g.m * g.n) * sizeof *c);
+      g.c = rows ? NULL : c;
+      if (rows) snk_gemm_rows(&g, room, keep_rows, &to);
+      else snk_gemm_run(&g);
+      if (same(c, want, g.m * g.n)) continue;
+      printf("zeros %d: %ld x %ld x %ld, %g of it, %s, rows %d, threads %d\n", round, (long)g.m, (long)g.n, (long)g.k, zero, wild ? "not finite" : "finite", rows, threads);
+      bad = 1;
+    }
+  free(a), free(b), free(c), free(want), free(room);
+  return bad;
+}
+
 int main(void) {
   CHECK(sn_scratch_reserve(SNK_GEMM_SCRATCH) == 0);
   int bad = 0;
   for (int i = 0; i < 600 && bad < 5; i++) {
     const int wrong = one(i);
+    CHECK(wrong == 0);
+    bad += wrong;
+  }
+  for (int i = 0; i < 200 && bad < 5; i++) {
+    const int wrong = zeros(i);
     CHECK(wrong == 0);
     bad += wrong;
   }
