@@ -18,7 +18,7 @@ SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-fno-ipa-cp-clone)
 SN_SMALL_OPT = -Os
 HOT = args backward convert csv func gather idx index join map matmul number op prog program reduce_run run scope select sort tape tensor view
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
-SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -pthread -Isrc -I$(BUILD)/gen
+SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
 LUA_CFLAGS = -isystem $(LUA_INCDIR)
 LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a /usr/local/lib/liblua5.4.a))
@@ -66,7 +66,7 @@ $(BUILD)/lib/libslugnet.so: $(LIBOBJ)
 	$(call say,LD)$(CC) -shared $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/lib/slugnet/core.so: $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) -shared -Wl,-z,nodelete -Wl,-z,noseparate-code $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(call say,LD)$(CC) -shared -Wl,-z,nodelete -Wl,-z,noseparate-code -Wl,--gc-sections $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 $(BUILD)/bin/slugnet: $(SHELLOBJ) $(SCRIPTOBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) -Wl,-E $(RELR) $(SN_LDFLAGS) -o $@ $^ $(LUA_LIB) $(LDFLAGS) $(LIBS) -ledit -ldl
