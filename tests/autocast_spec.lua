@@ -557,6 +557,40 @@ describe("autocast in programs:", function()
   end)
 end)
 
+describe("products of bfloat16 tensors:", function()
+  local shapes = { { 64, 64, 64 }, { 48, 100, 33 }, { 37, 65, 129 }, { 33, 1100, 40 }, { 16, 32, 64 }, { 1, 64, 64 }, { 128, 200, 256 } }
+  it("have the same bits without casts, where nobody wants a gradient, as with them", function()
+    sn.manual_seed(41)
+    for _, s in ipairs(shapes) do
+      local m, k, n = table.unpack(s)
+      local a, b = sn.randn(m, k):to("bfloat16"), sn.randn(k, n):to("bfloat16")
+      a[1][1], b[k][n] = 3e38, 1 / 0
+      local at, bt = a:t():contiguous(), b:t():contiguous()
+      local wide = sn.randn(m, 2 * k):to("bfloat16")[{ {}, { 1, -1, 2 } }]
+      local taped = a:clone():requires_grad_()
+      local want = taped:mm(b):detach()
+      for threads = 1, 3 do
+        local before = sn.threads()
+        sn.threads(threads)
+        for name, got in pairs { plain = a:mm(b), turned_a = at:t():mm(b), turned_b = a:matmul(bt:t()), both = at:t():mm(bt:t()), in_batch = sn.matmul(a:unsqueeze(1), b):squeeze(1) } do
+          assert.equal("bfloat16", got.dtype)
+          assert.equal(bits(want), bits(got), ("%s, %d x %d x %d, %d threads"):format(name, m, k, n, threads))
+        end
+        sn.threads(before)
+      end
+      assert.equal(bits(wide:contiguous():mm(b)), bits(wide:mm(b)))
+      do
+        local _ <close> = sn.no_grad()
+        assert.equal(bits(want), bits(taped:mm(b)))
+      end
+    end
+  end)
+  it("say what is wrong like others", function()
+    raises(function() return sn.ones(40, 41):to("bfloat16"):mm(sn.ones(40, 41):to("bfloat16")) end, "mm", "columns")
+    raises(function() return sn.mm(sn.ones(40):to("bfloat16"), sn.ones(40, 41):to("bfloat16")) end, "two matrices")
+  end)
+end)
+
 describe("autocast in models:", function()
   local X, y = sn.data.digits { flat = true }
   X, y = X:narrow(1, 1, 600), y:narrow(1, 1, 600)

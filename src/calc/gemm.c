@@ -21,7 +21,7 @@ static int64_t cut(int64_t n, int64_t parts, int64_t i, int64_t unit) {
 static void run_pieces(void *ctx, int64_t begin, int64_t end, int worker) {
   const gemm_job *w = ctx;
   const snk_gemm_args *g = &w->g;
-  int64_t size = g->f64 ? 8 : 4;
+  const int64_t size = g->f64 ? 8 : 4, as = g->narrow & SNK_GEMM_A ? 2 : size, bs = g->narrow & SNK_GEMM_B ? 2 : size, cs = g->narrow & SNK_GEMM_C ? 2 : size;
   for (int64_t p = begin; p < end; p++) {
     int64_t tile = p % (w->tm * w->tn), batch = p / (w->tm * w->tn), left = batch;
     int64_t ao = 0, bo = 0, co = 0;
@@ -34,7 +34,7 @@ static void run_pieces(void *ctx, int64_t begin, int64_t end, int worker) {
     int64_t m0 = cut(g->m, w->tm, ti, w->type->mr), m1 = cut(g->m, w->tm, ti + 1, w->type->mr);
     int64_t n0 = cut(g->n, w->tn, tj, w->type->nr), n1 = cut(g->n, w->tn, tj + 1, w->type->nr);
     if (m0 >= m1 || n0 >= n1) continue;
-    w->type->block(g, (const char *)g->a + ao * size, g->b ? (const char *)g->b + bo * size : NULL, (char *)g->c + co * size, batch, m0, m1, n0, n1,
+    w->type->block(g, (const char *)g->a + ao * as, g->b ? (const char *)g->b + bo * bs : NULL, (char *)g->c + co * cs, batch, m0, m1, n0, n1,
                    sn_scratch(worker));
   }
 }
@@ -83,6 +83,13 @@ static bool many_zeros(const snk_gemm_args *g) {
   int64_t seen = 0, full = 0;
   for (int64_t k = 0; k < g->k; k += each, seen += g->m) full += type->skip_count((const float *)g->a + k * g->acs, g->m);
   return full * 100 <= seen * FULL;
+}
+
+bool snk_gemm_narrow(const snk_gemm_args *g, int operand) {
+  if (!snk_gemm_halves(g) || snk_gemm_dots(g) || g->crs == 1 || g->ccs != 1) return false; /* and nothing is swapped */
+  if (operand == SNK_GEMM_A) return g->ars == 1 || g->acs == 1;
+  if (operand == SNK_GEMM_B) return !g->packed && !g->round_b && (g->brs == 1 || g->bcs == 1);
+  return !g->accumulate && !g->hook;
 }
 
 static const snk_gemm_type *type_of(const snk_gemm_args *g) {

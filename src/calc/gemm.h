@@ -15,6 +15,7 @@
 #include "calc/isa.h"
 
 enum { SNK_ACT_NONE, SNK_ACT_RELU };
+enum { SNK_GEMM_A = 1, SNK_GEMM_B = 2, SNK_GEMM_C = 4 }; /* operands */
 enum { SNK_BIAS_NONE, SNK_BIAS_ROW, SNK_BIAS_COL }; /* one number for each row of C, or for each column */
 #define SNK_GEMM_BATCH 6
 enum { SNK_GEMM_SCRATCH = 6 << 20 }; /* bytes of packing space a worker needs, whatever the problem */
@@ -35,6 +36,7 @@ typedef struct snk_gemm_args {
   int bias_kind, act;
   const void *bias;
   bool half;                                  /* A and B are bfloat16 numbers (as floats), or rounded to such as they are read where that is faster: see snk_gemm_halves */
+  int narrow;                                 /* operands that lie in memory as bfloat16 numbers, C rounded to such: where snk_gemm_narrow says so */
   bool round;                                 /* finished numbers of C are rounded to bfloat16 (and stay floats; not for f64) */
   bool round_b;                               /* B is rounded to bfloat16 as it is read (not for f64, not packed, not for dot products) */
   bool round_a;                               /* likewise A: only where the operands were swapped */
@@ -51,6 +53,7 @@ typedef struct snk_gemm_args {
 void snk_gemm_run(const snk_gemm_args *g);
 bool snk_gemm_dots(const snk_gemm_args *g); /* is this product computed as dot products? */
 bool snk_gemm_halves(const snk_gemm_args *g); /* is it computed in tiles of bfloat16 (calc/half.h and calc/amx.h have the order of their sums)? By shape and processor alone */
+bool snk_gemm_narrow(const snk_gemm_args *g, int operand); /* may it lie in memory as bfloat16 numbers, whatever the others do? */
 /* B packed once for many products (the instruction set's own layout). */
 size_t snk_gemm_packed_bytes(bool f64, int64_t n, int64_t k);
 void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);

@@ -90,9 +90,22 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
   }
 }
 
+/* Which of the operands lie in memory as bfloat16 numbers. */
+static int narrow_of(const sno_call *c) {
+  return (c->in[0]->dtype == SN_BF16 ? SNK_GEMM_A : 0) | (c->in[1]->dtype == SN_BF16 ? SNK_GEMM_B : 0) | (c->out[0]->dtype == SN_BF16 ? SNK_GEMM_C : 0);
+}
+
+static bool halved_product(sno_call *c, int k) {
+  snk_gemm_args g = {0};
+  sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
+  g.half = c->half, g.round_b = c->round_weight;
+  return snk_gemm_narrow(&g, k == 0 ? SNK_GEMM_A : k == 1 ? SNK_GEMM_B : SNK_GEMM_C);
+}
+
 static void forward_product(sno_call *c) {
   snk_gemm_args g = {0};
   sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
+  g.narrow = narrow_of(c);
   g.round = c->round, g.round_b = c->round_weight, g.half = c->half;
   if (sn_is_float((sn_dtype)c->out[0]->dtype)) snk_gemm_run(&g);
   else run_ints(&g, (sn_dtype)c->out[0]->dtype);
@@ -182,7 +195,7 @@ static int back_matmul(sno_back *b) {
  * @see mm, bmm, linear
  */
 const sno_op sno_op_matmul = {
-    .name = "matmul", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul,
+    .name = "matmul", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_matmul, .forward = forward_product, .backward = back_matmul, .halved = halved_product,
     .samples = "f(2,3), f(3,4); f(5,2,3), f(5,3,4); f(3), f(3); f(3), f(3,2); f(2,3), f(3); f(2,1,2,3), f(4,3,2); f(3), f(2,3,4); f(2,3,4), f(4);"
                " f(2,3,4), f(4,5); f(2,0), f(0,3); f(0,2), f(2,3); f(7,40), f(40,33)",
     .wrong = "f(2,3), f(4,5) => 2x3 has 3 columns; f(2,2,3), f(3,3,4) => matmul; f(), f(3) => dimension; b(2,2), b(2,2) => bool"};
@@ -212,7 +225,7 @@ static int infer_dot(sno_call *c) {
  * @grad \bar a = \bar c\, b^T, \quad \bar b = a^T \bar c
  * @see matmul
  */
-const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul,
+const sno_op sno_op_mm = {.name = "mm", .args = "a b", .flops = flops_product, .flags = SNO_ROUNDS | SNO_LOW | SNO_HALVES, .nout = 1, .save_in = 3, .infer = infer_mm, .forward = forward_product, .backward = back_matmul, .halved = halved_product,
                           .samples = "f(2,3), f(3,4); f(1,5), f(5,1)", .wrong = "f(2,3), f(3) => two matrices; f(2,3), f(2,3) => columns"};
 
 /*** bmm(a, b)

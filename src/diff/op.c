@@ -280,9 +280,36 @@ fail:
   return -1;
 }
 
+/* What reads and gives bfloat16 numbers as they lie (sno_op.halved) needs no casts where neither tape nor recorder would see them: the same bits. 1: done;
+ * 0: not this one; -1: failed. */
+static int invoke_narrow(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out) {
+  if (op->halved == NULL || !(op->flags & SNO_HALVES) || (op->flags & SNO_CONTIG) || op->nout != 1 || sno_mode_now()->recorder) return 0;
+  for (int i = 0; i < nin; i++)
+    if (in[i] == NULL || in[i]->dtype != SN_BF16) return 0;
+  sno_val full[SNO_MAXATTR];
+  sno_call c = {.op = op, .nin = nin, .nout = 1, .in = in, .nlist = nlist, .attr = full, .half = true};
+  if (sno_tape_wants(&c)) return 0;
+  if (fill_attrs(op, nattr, attr, full) < 0 || op->infer(&c) < 0 || allocate_outputs(&c) < 0) return -1;
+  bool can = true;
+  for (int k = 0; k <= nin && can; k++) can = op->halved(&c, k);
+  if (can) {
+    const sn_fpmode saved = sn_fp_enter(sno_call_flushes(&c) ? SN_FP_FLUSH : SN_FP_EXACT);
+    op->forward(&c);
+    sn_fp_leave(saved);
+  } else snt_release(c.out[0]);
+  if (c.scratch) sn_release(c.scratch, c.scratch_bytes);
+  if (!can) return 0;
+  return (out[0] = sno_own(c.out[0])) ? 1 : -1;
+}
+
 static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng) {
   bool half = false;
   for (int i = 0; i < nin; i++) half |= is_half(in[i]);
+  if (half) {
+    const int narrow = invoke_narrow(op, nin, in, nlist, nattr, attr, out);
+    if (narrow > 0 && nout) *nout = 1;
+    if (narrow != 0) return narrow < 0 ? -1 : 0;
+  }
   if (half && !(op->flags & SNO_HALF) && (op->flags & (SNO_VIEW | SNO_HIGH)) != SNO_VIEW) /* what is made of operations would round after each */
     return (op->flags & SNO_WRITES) && is_half(in[0]) ? invoke_half_write(op, nin, in, nlist, nattr, attr, out, nout, rng)
                                                       : invoke_half(op, nin, in, nlist, nattr, attr, out, nout, rng);

@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/dtype.h"
 #include "base/random.h"
 #include "base/thread.h"
 #include "calc/gemm.h"
 #include "check.h"
 
 static uint64_t state = 12345;
+static int seen_narrow;
 static uint32_t draw(void) {
   state = state * 6364136223846793005u + 1442695040888963407u;
   return (uint32_t)(state >> 33);
@@ -95,6 +97,45 @@ static int one(int round) {
   return bad;
 }
 
+/* Operands that lie as bfloat16 numbers, each alone and all together, give the bits of floats. */
+static int narrow(int round) {
+  snk_gemm_args g = {.half = true, .m = 24 + upto(80), .n = 24 + upto(150), .k = 16 + upto(round % 4 == 0 ? 1200 : 150), .ccs = 1};
+  if (round % 3 == 0) g.m = (g.m + 15) / 16 * 16, g.n = (g.n + 15) / 16 * 16;
+  const int64_t pad = draw() % 3, an = (g.m + 3) * (g.k + 3), bn = (g.n + 3) * (g.k + 3), cn = (g.m + 3) * (g.n + 3);
+  if (draw() % 2) g.ars = g.k + pad, g.acs = 1; else g.ars = 1, g.acs = g.m + pad;
+  if (draw() % 2) g.brs = g.n + pad, g.bcs = 1; else g.brs = 1, g.bcs = g.k + pad;
+  g.crs = g.n + pad;
+  g.bias_kind = draw() % 2 ? SNK_BIAS_COL : SNK_BIAS_NONE, g.act = draw() % 3 == 0;
+  float *a = malloc((size_t)an * sizeof *a), *b = malloc((size_t)bn * sizeof *b), *c = malloc((size_t)cn * sizeof *c), *bias = malloc((size_t)g.n * sizeof *bias);
+  uint16_t *ah = malloc((size_t)an * 2), *bh = malloc((size_t)bn * 2), *ch = malloc((size_t)cn * 2), *want = malloc((size_t)cn * 2);
+  fill(a, an, false), fill(b, bn, false), fill(bias, g.n, false);
+  a[0] = INFINITY, a[draw() % (uint32_t)an] = NAN;
+  for (int64_t i = 0; i < an; i++) ah[i] = sn_f32_to_bf16(a[i]), a[i] = sn_bf16_to_f32(ah[i]);
+  for (int64_t i = 0; i < bn; i++) bh[i] = sn_f32_to_bf16(b[i]), b[i] = sn_bf16_to_f32(bh[i]);
+  g.bias = bias, g.round = true;
+  sn_threads_set(1);
+  for (int64_t i = 0; i < cn; i++) c[i] = 1;
+  g.a = a, g.b = b, g.c = c;
+  snk_gemm_run(&g);
+  for (int64_t i = 0; i < cn; i++) want[i] = sn_f32_to_bf16(c[i]);
+  int bad = 0;
+  for (int which = 1; which < 8 && !bad; which++) {
+    bool can = true;
+    for (int k = 1; k < 8; k *= 2) can &= !(which & k) || snk_gemm_narrow(&g, k);
+    if (!can) continue;
+    sn_threads_set(1 + which % 3);
+    for (int64_t i = 0; i < cn; i++) ch[i] = sn_f32_to_bf16(1), c[i] = 1;
+    g.narrow = which, g.round = !(which & SNK_GEMM_C);
+    g.a = which & SNK_GEMM_A ? (void *)ah : a, g.b = which & SNK_GEMM_B ? (void *)bh : b, g.c = which & SNK_GEMM_C ? (void *)ch : c;
+    snk_gemm_run(&g);
+    for (int64_t i = 0; i < cn && !bad; i++) bad = (which & SNK_GEMM_C ? ch[i] : sn_f32_to_bf16(c[i])) != want[i];
+    if (bad) printf("narrow %d: operands %d, %ld x %ld x %ld, strides %ld,%ld %ld,%ld\n", round, which, (long)g.m, (long)g.n, (long)g.k, (long)g.ars, (long)g.acs, (long)g.brs, (long)g.bcs);
+    if (g.k >= 16 && snk_gemm_halves(&g)) seen_narrow++;
+  }
+  free(a), free(b), free(c), free(bias), free(ah), free(bh), free(ch), free(want);
+  return bad;
+}
+
 typedef struct kept { float *c; int64_t n; } kept;
 static void keep_rows(void *ctx, const void *c, int64_t first, int64_t rows) {
   const kept *k = ctx;
@@ -152,6 +193,12 @@ int main(void) {
     CHECK(wrong == 0);
     bad += wrong;
   }
+  for (int i = 0; i < 100 && bad < 5; i++) {
+    const int wrong = narrow(i);
+    CHECK(wrong == 0);
+    bad += wrong;
+  }
+  CHECK(seen_narrow >= (sn_halves() ? 300 : 0)); /* else nothing was tested */
   for (int i = 0; i < 200 && bad < 5; i++) {
     const int wrong = zeros(i);
     CHECK(wrong == 0);
