@@ -111,7 +111,6 @@ static double flops_backward(const sno_call *c) { return 2 * flops_of_steps(c, B
  * @math \bar W_{ih} = \sum_{nt} \bar g_{nt}\, x_{nt}^T, \quad \bar W_{hh} = \sum_{nt} \bar g_{nt}\, h_{n,t-1}^T, \quad \bar b = \sum_{nt} \bar g_{nt};
  *   \quad s_k = \sum_{nt:\, i_{nt} = k} \bar g_{nt}, \quad \bar W_{ih} = \sum_k s_k\, e_k^T, \quad \bar e_k = W_{ih}^T s_k
  */
-
 const sno_op sno_op_rnn_backward = {
     .name = "rnn_backward", .args = "gy? gcells? x h0? c0? w_ih w_hh y cells? gates number? gru:bool want:int first:int=0 size:int=0 skip:int=-1", .flops = flops_backward,
     .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = TABLE, .infer = infer_backward, .forward = forward_backward};

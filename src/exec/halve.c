@@ -1,7 +1,6 @@
 /* halve.c - floats that are all bfloat16 numbers, as autocast leaves them behind products, lie in memory in two bytes each where the step that gives them
  * and all that read them can (sno_op.halved): large planes come from far memory, and that is half the way. Kernels widen and narrow them in registers. */
 #include "base/mem.h"
-#include "diff/ops.h"
 #include "exec/prog.h"
 
 /* Can step s have its operand k so, with the others as they are? */
@@ -18,12 +17,6 @@ static bool can(const snp_tape *t, const snp_step *s, int k) {
   sno_call c;
   snp_fill_call(&c, t, s, operand);
   return s->op->halved(&c, k);
-}
-
-/* Are all numbers of its first result bfloat16 numbers? */
-static bool gives_exact(const snp_tape *t, const snp_step *s, const bool *exact) {
-  if (s->op == &snp_op_chain) return snp_chain_rounds(t, s);
-  return s->round || (s->op == &sno_op_to && t->ref[s->in].dtype == SN_BF16) || snp_keeps(t, s, exact);
 }
 
 /* Step i gives the slot, as its first result. */
@@ -44,7 +37,7 @@ int snp_pass_halve(snp_tape *t) {
     const snp_step *s = &t->step[i];
     const snp_ref *y = &t->ref[s->out];
     if (s->dead || s->op == NULL || s->nout < 1 || y->dtype != SN_F32 || !snp_settled(t, y)) continue;
-    exact[y->slot] = gives_exact(t, s, exact);
+    exact[y->slot] = s->round || (s->op == &snp_op_chain ? snp_chain_rounds(t, s) : snp_keeps(t, s, exact));
     if (!exact[y->slot] || t->slot[y->slot].kept || !all_can(t, i, y->slot)) continue;
     const int slot = y->slot;
     t->slot[slot].bytes /= 2, t->halved = true;
