@@ -17,8 +17,10 @@ SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-fno-ipa-cp-clone)
 # files (HOT) that every eager call or replay goes through, or that loop over elements.
 SN_SMALL_OPT = -Os
 HOT = args backward convert csv func gather idx index join map matmul number op prog program reduce_run run scope select sort tape tensor view
+# So that the module can leave out what it does not call. Not with sanitizers, of whose many pieces of data the linker makes gigabytes.
+SN_SECTIONS = -ffunction-sections
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
-SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -pthread -Isrc -I$(BUILD)/gen
+SN_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(SN_WARN) $(SN_OPT) -fPIC -fvisibility=hidden $(SN_SECTIONS) -pthread -Isrc -I$(BUILD)/gen
 LUA_INCDIR ?= /usr/include/lua5.4
 LUA_CFLAGS = -isystem $(LUA_INCDIR)
 LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a /usr/local/lib/liblua5.4.a))
@@ -125,9 +127,9 @@ demo: deps ## install what is missing, build, train a network on Fashion-MNIST
 	$(BUILD)/bin/slugnet examples/fashion_mnist.lua
 
 asan: ## build with AddressSanitizer and UBSan into build-asan/ and run the suite
-	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
+	@WALK_QUICK=1 ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64 $(MAKE) --no-print-directory BUILD=build-asan SN_SECTIONS= SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" SN_LDFLAGS="-fsanitize=address,undefined" check
 tsan: ## build with ThreadSanitizer into build-tsan/; run the C tests and a script that trains on several threads
-	@$(MAKE) --no-print-directory BUILD=build-tsan SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
+	@$(MAKE) --no-print-directory BUILD=build-tsan SN_SECTIONS= SN_OPT=-O1 SN_KERNEL_OPT=-O1 SN_SMALL_OPT=-O1 CFLAGS="-g -fsanitize=thread -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow" SN_LDFLAGS="-fsanitize=thread" tsan-run
 tsan-run: all $(CTESTS)
 	@$(if $(SHELLC),TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(BUILD)/bin/slugnet tests/threads.lua)
 	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 C_ONLY=1 ISAS= BUILD=$(BUILD) tests/run
