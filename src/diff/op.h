@@ -156,7 +156,7 @@ typedef struct sno_op {
   /* Optional: the floating-point operations of its products, a multiply-add counts as two. Elementwise work is not counted: memory limits that. */
   double (*flops)(const sno_call *c);
   /* Optional: may operand k (an input; from nin on a result) lie in memory as bfloat16 numbers, while the others lie as in c? In a program (exec/halve.c),
-   * of floats that are bfloat16 numbers all; the result's floats would be those of a call with float32. */
+   * of floats that are bfloat16 numbers all, and in eager calls of bfloat16 tensors that nobody tracks; the numbers would be those of a call with float32. */
   bool (*halved)(sno_call *c, int k);
 } sno_op;
 
