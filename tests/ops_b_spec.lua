@@ -156,6 +156,31 @@ describe("dropout", function()
     y:sum():backward()
     assert.is_true(x.grad:equal(v))
   end)
+  it("gives the same bits whether or not its mask is kept, and leaves its input alone", function()
+    local function numbers(t) -- all bits, but for those of NaN
+      local list = t:detach():to("float64"):flatten():totable()
+      for i, v in ipairs(list) do list[i] = v == v and ("%a"):format(v) or "nan" end
+      return list
+    end
+    for _, dtype in ipairs { "float32", "float64", "bfloat16" } do
+      local wide = sn.randn(40, 70):to(dtype)
+      wide[1][1], wide[2][2], wide[3][3] = 1 / 0, 0 / 0, -0.0
+      for _, x in ipairs { wide, wide:t(), wide[{ { 1, -1, 3 }, { 5, 60 } }], wide:narrow(1, 1, 1):expand(6, 70) } do
+        local before = numbers(x)
+        local function drawn(fn, v)
+          sn.manual_seed(9)
+          return numbers(fn(v, 0.3))
+        end
+        local want = drawn(sn.dropout, x:clone():requires_grad_())
+        local program = sn.compile(function(v) return sn.dropout(v, 0.3) end)
+        for _ = 1, 3 do
+          assert.same(want, drawn(sn.dropout, x))
+          assert.same(want, drawn(program, x))
+        end
+        assert.same(before, numbers(x))
+      end
+    end
+  end)
   it("has a mask that only seed, position and element decide", function()
     local before = core.threads()
     local x, first = sn.ones(70003), nil

@@ -2,7 +2,9 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "calc/random.h"
+#include "diff/map.h"
 #include "diff/ops.h"
+#include "diff/tape.h"
 
 #define GRAIN 16384 /* a multiple of the four elements that share a block of the generator */
 #define CHUNK 512
@@ -51,7 +53,10 @@ static int infer_dropout(sno_call *c) {
   if (!sn_is_float((sn_dtype)x->dtype)) return sn_fail("dropout: wants floating numbers, got %s; x:to(\"float32\") first", sn_dtypes[x->dtype].name);
   if (!(p >= 0 && p <= 1)) return sn_fail("dropout: p is %g; the probability of dropping an element is from 0 to 1", p);
   if (c->attr[1].i && p > 0) {
-    x = sno_mul(x, sno_run(&sno_op_dropout_mask, SNO_IN(x), SNO_ATTRS(sno_num(p))));
+    const sno_mode *mode = sno_mode_now();
+    const bool kept = mode->recorder || (mode->grad && sno_requires_grad(x)); /* by the tape, or where a program finds it */
+    snt_tensor *mask = sno_run(&sno_op_dropout_mask, SNO_IN(x), SNO_ATTRS(sno_num(p)));
+    x = kept ? sno_mul(x, mask) : sno_call2(&sno_op_mul_, mask, x); /* else in its place */
     if (x == NULL) return -1;
     c->in[0] = x;
   }
