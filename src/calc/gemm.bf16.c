@@ -24,9 +24,9 @@ SNK_INLINE __m512 sixteen(const float *from, int64_t step, __mmask16 some) {
 
 /* Thirty-two numbers in a row, those of the first `left`; and sixteen numbers of two rows as pairs. What is `narrow` lies as bfloat16 numbers. */
 SNK_INLINE __m512i row_of(const bool narrow, const void *from, int64_t at, int64_t left) {
-  if (narrow) return _mm512_maskz_loadu_epi16(left >= 32 ? UINT32_MAX : left > 0 ? (1u << left) - 1 : 0, (const uint16_t *)from + at);
+  if (narrow) return _mm512_maskz_loadu_epi16(left >= 32 ? UINT32_MAX : (1u << left) - 1, (const uint16_t *)from + at);
   const float *p = (const float *)from + at;
-  const __m512 lo = _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : left > 0 ? vf_lanes(left) : 0, p);
+  const __m512 lo = _mm512_maskz_loadu_ps(left >= 16 ? 0xffff : vf_lanes(left), p);
   return snk_tile_row(lo, _mm512_maskz_loadu_ps(left >= 32 ? 0xffff : left > 16 ? vf_lanes(left - 16) : 0, p + 16));
 }
 SNK_INLINE __m512i pairs_of(const bool narrow, const void *from, int64_t even, int64_t odd, int64_t rs, __mmask16 first, __mmask16 second) {

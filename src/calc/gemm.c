@@ -73,12 +73,12 @@ bool snk_gemm_halves(const snk_gemm_args *g) {
 
 /* Does A have so many zeros that leaving out their terms is faster? It changes no sum unless a number of B is not finite, which is not looked at here. */
 static bool many_zeros(const snk_gemm_args *g) {
-  enum { LEAST = 1 << 18, VECTORS = 7, WIDE = 2048, LINES = 8, FULL = 70 }; /* a smaller product is over before that is found out; tiles are as fast when 75 % are full (measured) */
+  enum { LEAST = 1 << 18, LINES = 8, FULL = 70 }; /* a smaller product is over before that is found out; tiles are as fast when 75 % are full (measured) */
   const snk_gemm_type *type = &snk_gemm_now()->f32;
   const int64_t lanes = type->nr / 2;
   if (g->f64 || type->skip_count == NULL || g->ars != 1 || g->bcs != 1 || g->ccs != 1 || g->nbatch > 0 || g->packed || g->pack || g->hook) return false;
   if (g->bias_kind || g->act || g->accumulate || g->round || g->round_a || g->round_b || snk_gemm_halves(g)) return false;
-  if (g->n % lanes != 0 || g->n < VECTORS * lanes || g->n > WIDE || g->k > SNK_GEMM_DEEP || g->m * g->n * g->k < LEAST) return false;
+  if (g->n % lanes != 0 || g->n < SNK_GEMM_STRIP * lanes || g->n > SNK_GEMM_SKIP || g->k > SNK_GEMM_DEEP || g->m * g->n * g->k < LEAST) return false;
   const int64_t each = (g->k + LINES - 1) / LINES; /* of so many lines of A one is looked at */
   int64_t seen = 0, full = 0;
   for (int64_t k = 0; k < g->k; k += each, seen += g->m) full += type->skip_count((const float *)g->a + k * g->acs, g->m);

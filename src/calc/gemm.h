@@ -74,6 +74,8 @@ void snk_gemm_plain(const snk_gemm_args *g);
 void snk_gemm_int(int dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b, int64_t brs, int64_t bcs,
                   void *c, int64_t crs, int64_t ccs);
 
+enum { SNK_GEMM_STRIP = 7, SNK_GEMM_SKIP = 2048 };
+
 /* ---- the instruction set's part */
 typedef struct snk_gemm_type {
   int mr, nr;             /* the register tile */
@@ -83,7 +85,7 @@ typedef struct snk_gemm_type {
   void (*pack_b)(int64_t n, int64_t k, const void *b, int64_t brs, int64_t bcs, void *dst);
   int64_t (*packed_bytes)(int64_t n, int64_t k); /* of a packed B; also where column n of it begins, for multiples of nr and k of one block */
   int fused;              /* multiply-adds round once */
-  /* Of products that skip zeros (g->skips), NULL where there are none: how many of n numbers are not zero? B as it is wanted in g->packed (or
+  /* Of products that skip zeros (g->skips; n at least SNK_GEMM_STRIP vectors in a piece, in all at most SNK_GEMM_SKIP numbers, k at most SNK_GEMM_DEEP), NULL where there are none: how many of n numbers are not zero? B as it is wanted in g->packed (or
    * not, where `to` is NULL); false if a number of it is not finite. */
   int64_t (*skip_count)(const float *x, int64_t n);
   bool (*skip_pack)(int64_t n, int64_t k, const float *b, int64_t brs, float *to);

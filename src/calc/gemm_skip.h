@@ -6,13 +6,14 @@
  * Sums have the order of the tiles.
  */
 
-enum { SKIP_ROWS = 24, SKIP_K = 64, SKIP_NV = 13, SKIP_LEAST = 7, SKIP_BYTES = 28 << 10 };
+enum { SKIP_ROWS = 24, SKIP_K = 64, SKIP_NV = 13, SKIP_BYTES = 28 << 10 };
 
 /* Some rows of A, for a part of K. */
 typedef struct skip_some {
   float x[SKIP_ROWS][SKIP_K];
   uint64_t full[SKIP_ROWS]; /* bit k: number k is not zero */
 } skip_some;
+_Static_assert((int)sizeof(skip_some) + SNK_GEMM_SKIP * SNK_GEMM_DEEP * (int)sizeof(float) <= (int)SNK_GEMM_SCRATCH - (int)SNK_GEMM_ROWS, "scratch");
 
 SNK_INLINE void skip_rows(const int nv, const skip_some *s, int64_t rows, const float *b, float *c, int64_t crs, bool first) {
   for (int64_t i = 0; i < rows; i++, c += crs) {
@@ -41,7 +42,7 @@ typedef void skip_strip(const skip_some *s, int64_t rows, const float *b, float 
   static void SNK_CAT(skip, nv)(const skip_some *s, int64_t rows, const float *b, float *c, int64_t crs, bool first) { skip_rows(nv, s, rows, b, c, crs, first); }
 STRIP(7) STRIP(8) STRIP(9) STRIP(10) STRIP(11) STRIP(12) STRIP(13)
 #undef STRIP
-static skip_strip *const skip_strips[SKIP_NV - SKIP_LEAST + 1] = {skip_7, skip_8, skip_9, skip_10, skip_11, skip_12, skip_13};
+static skip_strip *const skip_strips[SKIP_NV - SNK_GEMM_STRIP + 1] = {skip_7, skip_8, skip_9, skip_10, skip_11, skip_12, skip_13};
 
 /* Bit l: is number l not zero? */
 SNK_INLINE uint64_t skip_bits(const float *x) {
@@ -56,11 +57,9 @@ SNK_INLINE uint64_t skip_bits(const float *x) {
 #endif
 }
 
-/* The first vector of strip i of n. */
-SNK_INLINE int64_t skip_begin(int64_t vectors, int64_t i) {
-  const int64_t strips = (vectors + SKIP_NV - 1) / SKIP_NV;
-  return vectors * i / strips;
-}
+/* How many strips vectors are shared out among, evenly; the first vector of strip i. */
+SNK_INLINE int64_t skip_strips_of(int64_t vectors) { return (vectors + SKIP_NV - 1) / SKIP_NV; }
+SNK_INLINE int64_t skip_begin(int64_t vectors, int64_t i) { return vectors * i / skip_strips_of(vectors); }
 
 /* B as strips, one after another, unless `to` is NULL. Are all numbers finite (times zero they are zero)? */
 static bool skip_pack(int64_t n, int64_t k, const float *b, int64_t brs, float *to) {
@@ -107,11 +106,11 @@ static void skip_look(skip_some *s, const float *a, int64_t acs, int64_t rows, i
 
 /* Rows m0..m1 of C, whole vectors of columns from n0 to n1; B's strips of these columns are in `packed`, or are put there. */
 static void skip_block(const snk_gemm_args *g, const float *a, const float *b, float *c, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch) {
-  const int64_t vectors = (n1 - n0) / VFL, strips = (vectors + SKIP_NV - 1) / SKIP_NV, size = vectors * VFL;
+  const int64_t vectors = (n1 - n0) / VFL, strips = skip_strips_of(vectors);
   skip_some *s = (skip_some *)(void *)scratch;
   const float *packed = g->packed;
   if (packed == NULL) {
-    skip_pack(size, g->k, b + n0, g->brs, (float *)(s + 1));
+    skip_pack(n1 - n0, g->k, b + n0, g->brs, (float *)(s + 1));
     packed = (float *)(s + 1);
   }
   const int64_t fit = SKIP_BYTES / ((vectors + strips - 1) / strips * (int64_t)sizeof(VF)) / VFL * VFL, kb = fit < SKIP_K ? fit : SKIP_K;
@@ -121,7 +120,7 @@ static void skip_block(const snk_gemm_args *g, const float *a, const float *b, f
       skip_look(s, a + i + k * g->acs, g->acs, rows, g->k - k < kb ? g->k - k : kb);
       for (int64_t t = 0, v = 0, end; t < strips; t++, v = end) {
         end = skip_begin(vectors, t + 1);
-        skip_strips[end - v - SKIP_LEAST](s, rows, packed + (v * g->k + k * (end - v)) * VFL, c + i * g->crs + n0 + v * VFL, g->crs, k == 0);
+        skip_strips[end - v - SNK_GEMM_STRIP](s, rows, packed + (v * g->k + k * (end - v)) * VFL, c + i * g->crs + n0 + v * VFL, g->crs, k == 0);
       }
     }
   }

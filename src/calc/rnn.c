@@ -32,7 +32,7 @@ static int64_t lay_out(rnn_job *w, bool backward, char *at) {
   int64_t used = 0;
   w->size = a->f64 ? 8 : 4;
   w->sums = (a->gru ? 3 : 4) * h;
-  w->stepwise = a->n >= SNK_RNN_MANY;
+  w->stepwise = a->n >= SNK_RNN_MANY && a->number == NULL;
 #define PART(field, bytes) (w->field = at ? (void *)(at + used) : NULL, used += rounded(bytes))
   if (a->number) {
     PART(number, rows * 8);
@@ -139,7 +139,7 @@ static void forward_rows(void *ctx, int64_t begin_row, int64_t end_row, int work
   snk_gemm_args rec = {.f64 = a->f64, .m = a->n, .n = w->sums, .k = a->h, .acs = 1, .crs = w->sums, .ccs = 1, .packed = w->packed};
   for (int64_t t = 0; t < a->t; t++) {
     const snk_rnn_step s = step_at(w, begin_row, rows, t);
-    if (w->stepwise && a->number == NULL)
+    if (w->stepwise)
       w->gemm->block(&in, at(a->x, (begin_row * a->t + t) * a->f, z), NULL, w->in + begin_row * w->sums * z, 0, 0, rows, 0, w->sums,
           sn_scratch(worker));
     rec.ars = s.hprev_step;
@@ -223,7 +223,7 @@ static void backward_rows(void *ctx, int64_t begin_row, int64_t end_row, int wor
     if (a->gru) w->k->gru_back(&s);
     else w->k->lstm_back(&s);
     if (t > 0 || a->gh0) w->gemm->block(&g, s.dg, NULL, dh, 0, 0, rows, 0, h, sn_scratch(worker));
-    if (w->stepwise && a->gx && a->f > 0 && a->number == NULL)
+    if (w->stepwise && a->gx && a->f > 0)
       w->gemm->block(&gx, s.di, NULL, (char *)a->gx + (begin_row * a->t + t) * a->f * z, 0, 0, rows, 0, a->f, sn_scratch(worker));
   }
   if (a->gh0) memcpy((char *)a->gh0 + begin_row * h * z, dh, (size_t)(rows * h * z));

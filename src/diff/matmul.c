@@ -90,23 +90,20 @@ static void run_ints(const snk_gemm_args *g, sn_dtype t) {
   }
 }
 
-/* Which of the operands lie in memory as bfloat16 numbers. */
-static int narrow_of(const sno_call *c) {
-  return (c->in[0]->dtype == SN_BF16 ? SNK_GEMM_A : 0) | (c->in[1]->dtype == SN_BF16 ? SNK_GEMM_B : 0) | (c->out[0]->dtype == SN_BF16 ? SNK_GEMM_C : 0);
+static snk_gemm_args product_of(const sno_call *c) {
+  snk_gemm_args g = {.round = c->round, .round_b = c->round_weight, .half = c->half};
+  sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
+  g.narrow = (c->in[0]->dtype == SN_BF16 ? SNK_GEMM_A : 0) | (c->in[1]->dtype == SN_BF16 ? SNK_GEMM_B : 0) | (c->out[0]->dtype == SN_BF16 ? SNK_GEMM_C : 0);
+  return g;
 }
 
 static bool halved_product(sno_call *c, int k) {
-  snk_gemm_args g = {0};
-  sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
-  g.half = c->half, g.round_b = c->round_weight;
+  const snk_gemm_args g = product_of(c);
   return snk_gemm_narrow(&g, k == 0 ? SNK_GEMM_A : k == 1 ? SNK_GEMM_B : SNK_GEMM_C);
 }
 
 static void forward_product(sno_call *c) {
-  snk_gemm_args g = {0};
-  sno_gemm_fill(&g, c->in[0], c->in[1], c->out[0]);
-  g.narrow = narrow_of(c);
-  g.round = c->round, g.round_b = c->round_weight, g.half = c->half;
+  const snk_gemm_args g = product_of(c);
   if (sn_is_float((sn_dtype)c->out[0]->dtype)) snk_gemm_run(&g);
   else run_ints(&g, (sn_dtype)c->out[0]->dtype);
 }

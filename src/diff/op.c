@@ -227,6 +227,17 @@ static int check_writable(const sno_call *c) {
   return 0;
 }
 
+/* What forward computes, in the mode for its numbers; the scratch is given back. */
+static void compute(sno_call *c) {
+  if (c->op->forward && !(c->op->flags & SNO_VIEW)) {
+    const sn_fpmode saved = sn_fp_enter(sno_call_flushes(c) ? SN_FP_FLUSH : SN_FP_EXACT);
+    c->op->forward(c);
+    sn_fp_leave(saved);
+  }
+  if (c->scratch) sn_release(c->scratch, c->scratch_bytes);
+  c->scratch = NULL;
+}
+
 static int run_call(sno_call *c, sn_rng *rng) {
   const sno_op *op = c->op;
   if ((op->flags & SNO_CONTIG) && !(op->flags & SNO_WRITES)) /* what is written must stay itself */
@@ -263,13 +274,7 @@ static int run_call(sno_call *c, sn_rng *rng) {
     sno_effect();
   }
   if (op->flags & SNO_WRITES) mark_writing(c);
-  if (op->forward && !(op->flags & SNO_VIEW)) {
-    const sn_fpmode saved = sn_fp_enter(sno_call_flushes(c) ? SN_FP_FLUSH : SN_FP_EXACT);
-    op->forward(c);
-    sn_fp_leave(saved);
-  }
-  if (c->scratch) sn_release(c->scratch, c->scratch_bytes);
-  c->scratch = NULL;
+  compute(c);
   if (op->flags & SNO_WRITES) sno_effect();
   if (taped && sno_tape_called(c) < 0) goto fail;
   sno_recorder *r = sno_mode_now()->recorder;
@@ -292,13 +297,12 @@ static int invoke_narrow(const sno_op *op, int nin, snt_tensor **in, int nlist, 
   if (fill_attrs(op, nattr, attr, full) < 0 || op->infer(&c) < 0 || allocate_outputs(&c) < 0) return -1;
   bool can = true;
   for (int k = 0; k <= nin && can; k++) can = op->halved(&c, k);
-  if (can) {
-    const sn_fpmode saved = sn_fp_enter(sno_call_flushes(&c) ? SN_FP_FLUSH : SN_FP_EXACT);
-    op->forward(&c);
-    sn_fp_leave(saved);
-  } else snt_release(c.out[0]);
-  if (c.scratch) sn_release(c.scratch, c.scratch_bytes);
-  if (!can) return 0;
+  if (!can) {
+    snt_release(c.out[0]);
+    if (c.scratch) sn_release(c.scratch, c.scratch_bytes);
+    return 0;
+  }
+  compute(&c);
   return (out[0] = sno_own(c.out[0])) ? 1 : -1;
 }
 

@@ -30,13 +30,15 @@ static void number_rows(snk_rnn_args *a, const snt_tensor *number, int64_t size,
   if (number) a->number = snt_data(number), a->size = size, a->first = first;
 }
 
+static int64_t table_rows(const sno_call *c) { return c->in[TABLE] ? c->in[TABLE]->shape[0] : 0; } /* of a run; 0 without numbers */
+
 static int infer_run(sno_call *c) {
   const snt_tensor *x = c->in[X];
   const sn_dtype t = (sn_dtype)x->dtype;
   const bool gru = c->attr[GRU].i, keep = c->attr[KEEP].i;
   snk_rnn_args a = args_of(c->in, gru);
   a.keep = keep;
-  number_rows(&a, c->in[NUMBER], c->in[TABLE] ? c->in[TABLE]->shape[0] : 0, 0);
+  number_rows(&a, c->in[NUMBER], table_rows(c), 0);
   const int64_t none = 0, y3[3] = {a.n, a.t, a.h}, y2[2] = {a.n, a.h};
   int64_t kept[3] = {a.t, a.n, a.h}; /* steps first; the same for a single step */
   sno_want(c, Y, t, x->ndim, x->ndim == 3 ? y3 : y2);
@@ -54,7 +56,7 @@ static int infer_run(sno_call *c) {
 static void forward_run(sno_call *c) {
   snk_rnn_args a = args_of(c->in, c->attr[GRU].i);
   a.keep = c->attr[KEEP].i;
-  number_rows(&a, c->in[NUMBER], c->in[TABLE] ? c->in[TABLE]->shape[0] : 0, c->attr[FIRST].i);
+  number_rows(&a, c->in[NUMBER], table_rows(c), c->attr[FIRST].i);
   a.bih = data_of(c->in[B_IH]), a.bhh = data_of(c->in[B_HH]);
   a.y = snt_data(c->out[Y]), a.cells = snt_data(c->out[CELLS]), a.gates = snt_data(c->out[GATES]);
   a.scratch = c->scratch;
@@ -101,7 +103,7 @@ static double flops_of_steps(const sno_call *c, int x, int w, int64_t size) {
   const int64_t rows = in->shape[in->ndim - 1] == 0 ? 0 : snt_numel(in) / in->shape[in->ndim - 1];
   return 2.0 * ((double)(size ? size : rows) * (double)snt_numel(c->in[w]) + (double)rows * (double)snt_numel(c->in[w + 1]));
 }
-static double flops_run(const sno_call *c) { return flops_of_steps(c, X, W_IH, c->in[TABLE] ? c->in[TABLE]->shape[0] : 0); }
+static double flops_run(const sno_call *c) { return flops_of_steps(c, X, W_IH, table_rows(c)); }
 static double flops_backward(const sno_call *c) { return 2 * flops_of_steps(c, B_X, B_X + W_IH, c->in[B_NUMBER] ? c->attr[SIZE].i : 0); }
 
 /*** rnn_backward(gy?, gcells?, x, h0?, c0?, w_ih, w_hh, y, cells?, gates, number?, gru, want, first, size, skip)
