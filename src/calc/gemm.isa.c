@@ -88,6 +88,25 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
     for (int j = 0; j < n; j++) dst[i * ld + j] = src[j * sld + i];
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* Four columns of mr rows, up to six, as rows of four numbers; so many of a column are read. */
+SNK_INLINE void turn_f32(float *dst, const float *src, int64_t sld, int64_t mr) {
+  const VFM rows = vf_lanes(mr);
+  __m256 r[4], t[4];
+  SNK_UNROLL
+  for (int k = 0; k < 4; k++) r[k] = _mm256_maskload_ps(src + k * sld, rows);
+  SNK_UNROLL
+  for (int k = 0; k < 4; k += 2) t[k] = _mm256_unpacklo_ps(r[k], r[k + 1]), t[k + 1] = _mm256_unpackhi_ps(r[k], r[k + 1]);
+  SNK_UNROLL
+  for (int i = 0; i < 4; i++) {
+    r[i] = i & 1 ? _mm256_shuffle_ps(t[i / 2], t[i / 2 + 2], 0xee) : _mm256_shuffle_ps(t[i / 2], t[i / 2 + 2], 0x44);
+    if (i < mr) _mm_storeu_ps(dst + 4 * i, _mm256_castps256_ps128(r[i]));
+    if (4 + i < mr) _mm_storeu_ps(dst + 4 * (4 + i), _mm256_extractf128_ps(r[i], 1));
+  }
+}
+#define SNK_TURN
+#endif
+
 #if defined(__AVX512F__)
 #define MR 12
 #elif SNK_OLD
@@ -110,6 +129,7 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #define v_set1 vf_set1
 #define v_fma vf_fma
 #define v_fma1 vf_fma1
+#define v_fma_there vf_fma_there
 #define v_zero vf_zero
 #define v_total vf_total
 #define v_relu vf_relu
@@ -121,6 +141,7 @@ SNK_LOOPS static void transpose_f64(double *dst, int64_t ld, const double *src, 
 #include "calc/gemm_tile.h"
 #undef SNK_SKIP
 #include "calc/gemm_dots.h"
+#undef SNK_TURN
 enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMAX + MC_f32 * NT_f32) };
 #undef T
 #undef V
@@ -136,6 +157,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_set1
 #undef v_fma
 #undef v_fma1
+#undef v_fma_there
 #undef v_zero
 #undef v_total
 #undef v_relu
@@ -155,6 +177,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_set1 vd_set1
 #define v_fma vd_fma
 #define v_fma1 vd_fma1
+#define v_fma_there vd_fma_there
 #define v_zero vd_zero
 #define v_total vd_total
 #define v_relu vd_relu

@@ -7,6 +7,9 @@
 /* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
 enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1, FN(ROUND_ROWS) = MR };
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
+/* Steps of K that tiles of 6 rows take at once, with constant addresses: 21 instructions a step instead of 25 for 12 multiply-adds, which a core that
+ * another thread shares has no room for. Packed rows of float lie in groups of as many K, as rows that are read in place do. */
+enum { FN(STEPS) = MR == 6 ? 4 : 1, FN(GROUP) = sizeof(T) == 4 ? FN(STEPS) : 1 };
 enum { FN(SUMS) = MR * 2 > 12 ? MR * 2 : 12 }; /* vectors of sums in the largest tile: 3 rows by 4, or MR by 2 (8 by 3 only where these are as many) */
 
 /* One number as a vector of them is rounded. */
@@ -105,13 +108,14 @@ SNK_LOOPS static void FN(finish_turned)(const FN(dest) *d, T *t, const int mr, c
  * 2q+1 of a row of B lie at b + q * bps. */
 typedef struct FN(sweep) {
   int64_t kc, ars, acs, ldb, bps, j0, nr, i0; /* i0: the tile's first row */
+  int64_t group;                              /* from STEPS numbers of a row of A, acs apart, to the next so many */
   int64_t edge;                               /* how many numbers of its last vector a row has (where that can be masked) */
   const FN(dest) *d;
   T *keep;                                    /* where a packing tile writes the rows of B that it reads */
   const T *beside[4];                         /* to be fetched too: where the sums go, the same places of other matrices (snk_gemm_rows) */
   int nbeside;
   int64_t share, each;                        /* rows fetched at `next`; steps of K for each row that is fetched */
-  int64_t ahead, count, stage;                /* the tile's: how far apart, how many more and what is fetched now. Registers are short */
+  int64_t ahead, count, stage, pace;          /* the tile's: how far apart, how many more, what is fetched now and how often. Registers are short */
   bool plain, relu, round;                    /* plain: whole rows that are kept, or added to what is there, with bias, relu and rounding: from registers */
   const T *bias;                              /* of plain rows: of the panel's columns, or NULL */
   T t[FN(SUMS) * L] __attribute__((aligned(64))); /* the others' way */
@@ -153,9 +157,19 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   const VM edge = v_lanes(w->edge);
   (void)edge;
   T *keep = pack ? w->keep : NULL;
-  int64_t wait = 1;
-  w->ahead = step, w->count = w->share, w->stage = w->nbeside;
-#define STEP                                                                                          \
+  int64_t wait = 1, k = w->kc;
+  w->ahead = step, w->count = w->share, w->stage = w->nbeside, w->pace = w->each;
+#define FETCH                                                                                         \
+  if (--wait == 0) {                                                                                  \
+    SNK_UNROLL                                                                                        \
+    for (int j = 0; j < wide; j += LINE) __builtin_prefetch(next + j, 0, 2);                          \
+    next += w->ahead, wait = w->pace;                                                                 \
+    if (--w->count == 0) {                                                                            \
+      if (w->stage > 0) next = w->beside[--w->stage], w->ahead = w->d->ldp, w->count = mr;            \
+      else wait = INT64_MAX;                                                                          \
+    }                                                                                                 \
+  }
+#define STEP(u, ADD)                                                                                  \
   do {                                                                                                \
     V bv[8];                                                                                          \
     SNK_UNROLL                                                                                        \
@@ -164,30 +178,55 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
       bv[j] = masked && j == nv - 1 ? v_take(at, edge) : v_load(at);                                  \
       if (pack) v_store(keep + j * L, bv[j]);                                                         \
     }                                                                                                 \
-    if (pack) keep += 2 * L;                                                                          \
     SNK_UNROLL                                                                                        \
     for (int i = 0; i < mr; i++) {                                                                    \
-      const V av = v_set1(row[i / 3][i % 3 * ars]);                                                   \
+      const T *at = row[i / 3] + i % 3 * ars;                                                         \
+      const V av = v_set1(at[u]);                                                                     \
       SNK_UNROLL                                                                                      \
-      for (int j = 0; j < nv; j++) acc[i * nv + j] = v_fma(av, bv[j], acc[i * nv + j]);               \
+      for (int j = 0; j < nv; j++) ADD(acc[i * nv + j], av, bv[j]);                                       \
     }                                                                                                 \
-    SNK_UNROLL                                                                                        \
-    for (int q = 0; q < (mr + 2) / 3; q++) row[q] += acs;                                             \
     b += ldb;                                                                                         \
+    if (pack) keep += 2 * L;                                                                          \
   } while (0)
-  for (int64_t k = w->kc; k > 0; k--) {
-    if (--wait == 0) {
-      SNK_UNROLL
-      for (int j = 0; j < wide; j += LINE) __builtin_prefetch(next + j, 0, 2);
-      next += w->ahead, wait = w->each;
-      if (--w->count == 0) {
-        if (w->stage > 0) next = w->beside[--w->stage], w->ahead = w->d->ldp, w->count = mr;
-        else wait = INT64_MAX;
-      }
+#define SUM(to, x, y) to = v_fma(x, y, to)
+#define ROWS(by)                                                                                      \
+  SNK_UNROLL                                                                                          \
+  for (int q = 0; q < (mr + 2) / 3; q++) row[q] += (by)
+/* Addresses are made of these registers and a constant, not each of a register of its own. */
+#define HIDE                                                                                          \
+  SNK_HIDE(b);                                                                                        \
+  SNK_UNROLL                                                                                          \
+  for (int q = 0; q < (mr + 2) / 3; q++) SNK_HIDE(row[q])
+  if (FN(STEPS) == 4 && mr >= 5 && nv == 2 && acs == 1 && w->each >= 4) { /* with less time between lines, one step at a time */
+    w->pace = w->each / 4;
+    for (const int64_t group = w->group; k >= 4; k -= 4) {
+      FETCH
+      STEP(0, v_fma_there);
+      HIDE;
+      STEP(1, v_fma_there);
+      HIDE;
+      STEP(2, v_fma_there);
+      HIDE;
+      STEP(3, v_fma_there);
+      ROWS(group);
     }
-    STEP;
+    w->pace = w->each;
   }
+  const bool grouped = FN(GROUP) > 1 && nv <= 2 && w->group != FN(STEPS) * acs; /* packed */
+  for (int64_t left = FN(GROUP); k > 0; k--) {
+    FETCH
+    STEP(0, SUM);
+    ROWS(acs);
+    if (grouped && --left == 0) {
+      left = FN(GROUP);
+      ROWS(w->group - left);
+    }
+  }
+#undef FETCH
 #undef STEP
+#undef SUM
+#undef ROWS
+#undef HIDE
   if (!w->plain) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(w->t + i * L, acc[i]);
@@ -251,13 +290,15 @@ static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, 
 #undef NAME1
 #undef NAME2
 
-/* mr rows of A as kc groups of mr numbers. */
-SNK_LOOPS static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
-  int64_t k = 0;
-  if (acs == 1 && mr > MR / 2)
-    for (; k + L <= kc; k += L) FN(transpose)(dst + k * mr, mr, a + k, ars, mr, (T *)NULL);
-  for (; k < kc; k++)
-    for (int i = 0; i < mr; i++) dst[k * mr + i] = a[i * ars + k * acs];
+/* Where number k of row i of a packed tile lies, the rows as many numbers of K apart as are side by side. */
+#define PLACE(k, i, mr) ((k) / FN(GROUP) * FN(GROUP) * (mr) + (i) * FN(GROUP) + (k) % FN(GROUP))
+
+static int64_t FN(whole_groups)(int64_t k) { return (k + FN(GROUP) - 1) / FN(GROUP) * FN(GROUP); }
+
+/* mr rows of A as groups of mr numbers, or of mr times GROUP. */
+static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
+  for (int64_t k = 0; k < kc; k++)
+    for (int i = 0; i < mr; i++) dst[PLACE(k, i, mr)] = a[i * ars + k * acs];
 }
 
 /* n numbers rounded to bfloat16; fetches as many `ahead`. */
@@ -337,20 +378,27 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
 
 /* A whose columns lie in one piece: some columns at a time, which stay in the first cache until every tile has its part of them. (All tiles'
  * parts of one column at once would be written to places a power of two apart, which drive each other out.) */
-SNK_LOOPS static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
+static void FN(pack_columns)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
   enum { SOME = 8 };
-  const int64_t low = m / tiles, extra = m % tiles, acs = w->g->acs;
+  const int64_t low = m / tiles, extra = m % tiles, acs = w->g->acs, long_k = FN(whole_groups)(kc);
   for (int64_t from = 0; from < kc; from += SOME) {
     const int64_t to = from + SOME < kc ? from + SOME : kc;
     for (int64_t t = 0, i = 0; t < tiles; t++) {
       const int64_t mr = low + (t < extra);
       const T *a = w->a + i0 + i + (k0 + from) * acs;
-      T *p = w->pa + i * kc + from * mr;
-      for (int64_t k = from; k < to; k++, a += acs, p += mr) {
-        if (mr == MR) memcpy(p, a, MR * sizeof(T));
+      T *p = w->pa + i * long_k + from * mr;
+      int64_t k = from;
+#ifdef SNK_TURN
+      for (; k + FN(GROUP) <= to; k += FN(GROUP), a += FN(GROUP) * acs) FN(turn)(p + (k - from) * mr, a, acs, mr);
+#endif
+      for (; k < to; k++, a += acs) {
+        if (FN(GROUP) > 1)
+          for (int64_t r = 0; r < mr; r++) p[PLACE(k - from, r, mr)] = a[r];
+        else if (mr == MR) memcpy(p, a, MR * sizeof(T));
         else if (SNK_MASKED && mr <= L) v_keep(p, v_take(a, v_lanes(mr)), mr);
         else
           for (int64_t r = 0; r < mr; r++) p[r] = a[r];
+        if (FN(GROUP) == 1) p += mr;
       }
       i += mr;
     }
@@ -394,17 +442,17 @@ static int64_t FN(spread)(const FN(sweep) *s) {
 __attribute__((noinline)) static void FN(pack_a)(const FN(job) *w, int64_t k0, int64_t kc, int64_t i0, int64_t m, int64_t tiles) {
   const snk_gemm_args *g = w->g;
   enum { AHEAD = 4 }; /* rows: they come from memory */
-  const int64_t low = m / tiles, extra = m % tiles;
+  const int64_t low = m / tiles, extra = m % tiles, long_k = FN(whole_groups)(kc);
   if (w->as_rows)
     for (int64_t i = 0; i < m; i++) FN(round_run)(w->pa + i * kc, w->a + (i0 + i) * g->ars + k0, kc, AHEAD * g->ars);
   else if (g->ars == 1) FN(pack_columns)(w, k0, kc, i0, m, tiles);
   else
     for (int64_t t = 0, i = 0; t < tiles; t++) {
       const int64_t mr = low + (t < extra);
-      FN(pack_rows)(w->pa + i * kc, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
+      FN(pack_rows)(w->pa + i * long_k, (int)mr, kc, w->a + (i0 + i) * g->ars + k0 * g->acs, g->ars, g->acs);
       i += mr;
     }
-  if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * kc, 0);
+  if (g->round_a && !w->as_rows) FN(round_run)(w->pa, w->pa, m * long_k, 0);
 }
 
 /* What the next tile, at row i and column j, fetches besides what is ahead: where its sums go, at p, unless it is over before those lines are there. */
@@ -436,10 +484,10 @@ __attribute__((noinline, unused)) static void FN(last_panel)(const FN(job) *w, F
 static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc, int64_t i0, int64_t i1, int64_t j0, int64_t j1, bool fresh) {
   enum { NR = FN(NR) };
   const snk_gemm_args *g = w->g;
-  int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles;
+  int64_t m = i1 - i0, tiles = (m + MR - 1) / MR, low = m / tiles, extra = m % tiles, long_k = FN(whole_groups)(kc);
   if (w->pack_a) FN(pack_a)(w, k0, kc, i0, m, tiles);
   FN(sweep) s; /* its t stays as it is: to clear it takes as long as a small product */
-  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = NR, s.d = d, s.nbeside = kc > 64;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.group = FN(STEPS) * g->acs, s.bps = NR, s.d = d, s.nbeside = kc > 64;
   for (int q = 0; d->last && w->far_c && q < 3 && g->beside[q]; q++) s.nbeside++;
   const bool wide = MR == 12 && sizeof(T) == 4 && m % 8 == 0 && !w->pack_a && (g->packed || w->direct_b);
   for (int64_t j = j0, nr; j < j1; j += nr) {
@@ -465,7 +513,11 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
       const T *a = w->a + (i0 + i) * g->ars + k0 * g->acs;
-      if (w->pack_a) a = w->pa + i * kc, s.ars = w->as_rows ? kc : 1, s.acs = w->as_rows ? 1 : mr;
+      if (w->as_rows) a = w->pa + i * kc, s.ars = kc;
+      else if (w->pack_a) {
+        a = w->pa + i * long_k;
+        s.ars = FN(GROUP), s.acs = FN(GROUP) > 1 ? 1 : mr, s.group = FN(STEPS) * mr;
+      }
       s.i0 = i0 + i;
       FN(set_beside)(&s, g, i0 + i, j, p);
       const T *next = b;
@@ -493,7 +545,7 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
   FN(sweep) s;
-  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0, s.share = s.each = 1;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.group = FN(STEPS) * g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0, s.share = s.each = 1;
   T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
     const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);
