@@ -122,6 +122,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #define v_load vf_load
 #define v_store vf_store
 #define v_set1 vf_set1
+#define v_fma_there vf_fma_there
 #define v_fma vf_fma
 #define v_step vf_step
 #define v_zero vf_zero
@@ -152,6 +153,7 @@ SUMS(vd_sums, VD, vdd, double, VDL, PAIR_D)
 #undef v_store
 #undef v_set1
 #undef v_fma
+#undef v_fma_there
 #undef v_step
 #undef v_zero
 #undef v_take
@@ -202,6 +204,7 @@ enum { ROWS_F32 = MR };
 #define v_load vd_load
 #define v_store vd_store
 #define v_set1 vd_set1
+#define v_fma_there vd_fma_there
 #define v_fma vd_fma
 #define v_step vd_step
 #define v_zero vd_zero

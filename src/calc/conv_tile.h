@@ -172,12 +172,24 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const snk_conv_pass *p, int
   }
   const bool next = nv == 2 && w->next;
   int64_t k = k0;
-  if (MR == 6 && mr >= MR - 1 && nv == 2 && !next) /* most tiles, too small to hide the loop and a request for each k: two at a time */
-    for (; k + 2 <= k1; k += 2, a += 2 * mr) {
+  if (MR == 6 && mr >= MR - 1 && nv == 2 && !next) { /* most tiles, too small to hide the loop and a request for each k: four at a time (see gemm_tile.h) */
+    const T *second = b + bstep;
+    SNK_HIDE(second);
+    for (const int64_t *off = koff; k + 4 <= k1; k += 4, a += 4 * mr, off += 4) {
       __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
+      __builtin_prefetch((const char *)a + SNK_CONV_AHEAD + 2 * mr * (int)sizeof(T));
       SNK_UNROLL
-      for (int u = 0; u < 2; u++) v_step(mr, nv, a + u * mr, b + koff[k - k0 + u], bstep, acc);
+      for (int u = 0; u < 4; u++) {
+        const V b0 = v_load(b + off[u]), b1 = v_load(second + off[u]);
+        SNK_UNROLL
+        for (int i = 0; i < mr; i++) {
+          const V av = v_set1(a[u * mr + i]);
+          v_fma_there(acc[2 * i], av, b0);
+          v_fma_there(acc[2 * i + 1], av, b1);
+        }
+      }
     }
+  }
   for (; k < k1; k++, a += mr) {
     const T *from = b + koff[k - k0];
     __builtin_prefetch((const char *)a + SNK_CONV_AHEAD);
