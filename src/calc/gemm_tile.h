@@ -1,6 +1,7 @@
 /* gemm_tile.h - the register tiles and the packed block loops for one number type; included by gemm.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_take v_keep v_set1 v_fma v_zero v_relu v_round.
+ * The includer defines T, V, L (lanes), MR, KCMAX, FN(name), and v_load v_store v_take v_keep v_set1 v_fma v_fma_there (see tile.h) v_zero v_relu v_round,
+ * and SNK_TURN with turn(), which packs columns of A in groups of four, where there is one.
  * A tile is up to MR rows by two vectors; wider ones serve one to three rows, or last columns. Tile shape never matters to the bits.
  */
 
@@ -183,7 +184,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
       const T *at = row[i / 3] + i % 3 * ars;                                                         \
       const V av = v_set1(at[u]);                                                                     \
       SNK_UNROLL                                                                                      \
-      for (int j = 0; j < nv; j++) ADD(acc[i * nv + j], av, bv[j]);                                       \
+      for (int j = 0; j < nv; j++) ADD(acc[i * nv + j], av, bv[j]);                                   \
     }                                                                                                 \
     b += ldb;                                                                                         \
     if (pack) keep += 2 * L;                                                                          \
