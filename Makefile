@@ -12,7 +12,7 @@ endif
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 SN_WARN = -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wstrict-prototypes -Wno-pass-failed
 SN_OPT = -O2
-SN_KERNEL_OPT = -O2 -falign-jumps=1 $(if $(findstring clang,$(CC)),,-fno-ipa-cp-clone)
+SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-falign-jumps=1 -fno-ipa-cp-clone)
 # Small rather than fast: the kernels of an instruction set that nobody is left with who has a choice, and the upper floors but the
 # files (HOT) that every eager call or replay goes through, or that loop over elements.
 SN_SMALL_OPT = -Os
