@@ -8,8 +8,8 @@
 /* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
 enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1, FN(ROUND_ROWS) = MR };
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
-/* Steps of K that tiles of 6 rows take at once, with constant addresses: 21 instructions a step instead of 25 for 12 multiply-adds, which a core that
- * another thread shares has no room for. Packed rows of float lie in groups of as many K, as rows that are read in place do. */
+/* Steps of K that tiles of 6 rows take at once, with constant addresses: 22 instructions a step instead of 25 for 12 multiply-adds, which matters on a
+ * core that is shared (docs/performance.md). Packed rows of float lie in groups of as many K, as rows that are read in place do. */
 enum { FN(STEPS) = MR == 6 ? 4 : 1, FN(GROUP) = sizeof(T) == 4 ? FN(STEPS) : 1 };
 enum { FN(SUMS) = MR * 2 > 12 ? MR * 2 : 12 }; /* vectors of sums in the largest tile: 3 rows by 4, or MR by 2 (8 by 3 only where these are as many) */
 
