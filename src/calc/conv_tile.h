@@ -255,7 +255,7 @@ typedef void FN(kernel)(ARGS);
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, p, k0, k1, a, koff, b, bstep, w, part, out, ch); }
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 SNK_UPTO(MR, TILES)
-#if !SNK_OLD
+#if FEW_KERNELS
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
@@ -270,7 +270,7 @@ static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, 
 #undef NAME2
 
 /* Vectors of a tile of mr rows: one to three rows are too few sums at once for two. */
-#if SNK_OLD
+#if !FEW_KERNELS
 static int FN(widest)(int64_t m) { return (void)m, 2; }
 static FN(kernel) *FN(choose)(int64_t mr, int nv) { return FN(kernels)[nv - 1][mr]; }
 #else

@@ -115,6 +115,7 @@ SNK_INLINE void turn_f32(float *dst, const float *src, int64_t sld, int64_t mr) 
 #define MR 6
 #endif
 
+#define SCARCE 0 /* are there tiles of two vectors only? */
 #define T float
 #define V VF
 #define L VFL
@@ -163,6 +164,8 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_relu
 #undef v_round
 
+#undef SCARCE
+#define SCARCE 1
 #define T double
 #define V VD
 #define L VDL

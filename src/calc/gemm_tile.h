@@ -8,9 +8,11 @@
 /* Tiles with fewer rows have no relu and no rounding of their own: what the code weighs. */
 enum { FN(RELU_ROWS) = sizeof(T) == 4 ? MR - 2 : MR + 1, FN(ROUND_ROWS) = MR };
 enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
-/* Steps of K that tiles of 6 rows take at once, with constant addresses: 22 instructions a step instead of 25 for 12 multiply-adds, which matters on a
- * core that is shared (docs/performance.md). Packed rows of float lie in groups of as many K, as rows that are read in place do. */
-enum { FN(STEPS) = MR == 6 ? 4 : 1, FN(GROUP) = sizeof(T) == 4 ? FN(STEPS) : 1 };
+/* Steps of K that tiles of LONG rows and more take at once, with constant addresses: a step of 12 rows has 40 instructions instead of 46 for 24
+ * multiply-adds, of 6 rows 22 instead of 25 for 12 (docs/performance.md). Packed rows of float lie in groups of as many K with AVX2, as rows that are
+ * read in place do, so that one loop serves both; with AVX-512 one K after the other, in a loop of their own (to put 12 rows in groups takes longer). */
+enum { FN(LONG) = MR == 12 ? 10 : 5, FN(STEPS) = MR > FN(LONG) ? 4 : 1, FN(GROUP) = sizeof(T) == 4 && MR == 6 ? FN(STEPS) : 1 };
+enum { FN(FAR_ROWS) = sizeof(T) == 4 && MR == 12 ? 512 : 0 }; /* columns of B from which rows of A that drive each other out of the first cache are packed */
 enum { FN(SUMS) = MR * 2 > 12 ? MR * 2 : 12 }; /* vectors of sums in the largest tile: 3 rows by 4, or MR by 2 (8 by 3 only where these are as many) */
 
 /* One number as a vector of them is rounded. */
@@ -146,7 +148,8 @@ __attribute__((noinline)) static void FN(finish)(FN(sweep) *w, int mr, int nv) {
  * keeps all addresses in registers. */
 SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) *w, const T *a, const T *b, T *p, const T *next, int64_t step) {
   enum { LINE = 64 / (int)sizeof(T), GROUPS = (MR + 2) / 3 };
-  const int64_t ars = w->ars, acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
+  int64_t ars = w->ars;
+  const int64_t acs = w->acs, ldb = w->ldb, bps = w->bps, ldp = w->d->ldp;
   V acc[FN(SUMS)];
   const T *row[GROUPS];
   SNK_UNROLL
@@ -170,7 +173,10 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
       else wait = INT64_MAX;                                                                          \
     }                                                                                                 \
   }
-#define STEP(u, ADD)                                                                                  \
+/* Where number u of row i is, counted from the step at hand: of rows as they lie or in groups, and of rows packed one K after the other. */
+#define IN_ROW(u, i) (row[(i) / 3] + (i) % 3 * ars + (u))
+#define PACKED(u, i) (row[0] + (u) * mr + (i))
+#define STEP(u, ADD, AT)                                                                              \
   do {                                                                                                \
     V bv[8];                                                                                          \
     SNK_UNROLL                                                                                        \
@@ -181,8 +187,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
     }                                                                                                 \
     SNK_UNROLL                                                                                        \
     for (int i = 0; i < mr; i++) {                                                                    \
-      const T *at = row[i / 3] + i % 3 * ars;                                                         \
-      const V av = v_set1(at[u]);                                                                     \
+      const V av = v_set1(*AT(u, i));                                                                 \
       SNK_UNROLL                                                                                      \
       for (int j = 0; j < nv; j++) ADD(acc[i * nv + j], av, bv[j]);                                   \
     }                                                                                                 \
@@ -194,29 +199,43 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   SNK_UNROLL                                                                                          \
   for (int q = 0; q < (mr + 2) / 3; q++) row[q] += (by)
 /* Addresses are made of these registers and a constant, not each of a register of its own. */
-#define HIDE                                                                                          \
-  SNK_HIDE(b);                                                                                        \
-  SNK_UNROLL                                                                                          \
-  for (int q = 0; q < (mr + 2) / 3; q++) SNK_HIDE(row[q])
-  if (FN(STEPS) == 4 && mr >= 5 && nv == 2 && acs == 1 && w->each >= 4) { /* with less time between lines, one step at a time */
-    w->pace = w->each / 4;
-    for (const int64_t group = w->group; k >= 4; k -= 4) {
-      FETCH
-      STEP(0, v_fma_there);
-      HIDE;
-      STEP(1, v_fma_there);
-      HIDE;
-      STEP(2, v_fma_there);
-      HIDE;
-      STEP(3, v_fma_there);
-      ROWS(group);
+#define HIDE(rows)                                                                                    \
+  do {                                                                                                \
+    SNK_HIDE(b);                                                                                      \
+    if (rows > 1) SNK_HIDE(ars);                                                                          \
+    SNK_UNROLL                                                                                        \
+    for (int q = 0; q < (rows); q++) SNK_HIDE(row[q]);                                                \
+  } while (0)
+/* Four steps at a time, as far as they go. */
+#define LONG_STEPS(AT, rows, on)                                                                      \
+  do {                                                                                                \
+    w->pace = w->each / 4;                                                                            \
+    for (; k >= 4; k -= 4) {                                                                          \
+      FETCH                                                                                           \
+      STEP(0, v_fma_there, AT);                                                                       \
+      HIDE(rows);                                                                                     \
+      STEP(1, v_fma_there, AT);                                                                       \
+      HIDE(rows);                                                                                     \
+      STEP(2, v_fma_there, AT);                                                                       \
+      HIDE(rows);                                                                                     \
+      STEP(3, v_fma_there, AT);                                                                       \
+      on;                                                                                             \
+    }                                                                                                 \
+    w->pace = w->each;                                                                                \
+  } while (0)
+  if (FN(STEPS) == 4 && mr >= FN(LONG) && nv == 2 && w->each >= 4) { /* with less time between lines, one step at a time */
+    const int64_t group = w->group;
+    if (acs == 1) LONG_STEPS(IN_ROW, (mr + 2) / 3, ROWS(group));
+    else if (MR == 12 && sizeof(T) == 4 && ars == 1 && acs == mr) {
+      LONG_STEPS(PACKED, 1, row[0] += 4 * mr);
+      SNK_UNROLL
+      for (int q = 1; q < GROUPS; q++) row[q] = row[0] + 3 * q;
     }
-    w->pace = w->each;
   }
   const bool grouped = FN(GROUP) > 1 && nv <= 2 && w->group != FN(STEPS) * acs; /* packed */
   for (int64_t left = FN(GROUP); k > 0; k--) {
     FETCH
-    STEP(0, SUM);
+    STEP(0, SUM, IN_ROW);
     ROWS(acs);
     if (grouped && --left == 0) {
       left = FN(GROUP);
@@ -228,6 +247,9 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
 #undef SUM
 #undef ROWS
 #undef HIDE
+#undef LONG_STEPS
+#undef IN_ROW
+#undef PACKED
   if (!w->plain) {
     SNK_UNROLL
     for (int i = 0; i < mr * nv; i++) v_store(w->t + i * L, acc[i]);
@@ -276,17 +298,26 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, false, w, a, b, p, next, step); }
-#define TILES(mr) TILE(mr, 1) TILE(mr, 2)
-SNK_UPTO(MR, TILES)
+#define TILES2(mr) TILE(mr, 2)
+#define TILES1(mr) TILE(mr, 1)
+SNK_UPTO(MR, TILES2)
+#if !SCARCE
+SNK_UPTO(MR, TILES1)
+#endif
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
 __attribute__((noinline)) static void FN(packing_tile)(ARGS) { FN(tile)(MR, 2, true, w, a, b, p, next, step); }
+#if SCARCE
+#define NAME1(mr) FN(SNK_CAT(tile##mr, 2)),
+#else
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
+#endif
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
 static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, {NULL, SNK_UPTO(MR, NAME2)}};
 #undef TILE
-#undef TILES
+#undef TILES1
+#undef TILES2
 #undef ARGS
 #undef NAME1
 #undef NAME2
@@ -298,7 +329,10 @@ static int64_t FN(whole_groups)(int64_t k) { return (k + FN(GROUP) - 1) / FN(GRO
 
 /* mr rows of A as groups of mr numbers, or of mr times GROUP. */
 static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
-  for (int64_t k = 0; k < kc; k++)
+  int64_t k = 0;
+  if (acs == 1 && FN(GROUP) == 1)
+    for (; k + L <= kc; k += L) FN(transpose)(dst + k * mr, mr, a + k, ars, mr, (T *)NULL);
+  for (; k < kc; k++)
     for (int i = 0; i < mr; i++) dst[PLACE(k, i, mr)] = a[i * ars + k * acs];
 }
 
@@ -366,7 +400,7 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
     int64_t npad = (g->n + NR - 1) / NR * NR;
     return (const T *)g->packed + k0 * npad + j0 * kc;
   }
-  if (w->direct_b && (nr % L == 0 || nr > NR || nr <= SNK_MASKED * L)) {
+  if (w->direct_b && (SCARCE ? nr == NR || nr > NR : nr % L == 0 || nr > NR || nr <= SNK_MASKED * L)) {
     s->ldb = g->brs;
     return w->b + k0 * g->brs + j0;
   }
@@ -509,7 +543,7 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     s.share = 1, s.each = FN(spread)(&s);
     int q = 0;
     s.j0 = j, s.nr = nr;
-    FN(set_finish)(&s, low, nr, nr > L ? 2 : 1);
+    FN(set_finish)(&s, low, nr, SCARCE || nr > L ? 2 : 1);
     T *p = d->p + (i0 - d->pi) * d->ldp + (j - d->pj);
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
@@ -558,7 +592,7 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
     int64_t nr = j1 - j < NR ? j1 - j : NR;
     const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s);
     s.j0 = j, s.nr = nr;
-    FN(set_finish)(&s, m, nr, nr > L ? 2 : 1);
+    FN(set_finish)(&s, m, nr, SCARCE || nr > L ? 2 : 1);
     FN(kernels)[nr > L][m](&s, a, b, p + j, b, 0);
   }
 }
@@ -578,7 +612,8 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
   FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, g->m * g->n > NEAR, m <= MC, 0, 0};
-  w.pack_a = g->round_a || (m > 3 && n > NR && g->acs != 1 && !(g->ars == 1 && brief)); /* rows are read as they lie */
+  const bool same_sets = FN(FAR_ROWS) > 0 && n >= FN(FAR_ROWS) && g->ars % 1024 == 0; /* of the first cache, for all rows */
+  w.pack_a = g->round_a || (m > 3 && n > NR && (g->acs != 1 ? !(g->ars == 1 && brief) : same_sets)); /* else rows are read as they lie */
   bool few = m <= 3 && !g->round_a && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;
   FN(dest) d = {.c = c, .crs = g->crs, .ccs = g->ccs, .accumulate = g->accumulate, .relu = g->act == SNK_ACT_RELU, .round = g->round};

@@ -76,9 +76,6 @@ SNK_INLINE void vd_keep(double *p, VD v, int64_t n) { _mm256_maskstore_pd(p, vd_
 SNK_INLINE VD vd_set1(double x) { return _mm256_set1_pd(x); }
 SNK_INLINE VD vd_fma(VD a, VD b, VD c) { return _mm256_fmadd_pd(a, b, c); }
 SNK_INLINE double vd_fma1(double a, double b, double c) { return __builtin_fma(a, b, c); }
-/* sum = x * y + sum in sum's register: in long pieces of code GCC lets sums wander, and runs out of registers. */
-#define vf_fma_there(sum, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(x), "x"(y))
-#define vd_fma_there(sum, x, y) __asm__("vfmadd231pd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(y))
 #else
 typedef float VF __attribute__((vector_size(16)));
 typedef double VD __attribute__((vector_size(16)));
@@ -110,7 +107,11 @@ SNK_INLINE float vf_fma1(float a, float b, float c) { return a * b + c; }
 SNK_INLINE double vd_fma1(double a, double b, double c) { return a * b + c; }
 #endif
 #endif
-#ifndef vf_fma_there
+/* sum = x * y + sum in sum's register: in long pieces of code GCC lets sums wander, and runs out of registers. */
+#if defined(__AVX2__)
+#define vf_fma_there(sum, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
+#define vd_fma_there(sum, x, y) __asm__("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y))
+#else
 #define vf_fma_there(sum, x, y) sum = vf_fma(x, y, sum)
 #define vd_fma_there(sum, x, y) sum = vd_fma(x, y, sum)
 #endif
