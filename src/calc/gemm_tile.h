@@ -11,8 +11,8 @@ enum { FN(NR) = 2 * L, FN(MC) = MR * 12, FN(NC) = 2048, FN(NT) = 256 };
 /* Steps of K that tiles of LONG rows and more take at once, with constant addresses: a step of 12 rows has 40 instructions instead of 46 for 24
  * multiply-adds, of 6 rows 22 instead of 25 for 12 (docs/performance.md). Packed rows of float lie in groups of as many K with AVX2, as rows that are
  * read in place do, so that one loop serves both; with AVX-512 one K after the other, in a loop of their own (to put 12 rows in groups takes longer). */
-enum { FN(LONG) = MR == 12 ? 10 : 5, FN(STEPS) = MR > FN(LONG) ? 4 : 1, FN(GROUP) = sizeof(T) == 4 && MR == 6 ? FN(STEPS) : 1 };
-enum { FN(FAR_ROWS) = sizeof(T) == 4 && MR == 12 ? 512 : 0 }; /* columns of B from which rows of A that drive each other out of the first cache are packed */
+enum { FN(LONG) = MR == 12 ? (sizeof(T) == 4 ? 10 : 11) : 5, FN(STEPS) = MR > FN(LONG) ? 4 : 1, FN(GROUP) = sizeof(T) == 4 && MR == 6 ? FN(STEPS) : 1 };
+enum { FN(FAR_ROWS) = MR == 12 ? 512 : 0 }; /* columns of B from which rows of A that drive each other out of the first cache are packed */
 enum { FN(SUMS) = MR * 2 > 12 ? MR * 2 : 12 }; /* vectors of sums in the largest tile: 3 rows by 4, or MR by 2 (8 by 3 only where these are as many) */
 
 /* One number as a vector of them is rounded. */
@@ -226,7 +226,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
   if (FN(STEPS) == 4 && mr >= FN(LONG) && nv == 2 && w->each >= 4) { /* with less time between lines, one step at a time */
     const int64_t group = w->group;
     if (acs == 1) LONG_STEPS(IN_ROW, (mr + 2) / 3, ROWS(group));
-    else if (MR == 12 && sizeof(T) == 4 && ars == 1 && acs == mr) {
+    else if (MR == 12 && ars == 1 && acs == mr) {
       LONG_STEPS(PACKED, 1, row[0] += 4 * mr);
       SNK_UNROLL
       for (int q = 1; q < GROUPS; q++) row[q] = row[0] + 3 * q;
@@ -612,7 +612,7 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
   FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, g->m * g->n > NEAR, m <= MC, 0, 0};
-  const bool same_sets = FN(FAR_ROWS) > 0 && n >= FN(FAR_ROWS) && g->ars % 1024 == 0; /* of the first cache, for all rows */
+  const bool same_sets = FN(FAR_ROWS) > 0 && n >= FN(FAR_ROWS) && g->ars * (int64_t)sizeof(T) % 4096 == 0; /* of the first cache, for all rows */
   w.pack_a = g->round_a || (m > 3 && n > NR && (g->acs != 1 ? !(g->ars == 1 && brief) : same_sets)); /* else rows are read as they lie */
   bool few = m <= 3 && !g->round_a && (g->packed || w.direct_b);
   int64_t mc = MC, nc = parts ? NT : NC;

@@ -37,9 +37,11 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
 
 /* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
  * packed at once; a last panel of less than a vector; several blocks
- * of k for tiles of bfloat16, of B packed before too (the last). */
-static const struct { int64_t m, n, k; bool turned, add; } large[] = {{310, 300, 530, true, false}, {150, 1100, 530, false, true}, {10, 2200, 300, false, false},
-  {32, 200, 784, false, false}, {70, 90, 2300, true, false}, {270, 40, 1100, false, true}, {40, 540, 1100, false, true}, {37, 90, 2300, false, false}};
+ * of k for tiles of bfloat16, of B packed before too (the eighth); rows of A that lie whole pages apart, which are packed. */
+static const struct { int64_t m, n, k; bool turned, add, pages; } large[] = {
+  {310, 300, 530, true, false, false}, {150, 1100, 530, false, true, false}, {10, 2200, 300, false, false, false}, {32, 200, 784, false, false, false},
+  {70, 90, 2300, true, false, false}, {270, 40, 1100, false, true, false}, {40, 540, 1100, false, true, false}, {37, 90, 2300, false, false, false},
+  {45, 600, 1021, false, false, true}, {150, 1100, 530, false, true, true}, {29, 530, 1022, true, false, true}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
@@ -53,16 +55,18 @@ static int one(int round) {
   size_t size = g.f64 ? 8 : 4;
   int64_t pad = draw() % 3, kpad = g.k + pad, batch = !first && draw() % 4 == 0 ? upto(3) : 1;
   if (draw() % 2) g.ars = kpad, g.acs = 1; else g.ars = 1, g.acs = g.m + pad;
+  const bool pages = first && large[which].pages;
   if (draw() % 2) g.brs = g.n + pad, g.bcs = 1; else g.brs = 1, g.bcs = kpad;
   if (draw() % 5 == 0) g.ars *= 2, g.acs *= 2, g.brs *= 2, g.bcs *= 2;
+  if (pages) g.f64 = round % 2 != 0, size = g.f64 ? 8 : 4, g.ars = 1024, g.acs = 1;
   if (first ? !large[which].turned : draw() % 4) g.crs = g.n + pad, g.ccs = 1; else g.crs = 1, g.ccs = g.m + pad;
   int64_t an = 2 * (g.m + 3) * (g.k + 3), bn = 2 * (g.n + 3) * (g.k + 3), cn = (g.m + 3) * (g.n + 3);
   if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
   g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0, g.round = !g.f64 && draw() % 4 == 0;
   twice ctx = {g.f64};
-  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && which == (int)(sizeof large / sizeof *large) - 1));
+  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && which == 7));
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
-  g.half = !g.f64 && draw() % 2;
+  g.half = !g.f64 && draw() % 2 && !pages;
   g.round_b = !g.f64 && !prepack && !snk_gemm_dots(&g) && draw() % 4 == 0;
   void *a = malloc((size_t)(an * batch) * size), *b = malloc((size_t)(bn * batch) * size), *bias = malloc((size_t)(g.m + g.n) * size);
   void *c0 = malloc((size_t)(cn * batch) * size), *c1 = malloc((size_t)(cn * batch) * size), *want = malloc((size_t)(cn * batch) * size);
