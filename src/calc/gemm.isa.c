@@ -130,7 +130,7 @@ SNK_INLINE void turn_f32(float *dst, const float *src, int64_t sld, int64_t mr) 
 #define MR 6
 #endif
 
-#define SCARCE 0 /* are there tiles of two vectors only? */
+#define SCARCE 0
 #define T float
 #define V VF
 #define L VFL
@@ -155,6 +155,7 @@ SNK_INLINE void turn_f32(float *dst, const float *src, int64_t sld, int64_t mr) 
 #include "calc/gemm_skip.h"
 #endif
 #include "calc/gemm_tile.h"
+#include "calc/gemm_block.h"
 #undef SNK_SKIP
 #include "calc/gemm_dots.h"
 #undef SNK_TURN
@@ -180,7 +181,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #undef v_round
 
 #undef SCARCE
-#define SCARCE 1
+#define SCARCE 1 /* doubles are few, code is scarce */
 #define T double
 #define V VD
 #define L VDL
@@ -201,6 +202,7 @@ enum { KC_F32 = KCMAX, SCRATCH_F32 = sizeof(T) * (MC_f32 * KCMAX + NC_f32 * KCMA
 #define v_relu vd_relu
 #define v_round(v) (v)
 #include "calc/gemm_tile.h"
+#include "calc/gemm_block.h"
 #include "calc/gemm_dots.h"
 enum { KC_F64 = KCMAX, SCRATCH_F64 = sizeof(T) * (MC_f64 * KCMAX + NC_f64 * KCMAX + MC_f64 * NT_f64) };
 
