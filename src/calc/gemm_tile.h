@@ -203,7 +203,7 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
 #define HIDE(rows)                                                                                    \
   do {                                                                                                \
     SNK_HIDE(b);                                                                                      \
-    if (rows > 1) SNK_HIDE(ars);                                                                          \
+    if (rows > 1) SNK_HIDE(ars);                                                                      \
     SNK_UNROLL                                                                                        \
     for (int q = 0; q < (rows); q++) SNK_HIDE(row[q]);                                                \
   } while (0)
