@@ -226,13 +226,15 @@ local function shares_text(section)
       .. table.concat(missed, "\n") .. "\n" or "")
 end
 
-function M.markdown(all)
+-- Where the plot of growth lies is said for the documentation, which has the one that --docs drew; a file of results has the figures beside it.
+function M.markdown(all, plot)
   local out = {}
   if all.workloads then out[#out + 1] = workloads_text(all) end
   if all.half then out[#out + 1] = half_text(all.half) end
   if all.jobs then out[#out + 1] = jobs_text(all.jobs) end
   if all.growth then
-    out[#out + 1] = ("How the time of a step grows, beside PyTorch's (%s; commit %s):\n\n![growth](growth.svg)\n"):format(all.growth.what, all.growth.commit)
+    out[#out + 1] = ("How the time of a step grows, beside PyTorch's (%s; commit %s)%s\n"):format(all.growth.what, all.growth.commit,
+      plot and ":\n\n![growth](" .. plot .. ")" or ", is in the JSON file beside this one.")
   end
   return table.concat(out, "\n")
 end
@@ -283,7 +285,7 @@ function M.update(opt, key, section)
   assert(core.write_file(base .. ".json", core.json_encode(all) .. "\n"))
   assert(core.write_file(base .. ".md", M.markdown(all) .. (all.shares and "\n" .. shares_text(all.shares) or "")))
   if opt.docs then
-    put("docs/performance.md", "table", M.markdown(all))
+    put("docs/performance.md", "table", M.markdown(all, "growth.svg"))
     if all.shares then put("docs/performance.md", "shares", shares_text(all.shares)) end
     if all.workloads then put("README.md", "table", M.short(all)) end
   end

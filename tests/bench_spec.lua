@@ -59,6 +59,12 @@ describe("the file of results", function()
     assert.equal(day .. "-amd-epyc-avx2", base({ isa = "avx2" }, epyc))
     assert.equal("build/x", base({ out = "build/x" }, epyc))
   end)
+  it("has no picture that is not there: the plot of growth is the documentation's", function()
+    local markdown = dofile("bench/results.lua").markdown
+    local all = { growth = { what = "a network", commit = "abc" } }
+    assert.is_nil(markdown(all):find("![", 1, true))
+    assert.is_truthy(markdown(all, "growth.svg"):find("(a network; commit abc):\n\n![growth](growth.svg)", 1, true))
+  end)
 end)
 
 describe("a program's work", function()
