@@ -259,7 +259,8 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
   FN(kernel) *kern = m == 1 ? FN(SNK_CAT(tile1, 8)) : m == 2 ? FN(SNK_CAT(tile2, 4)) : FN(SNK_CAT(tile3, 4));
   const T *a = w->a + i0 * g->ars + k0 * g->acs;
   FN(sweep) s;
-  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.group = FN(STEPS) * g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide, s.i0 = i0, s.d = d, s.nbeside = 0, s.share = s.each = 1;
+  s.kc = kc, s.ars = g->ars, s.acs = g->acs, s.group = FN(STEPS) * g->acs, s.bps = g->packed ? NR * kc : NR, s.nr = wide;
+  s.i0 = i0, s.d = d, s.nbeside = 0, s.share = s.each = 1;
   T *p = d->p + (i0 - d->pi) * d->ldp - d->pj;
   for (; j + wide <= j1; j += wide) {
     const T *b = FN(panel)(w, k0, kc, j, NR, NULL, false, &s);
@@ -290,7 +291,9 @@ static void FN(block)(const snk_gemm_args *g, const void *a, const void *b, void
   T *pa = scratch, *pb = pa + MC * KCMAX, *part = pb + NC * KCMAX;
   const bool has_b = !g->packed && !g->pack;
   const bool brief = g->k <= 64 && m * g->k <= BRIEF; /* A is in the first cache, and panels of B are so short that they stay there too */
-  FN(job) w = {g, a, b, batch, pa, pb, false, g->round_a && g->acs == 1, has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief), g->m * g->k > NEAR, g->k * g->n > NEAR, g->m * g->n > NEAR, m <= MC, 0, 0};
+  FN(job) w = {.g = g, .a = a, .b = b, .batch = batch, .pa = pa, .pb = pb, .as_rows = g->round_a && g->acs == 1, .once = m <= MC};
+  w.direct_b = has_b && g->bcs == 1 && !g->round_b && (m <= 108 || brief);
+  w.far_a = g->m * g->k > NEAR, w.far_b = g->k * g->n > NEAR, w.far_c = g->m * g->n > NEAR;
   const bool same_sets = FN(FAR_ROWS) > 0 && n >= FN(FAR_ROWS) && g->ars * (int64_t)sizeof(T) % 4096 == 0; /* of the first cache, for all rows */
   w.pack_a = g->round_a || (m > 3 && n > NR && (g->acs != 1 ? !(g->ars == 1 && brief) : same_sets)); /* else rows are read as they lie */
   bool few = m <= 3 && !g->round_a && (g->packed || w.direct_b);

@@ -62,7 +62,7 @@ static int one(int round) {
   if (first ? !large[which].turned : draw() % 4) g.crs = g.n + pad, g.ccs = 1; else g.crs = 1, g.ccs = g.m + pad;
   int64_t an = 2 * (g.m + 3) * (g.k + 3), bn = 2 * (g.n + 3) * (g.k + 3), cn = (g.m + 3) * (g.n + 3);
   if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
-  g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0, g.round = !g.f64 && draw() % 4 == 0;
+  g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0 || (first && large[which].add), g.round = !g.f64 && draw() % 4 == 0;
   twice ctx = {g.f64};
   bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && which == 7));
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
