@@ -1,6 +1,6 @@
 /* conv_tile.h - the loops of convolution for one number type; included by conv.isa.c for float and for double.
  *
- * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places?), NARROW (results as bfloat16 numbers in memory), PLANES (see conv_lines.h), v_load v_store v_set1
+ * The includer defines T, V, L (lanes), FN(name), MR, FEW_KERNELS (are there kernels for a few places, and tiles of more than two vectors?), NARROW (results as bfloat16 numbers in memory), PLANES (see conv_lines.h), v_load v_store v_set1
  * v_fma v_fma_there v_zero v_step, v_take (masked load; M, v_mask, v_masked: with a mask made before), v_put (masked store of the chosen lanes side by side),
  * v_get (into the chosen lanes, what lies side by side), v_sums (totals of many vectors), v_corner (a square turned), with NARROW v_put_narrow (put, rounded to bfloat16 numbers in two bytes), V_LOW V_HIGH (lanes of two
  * vectors in turn) and V_EVEN (every second).

@@ -9,7 +9,7 @@ static int64_t FN(whole_groups)(int64_t k) { return (k + FN(GROUP) - 1) / FN(GRO
 /* mr rows of A as groups of mr numbers, or of mr times GROUP. */
 static void FN(pack_rows)(T *dst, int mr, int64_t kc, const T *a, int64_t ars, int64_t acs) {
   int64_t k = 0;
-  if (acs == 1 && FN(GROUP) == 1)
+  if (acs == 1 && FN(FAR_ROWS) > 0)
     for (; k + L <= kc; k += L) FN(transpose)(dst + k * mr, mr, a + k, ars, mr, (T *)NULL);
   for (; k < kc; k++)
     for (int i = 0; i < mr; i++) dst[PLACE(k, i, mr)] = a[i * ars + k * acs];
@@ -79,7 +79,8 @@ static const T *FN(panel)(const FN(job) *w, int64_t k0, int64_t kc, int64_t j0, 
     int64_t npad = (g->n + NR - 1) / NR * NR;
     return (const T *)g->packed + k0 * npad + j0 * kc;
   }
-  if (w->direct_b && (SCARCE ? nr == NR || nr > NR : nr % L == 0 || nr > NR || nr <= SNK_MASKED * L)) {
+  const int nv = FN(vectors)(nr);
+  if (w->direct_b && (nr >= nv * L || nv <= SNK_MASKED)) { /* whole vectors, or the last load can be masked */
     s->ldb = g->brs;
     return w->b + k0 * g->brs + j0;
   }
@@ -222,7 +223,7 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
     s.share = 1, s.each = FN(spread)(&s);
     int q = 0;
     s.j0 = j, s.nr = nr;
-    FN(set_finish)(&s, low, nr, SCARCE || nr > L ? 2 : 1);
+    FN(set_finish)(&s, low, nr, FN(vectors)(nr));
     T *p = d->p + (i0 - d->pi) * d->ldp + (j - d->pj);
     for (int64_t t = 0; t < tiles; t++) {
       int64_t mr = low + (t < extra);
@@ -245,7 +246,7 @@ static void FN(rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_t kc
         s.keep = to, s.ldb = g->brs;
         FN(packing_tile)(&s, a, w->b + k0 * g->brs + j, p, next, step);
         s.ldb = NR;
-      } else FN(kernels)[nr > L][mr](&s, a, b, p, next, step);
+      } else FN(kernels)[FN(vectors)(nr) - 1][mr](&s, a, b, p, next, step);
       i += mr, p += mr * d->ldp;
     }
   }
@@ -272,8 +273,8 @@ static void FN(few_rows)(const FN(job) *w, const FN(dest) *d, int64_t k0, int64_
     int64_t nr = j1 - j < NR ? j1 - j : NR;
     const T *b = FN(panel)(w, k0, kc, j, nr, w->pb, true, &s);
     s.j0 = j, s.nr = nr;
-    FN(set_finish)(&s, m, nr, SCARCE || nr > L ? 2 : 1);
-    FN(kernels)[nr > L][m](&s, a, b, p + j, b, 0);
+    FN(set_finish)(&s, m, nr, FN(vectors)(nr));
+    FN(kernels)[FN(vectors)(nr) - 1][m](&s, a, b, p + j, b, 0);
   }
 }
 

@@ -299,23 +299,25 @@ SNK_INLINE void FN(tile)(const int mr, const int nv, const bool pack, FN(sweep) 
 typedef void FN(kernel)(ARGS);
 #define TILE(mr, nv) \
   static void FN(SNK_CAT(tile##mr, nv))(ARGS) { FN(tile)(mr, nv, false, w, a, b, p, next, step); }
-#define TILES2(mr) TILE(mr, 2)
 #define TILES1(mr) TILE(mr, 1)
-SNK_UPTO(MR, TILES2)
+#define TILES2(mr) TILE(mr, 2)
 #if !SCARCE
 SNK_UPTO(MR, TILES1)
 #endif
+SNK_UPTO(MR, TILES2)
 TILE(1, 8)
 TILE(2, 4)
 TILE(3, 4)
 __attribute__((noinline)) static void FN(packing_tile)(ARGS) { FN(tile)(MR, 2, true, w, a, b, p, next, step); }
-#if SCARCE
-#define NAME1(mr) FN(SNK_CAT(tile##mr, 2)),
-#else
 #define NAME1(mr) FN(SNK_CAT(tile##mr, 1)),
-#endif
 #define NAME2(mr) FN(SNK_CAT(tile##mr, 2)),
+#if SCARCE
+static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL}, {NULL, SNK_UPTO(MR, NAME2)}};
+#else
 static FN(kernel) *const FN(kernels)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}, {NULL, SNK_UPTO(MR, NAME2)}};
+#endif
+/* Vectors of a row of the tiles of a panel of nr columns (the last panel with the one before has a tile of its own). */
+static int FN(vectors)(int64_t nr) { return SCARCE || nr > L ? 2 : 1; }
 #undef TILE
 #undef TILES1
 #undef TILES2

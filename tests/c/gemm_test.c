@@ -36,12 +36,12 @@ static void double_it(void *ctx, void *c, int64_t rs, int64_t cs, int64_t i0, in
 }
 
 /* Sizes of the first rounds: several blocks of rows and of columns of C turned; B too large to be packed whole, sums added to C; more columns than are
- * packed at once; a last panel of less than a vector; several blocks
- * of k for tiles of bfloat16, of B packed before too (the eighth); rows of A that lie whole pages apart, which are packed. */
-static const struct { int64_t m, n, k; bool turned, add, pages; } large[] = {
-  {310, 300, 530, true, false, false}, {150, 1100, 530, false, true, false}, {10, 2200, 300, false, false, false}, {32, 200, 784, false, false, false},
-  {70, 90, 2300, true, false, false}, {270, 40, 1100, false, true, false}, {40, 540, 1100, false, true, false}, {37, 90, 2300, false, false, false},
-  {45, 600, 1021, false, false, true}, {150, 1100, 530, false, true, true}, {29, 530, 1022, true, false, true}};
+ * packed at once; a last panel of less than a vector; several blocks of k for tiles of bfloat16, of B packed before too; rows of A that lie whole pages
+ * apart, which are packed. */
+static const struct { int64_t m, n, k; bool turned, add, packed, pages; } large[] = {
+  {310, 300, 530, .turned = true}, {150, 1100, 530, .add = true}, {10, 2200, 300, .turned = false}, {32, 200, 784, .turned = false}, {70, 90, 2300, .turned = true}, {270, 40, 1100, .add = true},
+  {40, 540, 1100, .add = true}, {37, 90, 2300, .packed = true}, {45, 600, 1021, .pages = true}, {150, 1100, 530, .add = true, .pages = true},
+  {29, 530, 1022, .turned = true, .pages = true}};
 
 static int one(int round) {
   static const int64_t limits[4][3] = {{9, 20, 40}, {40, 90, 1000}, {130, 130, 300}, {3, 300, 900}};
@@ -64,7 +64,7 @@ static int one(int round) {
   if (batch > 1) g.nbatch = 1, g.batch[0] = batch, g.abatch[0] = an, g.bbatch[0] = draw() % 2 ? bn : 0, g.cbatch[0] = cn;
   g.bias_kind = (int)(draw() % 3), g.act = draw() % 3 == 0, g.accumulate = draw() % 4 == 0 || (first && large[which].add), g.round = !g.f64 && draw() % 4 == 0;
   twice ctx = {g.f64};
-  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && which == 7));
+  bool hook = draw() % 5 == 0, prepack = batch == 1 && g.ccs == 1 && (draw() % 4 == 0 || (first && large[which].packed));
   if (snk_gemm_dots(&g)) prepack = false; /* packed operands keep the chain */
   g.half = !g.f64 && draw() % 2 && !pages;
   g.round_b = !g.f64 && !prepack && !snk_gemm_dots(&g) && draw() % 4 == 0;
