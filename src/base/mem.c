@@ -28,12 +28,12 @@ typedef struct block { struct block *next; } block;
 
 static _Atomic bool locked;          /* the lock of what follows */
 static block *cache[CLASSES];
-static size_t live, cached, peak;
-static uint64_t large;               /* blocks ever given */
+static size_t cached, peak;
+static _Atomic size_t live;          /* written with the lock held */
+static uint64_t large, bytes_ever;   /* blocks ever given, and bytes in them */
 static block *spare[SPARES];         /* structures kept by sn_give, in steps of 64 bytes */
 static int spares[SPARES];
 static uint64_t taken_again, kept;   /* structures that came out of those lists, and went into them, ever */
-static _Atomic uint64_t bytes_ever;  /* written with the lock held */
 static _Atomic uint64_t made, grown, freed; /* small structures, ever */
 static _Atomic int64_t fail_after = -1;
 static _Atomic bool fail_on;         /* not once, but from then on */
@@ -66,6 +66,9 @@ static int class_of(size_t bytes, size_t *rounded) {
   return 1 + (top - 6) * 4 + (int)k;
 }
 
+size_t sn_mem_live(void) { return atomic_load_explicit(&live, memory_order_relaxed); }
+static void set_live(size_t n) { atomic_store_explicit(&live, n, memory_order_relaxed); }
+
 void *sn_alloc(size_t bytes) {
   if (must_fail() || bytes > ((size_t)1 << 46)) { sn_fail_memory(bytes, "a tensor"); return NULL; }
   size_t size;
@@ -76,10 +79,11 @@ void *sn_alloc(size_t bytes) {
     cache[c] = b->next;
     cached -= size;
   }
-  live += size;
-  if (live > peak) peak = live;
+  const size_t most = sn_mem_live() + size;
+  set_live(most);
+  if (most > peak) peak = most;
   large++;
-  atomic_store_explicit(&bytes_ever, atomic_load_explicit(&bytes_ever, memory_order_relaxed) + bytes, memory_order_relaxed);
+  bytes_ever += bytes;
   unlock();
   void *p = b;
   if (p == NULL) {
@@ -90,7 +94,7 @@ void *sn_alloc(size_t bytes) {
     }
     if (p == NULL) {
       lock();
-      live -= size;
+      set_live(sn_mem_live() - size);
       large--;
       unlock();
       sn_fail_memory(bytes, "a tensor");
@@ -110,7 +114,7 @@ void sn_release(void *p, size_t bytes) {
   const int c = class_of(bytes, &size);
   block *b = p;
   lock();
-  live -= size;
+  set_live(sn_mem_live() - size);
   const bool keep = KEEP && cached + size <= CACHE_LIMIT;
   if (keep) {
     b->next = cache[c];
@@ -200,10 +204,10 @@ char *sn_strdup(const char *s) {
 
 void sn_mem_stat(sn_mem_stats *out) {
   lock();
-  out->live = live;
+  out->live = sn_mem_live();
   out->cached = cached;
   out->peak = peak;
-  out->bytes = atomic_load(&bytes_ever);
+  out->bytes = bytes_ever;
   const uint64_t gone = kept + atomic_load(&freed), ever = taken_again + atomic_load(&made); /* in this order: never below 0 */
   out->allocs = large + ever + atomic_load(&grown);
   unlock();
@@ -212,11 +216,10 @@ void sn_mem_stat(sn_mem_stats *out) {
 
 void sn_mem_reset_peak(void) {
   lock();
-  peak = live;
+  peak = sn_mem_live();
   unlock();
 }
 
-uint64_t sn_mem_bytes(void) { return atomic_load_explicit(&bytes_ever, memory_order_relaxed); }
 uint64_t sn_mem_fail_after(int64_t n, bool on) {
   const uint64_t k = atomic_exchange(&failed, 0);
   atomic_store(&fail_on, on);

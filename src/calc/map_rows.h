@@ -1,6 +1,11 @@
 /* map_rows.h - body of map.isa.c for one number type: T, its vector V with L lanes, mask VM, words W(f), names N(name). */
 
 #define FROM(k) W(load)((const T *)(const void *)q[k] + i)
+#define NEXT(k) W(load)((const T *)(const void *)q[k] + i + L)
+#define DRIVEN(name, operands)                                                                          \
+  static void N(name)(int64_t n, char *const *p, const int64_t *s, const double *param) {               \
+    W(drive)(n, p, s, operands, N(name##_core), param);                                                 \
+  }
 #define ROW(name, operands, OPERANDS, F)                                                                \
   static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {                          \
     (void)param;                                                                                        \
@@ -9,15 +14,28 @@
       W(store)((T *)(void *)q[0] + i, (F));                                                             \
     }                                                                                                   \
   }                                                                                                     \
-  static void N(name)(int64_t n, char *const *p, const int64_t *s, const double *param) {               \
-    W(drive)(n, p, s, operands, N(name##_core), param);                                                 \
-  }
+  DRIVEN(name, operands)
 /* In a backward the second operand is what was saved, under both names. */
 #define MAP1(name, kinds, options, saved, F, G, samples, wrong)                                         \
   ROW(name, 1, const V X = FROM(1), F)                                                                  \
   ROW(name##_backward, 2, const V GY = FROM(1); const V X = FROM(2); const V Y = X; (void)X; (void)Y; (void)GY, G)
-#define MAP2(name, kinds, options, saved, F, GA, GB, samples, wrong) ROW(name, 2, const V A = FROM(1); const V B = FROM(2), F)
+/* With the widest vectors two at a time: a store before the next load, which may lie a whole number of pages apart, holds it up. */
+#define MAP2(name, kinds, options, saved, F, GA, GB, samples, wrong)                                    \
+  INL V N(name##_of)(V A, V B) { return F; }                                                            \
+  static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {        \
+    (void)param;                                                                                        \
+    int64_t i = 0;                                                                                      \
+    for (; SNK_BYTES == 64 && i + 2 * L <= n; i += 2 * L) {                                             \
+      const V u = N(name##_of)(FROM(1), FROM(2)), v = N(name##_of)(NEXT(1), NEXT(2));                   \
+      W(store)((T *)(void *)q[0] + i, u);                                                               \
+      W(store)((T *)(void *)q[0] + i + L, v);                                                           \
+    }                                                                                                   \
+    for (; i < n; i += L) W(store)((T *)(void *)q[0] + i, N(name##_of)(FROM(1), FROM(2)));              \
+  }                                                                                                     \
+  DRIVEN(name, 2)
 #define CMP2(name, op, samples)
 #include "calc/map.def"
 #undef ROW
+#undef DRIVEN
+#undef NEXT
 #undef FROM

@@ -32,9 +32,8 @@ typedef struct snk_reduce {
   void (*cols_f32)(int which, int64_t first, int64_t n, const float *x, int64_t step, int64_t width, void *acc);
   void (*cols_f64)(int which, int64_t first, int64_t n, const double *x, int64_t step, int64_t width, void *acc);
   void (*cols_end)(int which, int f64, int64_t width, void *acc);
-  /* All three at once for SNK_SUM of at most SNK_REDUCE_LANES numbers a column: the sums to `to`. */
-  void (*sums_f32)(int64_t n, const float *x, int64_t step, int64_t width, float *to);
-  void (*sums_f64)(int64_t n, const double *x, int64_t step, int64_t width, double *to);
+  /* All three at once for SNK_SUM of at most SNK_REDUCE_LANES floats a column: the sums to `to`. */
+  void (*sums)(int64_t n, const float *x, int64_t step, int64_t width, float *to);
   double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
 } snk_reduce;
 SNK_TABLE(reduce)

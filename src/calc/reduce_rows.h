@@ -152,22 +152,6 @@ static void N(cols_finish)(int which, int64_t width, T *acc) {
     for (int64_t i = 0; i < w; i += L) W(store)(acc + i, N(join)(which, W(load)(acc + i), W(load)(acc + i + w)));
 }
 
-/* Sums of columns no longer than the lanes: each lane has one number, or none, and none is kept in memory. */
-SNK_APART void N(cols_short)(int64_t n, const T *x, int64_t step, int64_t width, T *to) {
-  for (int64_t c = 0; c < width; c += L) {
-    const int64_t some = width - c < L ? width - c : L;
-    V a[LANES / 2];
-    SNK_ALL for (int l = 0; l < LANES / 2; l++) {
-      a[l] = W(splat)(0);
-      if (l < n) a[l] = a[l] + W(get)(x + l * step + c, some);
-      if (l + LANES / 2 < n) a[l] = a[l] + W(get)(x + (l + LANES / 2) * step + c, some);
-    }
-    SNK_ALL for (int w = LANES / 4; w > 0; w /= 2)
-      SNK_ALL for (int k = 0; k < w; k++) a[k] = a[k] + a[k + w];
-    W(set)(to + c, a[0], some);
-  }
-}
-
 INL int64_t N(seek_of)(int least, int64_t n, const T *x) {
   const T none = least ? (T)INFINITY : -(T)INFINITY;
   V a = W(splat)(none), b = a;

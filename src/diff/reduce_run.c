@@ -110,7 +110,7 @@ static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
   const plan *p = ctx;
   const snk_reduce *k = snk_reduce_now();
   const int64_t size = p->f64 ? 8 : 4, per = p->per, step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
-  const bool brief = p->which == SNK_SUM && p->gone.n == 1 && p->gone.count <= SNK_REDUCE_LANES;
+  const bool brief = p->which == SNK_SUM && !p->f64 && p->gone.n == 1 && p->gone.count <= SNK_REDUCE_LANES;
   _Alignas(64) char acc[SNK_REDUCE_LANES * SNK_TILE_BYTES];
   for (int64_t q = begin; q < end; q++) {
     const int64_t b = q % p->blocks, tile = q / p->blocks % p->tiles, line = q / p->blocks / p->tiles;
@@ -121,8 +121,7 @@ static void columns(void *ctx, int64_t begin, int64_t end, int worker) {
     int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
     if (brief) {
       void *to = p->divide == 1 ? (char *)snt_data(p->y) + o * size : acc;
-      if (p->f64) k->sums_f64(n, (const double *)(const void *)x, step, width, to);
-      else k->sums_f32(n, (const float *)(const void *)x, step, width, to);
+      k->sums(n, (const float *)(const void *)x, step, width, to);
       if (p->divide == 1) continue;
       n = 0;
     } else k->cols_begin(p->which, p->f64, width, acc);
