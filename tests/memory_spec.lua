@@ -48,6 +48,29 @@ describe("memory", function()
     end
     assert.is_true(sn.memory().live < before + 4000000)
   end)
+
+  -- Lua's own cycles are held off, so that only a collection of ours can take the witness.
+  local function witness_of(work)
+    settle()
+    local mode = collectgarbage("incremental", 1000, 100)
+    local witness = setmetatable({}, { __mode = "v" })
+    witness[1] = {}
+    work()
+    local there = witness[1] ~= nil
+    collectgarbage("incremental", 200, 100)
+    collectgarbage(mode)
+    return there
+  end
+
+  it("has no collection for what is closed, and one for what is thrown away", function()
+    local x = sn.ones(1 << 20)
+    assert.is_true(witness_of(function()
+      for _ = 1, 100 do local _ <close> = x + x end -- 400 MB in all
+    end))
+    assert.is_false(witness_of(function()
+      for _ = 1, 100 do local _ = x + x end
+    end))
+  end)
 end)
 
 -- The n-th allocation fails, n counting up until the work passes untouched: once, and then with every later allocation. A failure is an error
