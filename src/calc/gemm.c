@@ -199,14 +199,31 @@ void snk_gemm_pack_b(bool f64, int64_t n, int64_t k, const void *b, int64_t brs,
 
 enum { BRIEF_K = 64 }; /* with no more K than that B is read as it lies */
 
-typedef struct rows_job { const snk_gemm_args *g; const snk_gemm_type *type; int64_t each; void *room; snk_gemm_take *take; void *ctx; } rows_job;
+typedef struct rows_job {
+  const snk_gemm_args *g;
+  const snk_gemm_type *type;
+  int64_t each;
+  void *room;
+  snk_gemm_take *take;
+  void *ctx;
+  bool packed[SN_MAX_THREADS]; /* zeros are left out: this worker has its strips of B */
+} rows_job;
+
+static float *strips_of(int worker) {
+  return (float *)(void *)((char *)sn_scratch(worker) + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS) - SNK_GEMM_SKIP * SNK_GEMM_DEEP;
+}
 
 static void run_rows(void *ctx, int64_t begin, int64_t end, int worker) {
-  const rows_job *r = ctx;
+  rows_job *r = ctx;
   const int64_t size = r->g->f64 ? 8 : 4;
   char *scratch = sn_scratch(worker), *c = scratch + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS;
   for (int64_t p = begin; p < end; p++) {
     snk_gemm_args g = *r->g;
+    if (g.skips) {
+      if (!r->packed[worker]) r->type->skip_pack(g.n, g.k, g.b, g.brs, strips_of(worker));
+      r->packed[worker] = true;
+      g.packed = strips_of(worker);
+    }
     const int64_t first = p * r->each, rows = g.m - first < r->each ? g.m - first : r->each;
     for (int q = 0; q < 3 && g.beside[q]; q++) g.beside[q] = (const char *)g.beside[q] + first * g.n * size;
     r->type->block(&g, (const char *)g.a + first * g.ars * size, g.b, c, 0, 0, rows, 0, g.n, scratch);
@@ -229,9 +246,10 @@ void snk_gemm_rows(const snk_gemm_args *args, void *room, snk_gemm_take *take, v
   rows_job r = {.g = &g, .type = type_of(args), .room = room, .take = take, .ctx = ctx};
   assert(g.n <= SNK_GEMM_TAKEN && g.k <= SNK_GEMM_DEEP && SNK_GEMM_DEEP <= r.type->kc && g.nbatch == 0 && !g.accumulate);
   g.crs = g.n, g.ccs = 1;
-  g.skips = many_zeros(&g) && r.type->skip_pack(g.n, g.k, g.b, g.brs, room);
-  if (g.skips) g.packed = room;
-  else if (g.k > BRIEF_K || g.bcs != 1 || snk_gemm_halves(args)) {
+  /* B as strips is for each worker to make: it takes a few microseconds, and fetching it from the cache of another core takes more */
+  r.packed[0] = sn_threads() == 1;
+  g.skips = many_zeros(&g) && r.type->skip_pack(g.n, g.k, g.b, g.brs, r.packed[0] ? strips_of(0) : NULL);
+  if (!g.skips && (g.k > BRIEF_K || g.bcs != 1 || snk_gemm_halves(args))) {
     sn_parallel((g.n + r.type->nr - 1) / r.type->nr, 1 + 50000 / (r.type->nr * g.k), pack_panels, &r);
     g.packed = room;
   }
