@@ -29,7 +29,7 @@ end
 function M.base(opt, info)
   info = info or sn.info()
   local isa = opt.isa and opt.isa ~= info.isa and opt.isa .. "-of-" .. info.isa or info.isa
-  local cpu = info.cpu:gsub("%(%w+%)", ""):gsub("Processor", ""):match("^%s*(.-)%s*$"):lower():gsub("%W+", "-")
+  local cpu = info.cpu:gsub("%(%w+%)", ""):gsub("Processor", ""):match("^%s*(.-)%s*$"):lower():gsub("%W+", "-"):gsub("%-$", "")
   return opt.out or ("bench/results/%s-%s-%s"):format(os.date("%Y-%m-%d"), cpu, isa)
 end
 

@@ -57,6 +57,8 @@ describe("the file of results", function()
     assert.equal(day .. "-intel-xeon-avx512", base({ isa = "avx512" }, xeon))
     assert.equal(day .. "-intel-xeon-avx2-of-avx512", base({ isa = "avx2" }, xeon))
     assert.equal(day .. "-amd-epyc-avx2", base({ isa = "avx2" }, epyc))
+    epyc.cpu = "AMD EPYC (family 25, model 17)"
+    assert.equal(day .. "-amd-epyc-family-25-model-17-avx2", base({}, epyc))
     assert.equal("build/x", base({ out = "build/x" }, epyc))
   end)
   it("has no picture that is not there: the plot of growth is the documentation's", function()

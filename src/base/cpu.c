@@ -75,19 +75,17 @@ bool sn_amx_granted(void) {
 const char *sn_isa_name(void) { return names[sn_isa()]; }
 
 const char *sn_cpu_model(void) {
-  static char model[96];
+  static char model[128];
   if (model[0]) return model;
   FILE *f = fopen("/proc/cpuinfo", "r");
-  char line[256];
-  snprintf(model, sizeof model, "unknown");
-  while (f && fgets(line, sizeof line, f)) {
-    const char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) == 0 && colon) {
-      snprintf(model, sizeof model, "%.90s", colon + 2);
-      model[strcspn(model, "\n")] = 0;
-      break;
-    }
+  char line[256], name[80] = "unknown";
+  int family = -1, number = -1;
+  while (f && fgets(line, sizeof line, f) && line[0] != '\n') { /* the first processor */
+    sscanf(line, "model name : %79[^\n]", name);
+    sscanf(line, "cpu family : %d", &family);
+    sscanf(line, "model : %d", &number);
   }
   if (f) fclose(f);
+  snprintf(model, sizeof model, family < 0 || number < 0 ? "%s" : "%s (family %d, model %d)", name, family, number);
   return model;
 }

@@ -21,6 +21,6 @@ static inline bool sn_amx(void) { return sn_isa() == SN_ISA_AMX && sn_amx_grante
 /* Are there instructions for products of bfloat16 numbers, of either kind? */
 static inline bool sn_halves(void) { return sn_isa() == SN_ISA_BF16 || sn_amx(); }
 const char *sn_isa_name(void); /* "baseline", "avx2", "avx512", "avx512_bf16", "amx" */
-const char *sn_cpu_model(void);
+const char *sn_cpu_model(void); /* its name, and the numbers of its kind: virtual machines often give generations one name */
 
 #endif
