@@ -47,12 +47,11 @@ INL T N(row_of)(int which, int64_t n, const T *x) {
   SNK_ALL for (int k = 0; k < NV; k++) a[k] = W(splat)(none);
   T rest[LANES];
   int64_t i = 0;
-  if (which == SNK_SUM) /* processors read ahead to a page's end only, where the next block begins */
-    for (; i + FAR * LANES <= n; i += FAR * LANES)
-      SNK_ALL for (int j = 0; j < FAR * NV; j++) {
-        if (j * L * (int)sizeof(T) % 64 == 0) SNK_ASK(x + i + j * L, 2048);
-        a[j % NV] += W(load)(x + i + j * L);
-      }
+  if (which == SNK_SUM)
+    for (; i + FAR * LANES <= n; i += FAR * LANES) {
+      SNK_ASK(x + i, 2048); /* processors read ahead to a page's end only, where the next block begins; a line to tell them of it */
+      SNK_ALL for (int j = 0; j < FAR * NV; j++) a[j % NV] += W(load)(x + i + j * L);
+    }
   for (; i < n; i += LANES) {
     const T *p = x + i;
     if (n - i < LANES) {
