@@ -30,10 +30,11 @@ static _Atomic bool locked;          /* the lock of what follows */
 static block *cache[CLASSES];
 static size_t cached, peak;
 static _Atomic size_t live;          /* written with the lock held */
-static uint64_t large, bytes_ever;   /* blocks ever given, and bytes in them */
+static uint64_t large;               /* blocks ever given */
 static block *spare[SPARES];         /* structures kept by sn_give, in steps of 64 bytes */
 static int spares[SPARES];
 static uint64_t taken_again, kept;   /* structures that came out of those lists, and went into them, ever */
+static _Atomic uint64_t bytes_ever;  /* written with the lock held */
 static _Atomic uint64_t made, grown, freed; /* small structures, ever */
 static _Atomic int64_t fail_after = -1;
 static _Atomic bool fail_on;         /* not once, but from then on */
@@ -83,7 +84,7 @@ void *sn_alloc(size_t bytes) {
   set_live(most);
   if (most > peak) peak = most;
   large++;
-  bytes_ever += bytes;
+  atomic_store_explicit(&bytes_ever, atomic_load_explicit(&bytes_ever, memory_order_relaxed) + bytes, memory_order_relaxed);
   unlock();
   void *p = b;
   if (p == NULL) {
@@ -207,7 +208,7 @@ void sn_mem_stat(sn_mem_stats *out) {
   out->live = sn_mem_live();
   out->cached = cached;
   out->peak = peak;
-  out->bytes = bytes_ever;
+  out->bytes = atomic_load(&bytes_ever);
   const uint64_t gone = kept + atomic_load(&freed), ever = taken_again + atomic_load(&made); /* in this order: never below 0 */
   out->allocs = large + ever + atomic_load(&grown);
   unlock();
@@ -220,6 +221,7 @@ void sn_mem_reset_peak(void) {
   unlock();
 }
 
+uint64_t sn_mem_bytes(void) { return atomic_load_explicit(&bytes_ever, memory_order_relaxed); }
 uint64_t sn_mem_fail_after(int64_t n, bool on) {
   const uint64_t k = atomic_exchange(&failed, 0);
   atomic_store(&fail_on, on);

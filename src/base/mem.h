@@ -28,11 +28,12 @@ typedef struct sn_mem_stats {
   size_t cached;    /* bytes of free blocks kept for reuse */
   size_t peak;      /* largest live since sn_mem_reset_peak */
   uint64_t allocs;  /* calls of sn_alloc + sn_malloc + ... that succeeded, ever */
-  uint64_t bytes;   /* bytes handed out by sn_alloc, ever */
+  uint64_t bytes;   /* bytes handed out by sn_alloc, ever: what feeds Lua's collector */
   size_t small;     /* live sn_malloc'd structures, a count: 0 at the end or something leaked */
 } sn_mem_stats;
 void sn_mem_stat(sn_mem_stats *out);
-size_t sn_mem_live(void);               /* sn_mem_stats.live alone, cheap: what feeds Lua's collector */
+uint64_t sn_mem_bytes(void);             /* sn_mem_stats.bytes alone, cheap */
+size_t sn_mem_live(void);                /* sn_mem_stats.live alone, cheap */
 void sn_mem_reset_peak(void);
 void sn_mem_trim(void);                 /* give cached blocks back to the system */
 /* The (n+1)-th allocation from now on fails, once, or with every later one; n < 0 switches it off. How many have failed since the last call. */

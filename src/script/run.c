@@ -118,14 +118,12 @@ int snl_pcall(lua_State *L, int nargs, int nresults) {
 
 /* ---- the collector: Lua sees a few bytes where we hold many */
 
-/* A collection costs what Lua holds, so it pays only when our tensors hold more than after the last one, by a share of either. What was freed
- * meanwhile, or was never boxed, needs none. */
+/* A collection costs what Lua holds, so it pays only after a share of that, or of what our tensors hold, was allocated anew. */
 static void set_debt(lua_State *L, snl_state *st, size_t live) {
   const size_t heap = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
   size_t bytes = DEBT_BYTES;
   if (bytes < live / 2) bytes = live / 2;
   if (bytes < heap) bytes = heap;
-  st->live_then = live;
   st->debt_bytes = bytes;
   st->debt_boxes = heap >> 10 > DEBT_BOXES ? (unsigned)(heap >> 10) : DEBT_BOXES;
 }
@@ -133,7 +131,7 @@ static void set_debt(lua_State *L, snl_state *st, size_t live) {
 void snl_collect(lua_State *L, bool fully) {
   snl_state *st = snl_of(L);
   if (!fully) {
-    if (sn_mem_live() < st->live_then + st->debt_bytes && st->boxes < st->debt_boxes) return;
+    if (sn_mem_bytes() - st->bytes_seen < st->debt_bytes && st->boxes < st->debt_boxes) return;
     if (!lua_gc(L, LUA_GCISRUNNING)) return; /* the script stopped it; it knows why */
   }
   lua_gc(L, LUA_GCCOLLECT);
@@ -141,8 +139,11 @@ void snl_collect(lua_State *L, bool fully) {
     lua_gc(L, LUA_GCCOLLECT); /* what finalizers let go of */
     sn_mem_trim();
   }
+  sn_mem_stats s;
+  sn_mem_stat(&s);
+  st->bytes_seen = s.bytes;
   st->boxes = 0;
-  set_debt(L, st, sn_mem_live());
+  set_debt(L, st, s.live);
 }
 
 /* ---- running */
@@ -267,7 +268,7 @@ static void make_state(lua_State *L) {
   snl_state *st = lua_newuserdatauv(L, sizeof *st, 0);
   memset(st, 0, sizeof *st);
   st->mode = sno_mode_default;
-  st->live_then = sn_mem_live();
+  st->bytes_seen = sn_mem_bytes();
   st->debt_bytes = DEBT_BYTES;
   st->debt_boxes = DEBT_BOXES;
   lua_createtable(L, 0, 1);

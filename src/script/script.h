@@ -21,8 +21,8 @@ typedef struct snl_state {
   sno_mode mode;
   const void *tensor_mt;       /* address of the metatable of tensors: the type check */
   const void *generator_mt;
-  size_t live_then;            /* sn_mem_live when the collector last ran for us */
-  size_t debt_bytes;           /* how many more before it runs again */
+  uint64_t bytes_seen;         /* of sn_mem_bytes when the collector last ran for us */
+  uint64_t debt_bytes;         /* how many more before it runs again */
   unsigned boxes, debt_boxes;  /* tensors boxed since then, and how many before it runs again */
   bool raised;                 /* a message came out of a Lua error: it has its position already (run.c) */
   snt_tensor *pending[SNO_MAXOUT]; /* results on their way into boxes, when there were more than was known before */

@@ -84,10 +84,14 @@ static int close_tensor(lua_State *L) {
   snl_box *b = lua_touserdata(L, 1);
   if (snl_test_box(L, 1) == NULL) return luaL_typeerror(L, 1, "tensor");
   snt_tensor *t = b->t;
+  snl_state *st = snl_of(L);
+  const uint64_t held = sn_mem_live();
   b->t = NULL;
   snt_release(t);
-  snl_state *st = snl_of(L);
-  if (t && st->boxes > 0) st->boxes--; /* what is closed waits for no collection */
+  /* what is closed waits for no collection */
+  const uint64_t now = sn_mem_live(), gone = now < held ? held - now : 0, since = sn_mem_bytes() - st->bytes_seen;
+  st->bytes_seen += gone < since ? gone : since;
+  if (t && st->boxes > 0) st->boxes--;
   return 0;
 }
 
