@@ -33,7 +33,7 @@ typedef struct pool {
   _Atomic uint32_t finished;   /* ticket whose last worker left after the job was closed: the submitter sleeps on it */
   sn_task *fn;
   void *ctx;
-  int64_t n, piece;
+  int64_t n, unit, units, pieces; /* elements; pieces are of whole units, except the last */
   int use;                     /* workers that take part, the caller included */
   sn_fpmode mode;
   int started;                 /* worker threads running */
@@ -110,13 +110,16 @@ int sn_threads_set(int n) {
 
 /* ---- workers */
 
+static int64_t cut(int64_t i) { return P.units * i / P.pieces * P.unit; }
+
 static void take_pieces(int worker) {
   for (int k = 0; k < P.use; k++) {
     share *s = &P.of[(worker + k) % P.use];
     for (;;) {
-      const int64_t i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed), begin = i * P.piece;
+      const int64_t i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
       if (i >= s->end) break;
-      P.fn(P.ctx, begin, begin + P.piece < P.n ? begin + P.piece : P.n, worker);
+      const int64_t begin = cut(i), end = cut(i + 1);
+      P.fn(P.ctx, begin, end < P.n ? end : P.n, worker);
     }
   }
 }
@@ -193,18 +196,20 @@ void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx) {
     return;
   }
   if (P.started < threads - 1) start_workers(threads);
-  /* a few pieces per thread, cut at multiples of grain */
-  const int64_t grains = (n + grain - 1) / grain;
-  int64_t per = grains / (4 * threads);
-  if (per < 1) per = 1;
+  /* a few pieces for each thread, as many for one as for another */
+  int64_t pieces = (n + grain - 1) / grain;
+  if (pieces > 4 * threads) pieces = 4 * threads;
+  if (pieces > threads) pieces = pieces / threads * threads;
+  const int64_t low = grain & -grain, unit = low < 64 ? low : 64;
   P.fn = fn;
   P.ctx = ctx;
   P.n = n;
-  P.piece = per * grain;
+  P.unit = unit;
+  P.units = (n + unit - 1) / unit;
+  P.pieces = pieces;
   P.use = threads;
   P.mode = sn_fp_enter(0);
   sn_fp_leave(P.mode);
-  const int64_t pieces = (grains + per - 1) / per;
   for (int w = 0; w < threads; w++) {
     atomic_store_explicit(&P.of[w].next, pieces * w / threads, memory_order_relaxed);
     P.of[w].end = pieces * (w + 1) / threads;

@@ -17,7 +17,8 @@
 typedef void sn_task(void *ctx, int64_t begin, int64_t end, int worker);
 
 /* Run fn over 0..n-1 in pieces of at least `grain` elements (n <= grain: one call on the caller, nothing else happens).
- * Returns when all are done. Pieces are cut at multiples of grain. */
+ * Returns when all are done. Threads have equally many, and pieces are as even as that allows (a little less than `grain` if need be); they are
+ * cut at multiples of the largest power of two up to 64 that divides grain. */
 void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx);
 
 int sn_threads(void);          /* threads a job may use, the caller included */

@@ -1,6 +1,9 @@
 /* base_test.c - memory, threads, random numbers, number types, tensors: what everything else stands on. */
 #include <math.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -65,6 +68,36 @@ static void mark(void *ctx, int64_t b, int64_t e, int w) {
 static void nested(void *ctx, int64_t b, int64_t e, int w) {
   (void)w;
   for (int64_t i = b; i < e; i++) sn_parallel(100, 10, mark, (int *)ctx + i * 100);
+}
+
+/* Every element once, in pieces as many for one thread as for another, even and cut where they may be. */
+typedef struct cuts { int64_t unit, n; _Atomic int64_t pieces, least, most, elements, bad; } cuts;
+static void note_cut(void *ctx, int64_t b, int64_t e, int w) {
+  (void)w;
+  cuts *c = ctx;
+  c->pieces++;
+  c->elements += e - b;
+  c->bad += b >= e || b % c->unit != 0 || (e != c->n && e % c->unit != 0);
+  for (int64_t v = c->least; e - b < v && !atomic_compare_exchange_weak(&c->least, &v, e - b);) {}
+  for (int64_t v = c->most; e - b > v && !atomic_compare_exchange_weak(&c->most, &v, e - b);) {}
+}
+
+static void test_pieces(void) {
+  static const int64_t grains[] = {1, 2, 3, 5, 8, 24, 48, 64, 100, 1 << 14};
+  for (int t = 2; t <= 5; t++) {
+    sn_threads_set(t);
+    for (int k = 0; k < 10; k++)
+      for (int64_t n = 1; n < 400; n += n < 40 ? 1 : 23) {
+        const int64_t grain = grains[k], all = grain * n / 8 + 1, low = grain & -grain;
+        cuts c = {.unit = low < 64 ? low : 64, .n = all, .least = INT64_MAX};
+        sn_parallel(all, grain, note_cut, &c);
+        const bool fair = all <= grain ? c.pieces == 1 : c.pieces <= t || (c.pieces % t == 0 && c.pieces <= 4 * t);
+        const bool even = c.most - c.least <= 2 * c.unit && (c.pieces == 1 || c.least + c.unit >= grain / 2);
+        if (!fair || !even || c.bad || c.elements != all) printf("%d threads, %ld elements, grain %ld: %ld pieces of %ld to %ld\n", t, (long)all, (long)grain, (long)c.pieces, (long)c.least, (long)c.most);
+        CHECK(fair && even && c.bad == 0 && c.elements == all);
+      }
+  }
+  sn_threads_set(0);
 }
 
 static void test_threads(void) {
@@ -229,6 +262,7 @@ static void test_tensors(void) {
 int main(void) {
   test_memory();
   test_threads();
+  test_pieces();
   test_worker();
   test_random();
   test_dtypes();
