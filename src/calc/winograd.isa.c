@@ -90,18 +90,24 @@ BOTH(patch_kernel, 6, 3, times_g)
 /* ---- the weight: G g G' */
 
 static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to) {
-  const int64_t m0 = j * 2 * L, width = p->ms - m0 < 2 * L ? L : 2 * L;
+  const int64_t m0 = j * 2 * L, width = p->ms - m0 < 2 * L ? L : 2 * L, step = p->c * width;
   for (int64_t c = c0; c < c1; c++)
     for (int64_t i = 0; i < width; i += L) {
       float taps[9][L];
       VF g[9], u[AT];
-      for (int64_t l = 0; l < L; l++)
-        for (int t = 0; t < 9; t++) taps[t][l] = m0 + i + l < p->m ? w[(m0 + i + l) * p->wm + c * p->wc + (p->flip ? 8 - t : t)] : 0;
+      const float *from = w + (m0 + i) * p->wm + c * p->wc;
+      int64_t l = 0;
+      for (; l < L && m0 + i + l < p->m; l++, from += p->wm)
+        SNK_UNROLL
+        for (int t = 0; t < 9; t++) taps[t][l] = from[t];
+      for (; l < L; l++)
+        for (int t = 0; t < 9; t++) taps[t][l] = 0;
       SNK_UNROLL
-      for (int t = 0; t < 9; t++) g[t] = vf_load(taps[t]);
+      for (int t = 0; t < 9; t++) g[t] = vf_load(taps[p->flip ? 8 - t : t]);
+      float *out = to + c * width + i;
       if (p->tile == 2) kernel_patch2(g, u);
       else kernel_patch(g, u);
-      for (int t = 0; t < p->at; t++) vf_store(to + (t * p->c + c) * width + i, u[t]);
+      for (int t = 0; t < p->at; t++) vf_store(out + t * step, u[t]);
     }
 }
 
