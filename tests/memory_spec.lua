@@ -70,6 +70,12 @@ describe("memory", function()
     assert.is_false(witness_of(function()
       for _ = 1, 100 do local _ = x + x end
     end))
+    local old = sn.ones(1 << 24)
+    for _ = 1, 20 do local _ = x + x end -- there was a collection since, and less was taken after it than is closed
+    assert.is_true(witness_of(function()
+      do local _ <close> = old end
+      local _ <close> = x + x
+    end))
   end)
 end)
 
