@@ -164,7 +164,7 @@ static void set_int(lua_State *L, const char *key, lua_Integer v) {
 
 /*** info()
  * A table: version, isa (the instruction set in use: "baseline", "avx2", "avx512", or AVX-512 with instructions for products of bfloat16:
- * "avx512_bf16" on AMD's processors, "amx" on Intel's; the environment variable SLUGNET_ISA can name a lower one), cpu, threads, cores, blas, blas_core, lua.
+ * "avx512_bf16" on AMD's processors, "amx" on Intel's; the environment variable SLUGNET_ISA can name a lower one), cpu (its name, family and model), threads, cores, blas, blas_core, lua.
  */
 static int info(lua_State *L) {
   lua_createtable(L, 0, 8);
