@@ -33,7 +33,7 @@ typedef struct pool {
   _Atomic uint32_t finished;   /* ticket whose last worker left after the job was closed: the submitter sleeps on it */
   sn_task *fn;
   void *ctx;
-  int64_t n, unit, units, pieces; /* elements; pieces are of whole units, except the last */
+  int64_t n, unit, pieces;     /* elements; what pieces are made of */
   int use;                     /* workers that take part, the caller included */
   sn_fpmode mode;
   int started;                 /* worker threads running */
@@ -110,16 +110,13 @@ int sn_threads_set(int n) {
 
 /* ---- workers */
 
-static int64_t cut(int64_t i) { return P.units * i / P.pieces * P.unit; }
-
 static void take_pieces(int worker) {
   for (int k = 0; k < P.use; k++) {
     share *s = &P.of[(worker + k) % P.use];
     for (;;) {
       const int64_t i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
       if (i >= s->end) break;
-      const int64_t begin = cut(i), end = cut(i + 1);
-      P.fn(P.ctx, begin, end < P.n ? end : P.n, worker);
+      P.fn(P.ctx, sn_cut(P.n, P.pieces, i, P.unit), sn_cut(P.n, P.pieces, i + 1, P.unit), worker);
     }
   }
 }
@@ -200,12 +197,11 @@ void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx) {
   int64_t pieces = (n + grain - 1) / grain;
   if (pieces > 4 * threads) pieces = 4 * threads;
   if (pieces > threads) pieces = pieces / threads * threads;
-  const int64_t low = grain & -grain, unit = low < 64 ? low : 64;
+  const int64_t low = grain & -grain;
   P.fn = fn;
   P.ctx = ctx;
   P.n = n;
-  P.unit = unit;
-  P.units = (n + unit - 1) / unit;
+  P.unit = low < 64 ? low : 64;
   P.pieces = pieces;
   P.use = threads;
   P.mode = sn_fp_enter(0);

@@ -21,6 +21,12 @@ typedef void sn_task(void *ctx, int64_t begin, int64_t end, int worker);
  * cut at multiples of the largest power of two up to 64 that divides grain. */
 void sn_parallel(int64_t n, int64_t grain, sn_task *fn, void *ctx);
 
+/* Where part i of `parts` of n begins (part `parts`: n): whole units, as even as can be; the last unit may be short. */
+static inline int64_t sn_cut(int64_t n, int64_t parts, int64_t i, int64_t unit) {
+  const int64_t units = (n + unit - 1) / unit, at = units * i / parts * unit;
+  return at < n ? at : n;
+}
+
 int sn_threads(void);          /* threads a job may use, the caller included */
 int sn_threads_set(int n);     /* 1..SN_MAX_THREADS, 0 = the default for this machine; -1 after sn_fail */
 int sn_threads_available(void);/* cores by affinity and quota */

@@ -12,12 +12,6 @@ typedef struct gemm_job {
   int64_t tm, tn, pieces; /* pieces of one matrix along M and N; in all */
 } gemm_job;
 
-/* Piece i of `parts` of `n`, in units of `unit`. */
-static int64_t cut(int64_t n, int64_t parts, int64_t i, int64_t unit) {
-  int64_t units = (n + unit - 1) / unit, at = units * i / parts * unit;
-  return at < n ? at : n;
-}
-
 static void run_pieces(void *ctx, int64_t begin, int64_t end, int worker) {
   const gemm_job *w = ctx;
   const snk_gemm_args *g = &w->g;
@@ -31,8 +25,8 @@ static void run_pieces(void *ctx, int64_t begin, int64_t end, int worker) {
       ao += i * g->abatch[d], bo += i * g->bbatch[d], co += i * g->cbatch[d];
     }
     int64_t ti = tile % w->tm, tj = tile / w->tm;
-    int64_t m0 = cut(g->m, w->tm, ti, w->type->mr), m1 = cut(g->m, w->tm, ti + 1, w->type->mr);
-    int64_t n0 = cut(g->n, w->tn, tj, w->type->nr), n1 = cut(g->n, w->tn, tj + 1, w->type->nr);
+    int64_t m0 = sn_cut(g->m, w->tm, ti, w->type->mr), m1 = sn_cut(g->m, w->tm, ti + 1, w->type->mr);
+    int64_t n0 = sn_cut(g->n, w->tn, tj, w->type->nr), n1 = sn_cut(g->n, w->tn, tj + 1, w->type->nr);
     if (m0 >= m1 || n0 >= n1) continue;
     w->type->block(g, (const char *)g->a + ao * as, g->b ? (const char *)g->b + bo * bs : NULL, (char *)g->c + co * cs, batch, m0, m1, n0, n1,
                    sn_scratch(worker));
@@ -209,24 +203,24 @@ typedef struct rows_job {
   bool packed[SN_MAX_THREADS]; /* zeros are left out: this worker has its strips of B */
 } rows_job;
 
-static float *strips_of(int worker) {
-  return (float *)(void *)((char *)sn_scratch(worker) + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS) - SNK_GEMM_SKIP * SNK_GEMM_DEEP;
-}
+/* At the end of a worker's scratch: its rows, and before them its strips. */
+static char *rows_of(int worker) { return (char *)sn_scratch(worker) + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS; }
+static float *strips_of(int worker) { return (float *)(void *)rows_of(worker) - SNK_GEMM_SKIP * SNK_GEMM_DEEP; }
 
 static void run_rows(void *ctx, int64_t begin, int64_t end, int worker) {
   rows_job *r = ctx;
   const int64_t size = r->g->f64 ? 8 : 4;
-  char *scratch = sn_scratch(worker), *c = scratch + SNK_GEMM_SCRATCH - SNK_GEMM_ROWS;
+  char *c = rows_of(worker);
+  if (r->g->skips && !r->packed[worker]) {
+    r->type->skip_pack(r->g->n, r->g->k, r->g->b, r->g->brs, strips_of(worker));
+    r->packed[worker] = true;
+  }
   for (int64_t p = begin; p < end; p++) {
     snk_gemm_args g = *r->g;
-    if (g.skips) {
-      if (!r->packed[worker]) r->type->skip_pack(g.n, g.k, g.b, g.brs, strips_of(worker));
-      r->packed[worker] = true;
-      g.packed = strips_of(worker);
-    }
+    if (g.skips) g.packed = strips_of(worker);
     const int64_t first = p * r->each, rows = g.m - first < r->each ? g.m - first : r->each;
     for (int q = 0; q < 3 && g.beside[q]; q++) g.beside[q] = (const char *)g.beside[q] + first * g.n * size;
-    r->type->block(&g, (const char *)g.a + first * g.ars * size, g.b, c, 0, 0, rows, 0, g.n, scratch);
+    r->type->block(&g, (const char *)g.a + first * g.ars * size, g.b, c, 0, 0, rows, 0, g.n, sn_scratch(worker));
     r->take(r->ctx, c, first, rows);
   }
 }

@@ -1,7 +1,6 @@
 /* map_rows.h - body of map.isa.c for one number type: T, its vector V with L lanes, mask VM, words W(f), names N(name). */
 
-#define FROM(k) W(load)((const T *)(const void *)q[k] + i)
-#define NEXT(k) W(load)((const T *)(const void *)q[k] + i + L)
+#define FROM(k, at) W(load)((const T *)(const void *)q[k] + (at))
 #define DRIVEN(name, operands)                                                                          \
   static void N(name)(int64_t n, char *const *p, const int64_t *s, const double *param) {               \
     W(drive)(n, p, s, operands, N(name##_core), param);                                                 \
@@ -17,8 +16,8 @@
   DRIVEN(name, operands)
 /* In a backward the second operand is what was saved, under both names. */
 #define MAP1(name, kinds, options, saved, F, G, samples, wrong)                                         \
-  ROW(name, 1, const V X = FROM(1), F)                                                                  \
-  ROW(name##_backward, 2, const V GY = FROM(1); const V X = FROM(2); const V Y = X; (void)X; (void)Y; (void)GY, G)
+  ROW(name, 1, const V X = FROM(1, i), F)                                                                  \
+  ROW(name##_backward, 2, const V GY = FROM(1, i); const V X = FROM(2, i); const V Y = X; (void)X; (void)Y; (void)GY, G)
 /* With the widest vectors two at a time: a store before the next load, which may lie a whole number of pages apart, holds it up. */
 #define MAP2(name, kinds, options, saved, F, GA, GB, samples, wrong)                                    \
   INL V N(name##_of)(V A, V B) { return F; }                                                            \
@@ -26,16 +25,15 @@
     (void)param;                                                                                        \
     int64_t i = 0;                                                                                      \
     for (; SNK_BYTES == 64 && i + 2 * L <= n; i += 2 * L) {                                             \
-      const V u = N(name##_of)(FROM(1), FROM(2)), v = N(name##_of)(NEXT(1), NEXT(2));                   \
+      const V u = N(name##_of)(FROM(1, i), FROM(2, i)), v = N(name##_of)(FROM(1, i + L), FROM(2, i + L)); \
       W(store)((T *)(void *)q[0] + i, u);                                                               \
       W(store)((T *)(void *)q[0] + i + L, v);                                                           \
     }                                                                                                   \
-    for (; i < n; i += L) W(store)((T *)(void *)q[0] + i, N(name##_of)(FROM(1), FROM(2)));              \
+    for (; i < n; i += L) W(store)((T *)(void *)q[0] + i, N(name##_of)(FROM(1, i), FROM(2, i)));        \
   }                                                                                                     \
   DRIVEN(name, 2)
 #define CMP2(name, op, samples)
 #include "calc/map.def"
 #undef ROW
 #undef DRIVEN
-#undef NEXT
 #undef FROM
