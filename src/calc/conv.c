@@ -150,7 +150,7 @@ typedef struct job {
   const snk_conv_type *t;
   const void *w;
   char *to;             /* where the weight is packed */
-  int64_t size, bands, parts, together; /* bands of an image; parts of the rows; exact tiles packed together */
+  int64_t size, bands, parts, each, together; /* bands of an image; parts of the rows, pieces of each part; exact tiles packed together */
 } job;
 
 static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
@@ -169,7 +169,7 @@ static void flat_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const snk_conv_pass *p = j->p;
   int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx;
   for (int64_t i = begin; i < end; i++) {
-    int64_t part = i % j->parts, band = i / j->parts % j->bands, ig = i / j->parts / j->bands, g = ig % p->groups;
+    int64_t part = i / j->each, band = i % j->each % j->bands, ig = i % j->each / j->bands, g = ig % p->groups;
     int64_t oy0 = band * p->band, rows = least(p->band, p->y.n - oy0);
     int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts;
     const char *src = (const char *)p->src + ig * p->c * splane * j->size;
@@ -199,7 +199,7 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
   int64_t tiles = snk_conv_tiles(p->m, j->t->mr), splane = p->y.src * p->x.src, dplane = p->dsty * p->dstx, nr = 2 * j->t->lanes;
   char *copy = sn_scratch(worker), *panels = copy + copy_bytes(p, j->t, j->size);
   for (int64_t i = begin; i < end; i++) {
-    int64_t part = i % j->parts, band = i / j->parts % j->bands, g = i / j->parts / j->bands % p->groups, run = i / j->parts / j->bands / p->groups;
+    int64_t part = i / j->each, at = i % j->each, band = at % j->bands, g = at / j->bands % p->groups, run = at / j->bands / p->groups;
     int64_t t0 = tiles * part / j->parts, t1 = tiles * (part + 1) / j->parts, oy0 = band * p->band, image = run * p->per;
     snk_conv_piece piece = {.images = least(p->per, p->n - image), .oy0 = oy0, .rows = least(p->band, p->y.n - oy0), .step = p->c * p->plane};
     if (piece.rows <= 0 || t0 == t1) continue;
@@ -210,9 +210,9 @@ static void exact_task(void *ctx, int64_t begin, int64_t end, int worker) {
     for (int64_t q = 0; q < piece.images && !p->direct; q++)
       j->t->prepare(p, src + q * p->groups * p->c * splane * j->size, oy0, piece.rows, copy + q * piece.step * j->size);
     src = p->direct ? src + ((p->y.origin + oy0) * p->pitch + p->x.origin) * j->size : copy;
-    for (int64_t at = 0; at < piece.places; at += j->together * nr) {
-      int64_t some = least(j->together, parts_of(piece.places - at, nr));
-      j->t->exact(p, &piece, src, at, some, a, dst, g * p->m, t0, t1, panels);
+    for (int64_t place = 0; place < piece.places; place += j->together * nr) {
+      int64_t some = least(j->together, parts_of(piece.places - place, nr));
+      j->t->exact(p, &piece, src, place, some, a, dst, g * p->m, t0, t1, panels);
     }
   }
 }
@@ -253,12 +253,15 @@ static void run(snk_conv_pass *p, int64_t passes, const snk_conv_type *t, int64_
   for (int64_t q = 0; q < passes; q++) k += p[q].k;
   double work = (double)p->n * (double)p->groups * (double)p->m * (double)k * (double)(p->y.n * p->x.n);
   if (work < 2 * SNK_CONV_SMALL) threads = 1;
+  /* A large weight of few places: each thread packs its rows and computes them for all places, or each would fetch what others have packed */
+  const bool by_rows = threads > 1 && passes == 1 && p->direct && tiles >= 8 * threads && 2 * p->m * p->k > p->n * p->c * p->y.src * p->x.src;
+  if (by_rows) j.parts = threads;
   if (p->exact) {
-    if (threads > 1) p->per = most(1, least(p->per, parts_of(p->n * p->groups, 2 * threads)));
+    if (threads > 1 && !by_rows) p->per = most(1, least(p->per, parts_of(p->n * p->groups, 2 * threads)));
     images = parts_of(p->n, p->per);
   }
   int64_t items = images * p->groups * parts_of(p->y.n, p->band);
-  if (threads > 1 && items < 2 * threads) { /* few places: their rows of the weight are shared out; else thinner bands, of some 64 places at least */
+  if (threads > 1 && !by_rows && items < 2 * threads) { /* few places: their rows of the weight are shared out; else thinner bands, of some 64 places at least */
     if (tiles >= 2 * threads && images * p->groups * p->y.n * p->x.n < 16 * t->lanes * threads) j.parts = parts_of(threads, items);
     else if (p->per <= 1) {
       int64_t rows = parts_of(p->y.n, parts_of(2 * threads, images * p->groups));
@@ -266,8 +269,8 @@ static void run(snk_conv_pass *p, int64_t passes, const snk_conv_type *t, int64_
     }
   }
   j.bands = parts_of(p->y.n, p->band);
-  items = images * p->groups * j.bands;
-  if (items < threads && threads > 1) j.parts = least(tiles, parts_of(threads, items));
+  items = j.each = images * p->groups * j.bands;
+  if (j.parts == 1 && items < threads && threads > 1) j.parts = least(tiles, parts_of(threads, items));
   items *= j.parts;
   for (int64_t q = 0; q < passes; scratch += pass_scratch(&p[q++], size)) {
     p[q].band = p->band, p[q].pitch = p->pitch, p[q].rows = p->rows, p[q].plane = p->plane;
