@@ -75,17 +75,18 @@ static size_t patch_bytes(const snk_winograd *p, const snk_winograd_kernels *k) 
 static size_t line_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
   return aligned((size_t)snk_winograd_lines(p, k->lanes) * sizeof(float));
 }
-static size_t packed_bytes(const snk_winograd *p) { return aligned((size_t)(p->groups * p->ms * p->c * p->at) * sizeof(float)); }
+static size_t packed_bytes(const snk_winograd *p, int64_t lanes) { return aligned((size_t)snk_winograd_panel(p, lanes, p->groups, 0) * sizeof(float)); }
 
 size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
-  const snk_winograd p = plan_for(s, false, snk_winograd_kernels_now()->lanes);
-  return packed_bytes(&p);
+  const int64_t lanes = snk_winograd_kernels_now()->lanes;
+  const snk_winograd p = plan_for(s, false, lanes);
+  return packed_bytes(&p, lanes);
 }
 
 void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, size_t *worker) {
   const snk_winograd_kernels *k = snk_winograd_kernels_now();
   const snk_winograd p = plan(s, back, k->lanes);
-  *scratch = packed_bytes(&p);
+  *scratch = packed_bytes(&p, k->lanes);
   *worker = patch_bytes(&p, k) + line_bytes(&p, k) + (size_t)snk_winograd_sums(&p, k->mr, k->lanes) * sizeof(float);
 }
 
@@ -105,7 +106,7 @@ static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t i = begin; i < end; i++) {
     const int64_t part = i % j->parts, panel = i / j->parts % panels, g = i / j->parts / panels;
     j->k->pack(p, j->w + g * p->wg, panel, p->c * part / j->parts, p->c * (part + 1) / j->parts,
-               j->to + (g * p->ms + panel * 2 * j->k->lanes) * p->at * p->c);
+               j->to + snk_winograd_panel(p, j->k->lanes, g, panel));
   }
 }
 static void pack_weight(const snk_winograd *p, const float *w, void *to) {

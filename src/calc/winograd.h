@@ -64,10 +64,14 @@ enum {
 static inline int64_t snk_winograd_position(int64_t tiles, int64_t step, int64_t lanes) { return tiles * step + lanes; }
 /* Rows of the weight that are a panel: two vectors, or the last one. */
 static inline int64_t snk_winograd_panels(const snk_winograd *p, int64_t lanes) { return (p->ms + 2 * lanes - 1) / (2 * lanes); }
+/* Where panel j of a group's packed weight begins, in floats: positions of channels x rows, a vector more than these for the same reason. */
+static inline int64_t snk_winograd_panel(const snk_winograd *p, int64_t lanes, int64_t group, int64_t j) {
+  return p->at * (group * (p->c * p->ms + snk_winograd_panels(p, lanes) * lanes) + j * (p->c * 2 * lanes + lanes));
+}
 
 typedef struct snk_winograd_kernels {
   int lanes, mr, least;           /* the products' tiles have `least` to mr rows; no lanes: there are no kernels */
-  /* Channels c0 .. c1-1 of panel j of the weight, positions x c x rows at `to`. */
+  /* Channels c0 .. c1-1 of panel j of the weight, positions x c x rows (and a vector) at `to`. */
   void (*pack)(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to);
   /* A piece of the source as positions of tiles x cs. Room of snk_winograd_lines floats, made ready by the first call with it (`fresh`). */
   void (*input)(const snk_winograd *p, const snk_winograd_piece *piece, bool fresh, float *patches, float *room);

@@ -89,21 +89,33 @@ BOTH(patch_kernel, 6, 3, times_g)
 
 /* ---- the weight: G g G' */
 
+/* Nine numbers of each of `rows` rows of the weight, `apart` apart (up to L; lanes beyond are zero): squares of them, turned in registers. */
+SNK_INLINE void nine_taps(const float *from, int64_t apart, int64_t rows, VF taps[9]) {
+  enum { SIDE = VFL < 9 ? VFL : 9 };
+  SNK_UNROLL
+  for (int t = 0; t + SIDE <= 9; t += SIDE) {
+    VF v[L];
+    SNK_UNROLL
+    for (int l = 0; l < L; l++) v[l] = l >= rows ? vf_zero() : (int)SIDE == (int)VFL ? vf_load(from + l * apart + t) : vf_take(from + l * apart, (1 << SIDE) - 1);
+    vf_corner(v);
+    SNK_UNROLL
+    for (int k = 0; k < SIDE; k++) taps[t + k] = v[k];
+  }
+  if (9 % SIDE) {
+    float last[L] = {0};
+    for (int l = 0; l < L && l < rows; l++) last[l] = from[l * apart + 8];
+    taps[8] = vf_load(last);
+  }
+}
+
 static void pack(const snk_winograd *p, const float *w, int64_t j, int64_t c0, int64_t c1, float *to) {
-  const int64_t m0 = j * 2 * L, width = p->ms - m0 < 2 * L ? L : 2 * L, step = p->c * width;
+  const int64_t m0 = j * 2 * L, width = p->ms - m0 < 2 * L ? L : 2 * L, step = p->c * width + L;
   for (int64_t c = c0; c < c1; c++)
     for (int64_t i = 0; i < width; i += L) {
-      float taps[9][L];
-      VF g[9], u[AT];
-      const float *from = w + (m0 + i) * p->wm + c * p->wc;
-      int64_t l = 0;
-      for (; l < L && m0 + i + l < p->m; l++, from += p->wm)
-        SNK_UNROLL
-        for (int t = 0; t < 9; t++) taps[t][l] = from[t];
-      for (; l < L; l++)
-        for (int t = 0; t < 9; t++) taps[t][l] = 0;
+      VF taps[9], g[9], u[AT];
+      nine_taps(w + (m0 + i) * p->wm + c * p->wc, p->wm, p->m - m0 - i, taps);
       SNK_UNROLL
-      for (int t = 0; t < 9; t++) g[t] = vf_load(taps[p->flip ? 8 - t : t]);
+      for (int t = 0; t < 9; t++) g[t] = taps[p->flip ? 8 - t : t];
       float *out = to + c * width + i;
       if (p->tile == 2) kernel_patch2(g, u);
       else kernel_patch(g, u);
@@ -241,7 +253,7 @@ SNK_INLINE void product_step(const int mr, const int nv, const float *const a[4]
 SNK_INLINE void products(const int mr, const int nv, int positions, int64_t channels, const float *v, int64_t cs, int64_t step, const float *u, const float *ahead,
                          int64_t pace, float *sums) {
   const int64_t blocks = (channels + BLOCK - 1) / BLOCK;
-  for (int at = 0; at < positions; at++, v += step, sums += MR * 2 * L) {
+  for (int at = 0; at < positions; at++, v += step, u += L, sums += MR * 2 * L) {
     const float *a[4]; /* of every third row */
     SNK_UNROLL
     for (int i = 0; i < mr; i += 3) a[i / 3] = v + i * cs;
@@ -398,7 +410,7 @@ static void multiply_some(const snk_winograd *p, const snk_winograd_piece *piece
   const int64_t step = snk_winograd_position(piece->most, p->cs, L);
   const int positions = t1 - t0 > 1 ? 1 : (int)p->at;
   /* by one tile the panel is read from end to end; several ask, by halves, for the next position's part, so that memory is never idle */
-  const int64_t part = p->c * nv * L, pace = positions > 1 ? 2 * nv * L : nv * L;
+  const int64_t part = p->c * nv * L + L, pace = positions > 1 ? 2 * nv * L : nv * L;
   for (int at = 0; at < p->at; at += positions, u += part)
     for (int64_t t = t0; t < t1; t++) {
       const float *ahead = positions > 1 ? u + 2 * SNK_CONV_AHEAD / 4 : u + part + ((t - t0) & 1) * (part / 2);
@@ -411,7 +423,7 @@ static void multiply(const snk_winograd *p, const snk_winograd_piece *piece, int
   const int64_t m0 = j * 2 * L, nv = p->ms - m0 > L ? 2 : 1, some = snk_conv_tiles(piece->most, MR), T = p->tile, all = T * p->ow * L + L * L; /* a vector's places */
   /* a panel of few channels fits the first cache at all positions; one of more is read, position by position, by several tiles */
   const int64_t together = p->c > BLOCK ? TOGETHER : 1;
-  const float *u = p->packed + (piece->group * p->ms + m0) * p->at * p->c;
+  const float *u = p->packed + snk_winograd_panel(p, L, piece->group, j);
   float *places = room + TOGETHER * AT * MR * 2 * L;
   const norm w[2] = {norm_at(p, piece->group, m0), norm_at(p, piece->group, nv == 2 ? m0 + L : m0)};
   int64_t image = piece->image * p->groups + piece->group, r = 0, q = 0;
