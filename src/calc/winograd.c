@@ -6,6 +6,9 @@
 /* Bytes of a piece's patches; multiply-adds that are not worth a thread; runs of pieces that are summed apart, and their bytes. */
 enum { PIECE_BYTES = 592 << 10, SMALL = 100000, RUNS = 8 };
 #define RUN_BYTES ((int64_t)16 << 20)
+/* Each thread packs the weight for itself if it is no larger and has so many tiles (one then takes a few percent of the time): fetching what others have packed
+ * from their caches takes as long, and several times as long from another third cache. */
+enum { OWN_BYTES = 1 << 20, OWN_TILES = 64 };
 /* What the patches of 16 tiles of one channel cost, in vector multiply-adds: turned and transformed, and from the sums to the result (measured). */
 enum { COST_INPUT = 300, COST_RESULT = 280 };
 
@@ -75,7 +78,12 @@ static size_t patch_bytes(const snk_winograd *p, const snk_winograd_kernels *k) 
 static size_t line_bytes(const snk_winograd *p, const snk_winograd_kernels *k) {
   return aligned((size_t)snk_winograd_lines(p, k->lanes) * sizeof(float));
 }
+static size_t sum_bytes(const snk_winograd *p, const snk_winograd_kernels *k) { return aligned((size_t)snk_winograd_sums(p, k->mr, k->lanes) * sizeof(float)); }
 static size_t packed_bytes(const snk_winograd *p, int64_t lanes) { return aligned((size_t)snk_winograd_panel(p, lanes, p->groups, 0) * sizeof(float)); }
+static size_t own_bytes(const snk_winograd *p, int64_t lanes) {
+  const size_t bytes = packed_bytes(p, lanes);
+  return bytes <= OWN_BYTES ? bytes : 0;
+}
 
 size_t snk_winograd_packed_bytes(const snk_conv_shape *s) {
   const int64_t lanes = snk_winograd_kernels_now()->lanes;
@@ -87,7 +95,7 @@ void snk_winograd_space(const snk_conv_shape *s, bool back, size_t *scratch, siz
   const snk_winograd_kernels *k = snk_winograd_kernels_now();
   const snk_winograd p = plan(s, back, k->lanes);
   *scratch = packed_bytes(&p, k->lanes);
-  *worker = patch_bytes(&p, k) + line_bytes(&p, k) + (size_t)snk_winograd_sums(&p, k->mr, k->lanes) * sizeof(float);
+  *worker = patch_bytes(&p, k) + line_bytes(&p, k) + sum_bytes(&p, k) + own_bytes(&p, k->lanes);
 }
 
 typedef struct job {
@@ -95,7 +103,8 @@ typedef struct job {
   const snk_winograd_kernels *k;
   const float *w;
   float *to;              /* where the weight is packed */
-  int64_t parts;          /* of the weight's rows; of a panel's channels when it is packed */
+  int64_t parts, each;    /* of the weight's rows, pieces of each; of a panel's channels when it is packed */
+  bool *own;              /* by worker: has it packed its own? NULL: all read what all have packed */
 } job;
 
 static void pack_task(void *ctx, int64_t begin, int64_t end, int worker) {
@@ -128,13 +137,24 @@ static snk_winograd_piece piece_of(const snk_winograd *p, const snk_winograd_ker
 
 static void piece_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const job *j = ctx;
-  const snk_winograd *p = j->p;
+  snk_winograd mine = *j->p;
+  const snk_winograd *p = &mine;
   float *patches = sn_scratch(worker), *lines = patches + patch_bytes(p, j->k) / sizeof(float), *sums = lines + line_bytes(p, j->k) / sizeof(float);
   const int64_t panels = snk_winograd_panels(p, j->k->lanes);
+  if (j->own) {
+    float *to = sums + sum_bytes(p, j->k) / sizeof(float);
+    mine.packed = to;
+    if (!j->own[worker]) {
+      job pack = {.p = p, .k = j->k, .w = j->w, .to = to, .parts = 1};
+      pack_task(&pack, 0, p->groups * panels, worker);
+      j->own[worker] = true;
+    }
+  }
   for (int64_t i = begin; i < end; i++) {
-    const snk_winograd_piece piece = piece_of(p, j->k, i / j->parts);
+    const int64_t part = i / j->each;
+    const snk_winograd_piece piece = piece_of(p, j->k, i % j->each);
     j->k->input(p, &piece, i == begin, patches, lines);
-    for (int64_t q = panels * (i % j->parts) / j->parts; q < panels * (i % j->parts + 1) / j->parts; q++) j->k->multiply(p, &piece, q, patches, sums);
+    for (int64_t q = panels * part / j->parts; q < panels * (part + 1) / j->parts; q++) j->k->multiply(p, &piece, q, patches, sums);
   }
 }
 
@@ -164,12 +184,15 @@ void snk_winograd_run(const snk_conv_shape *s, bool back, const float *src, cons
   if (p.n == 0 || p.groups == 0) return;
   p.src = src, p.dst = dst, p.bias = with->bias, p.mean = with->mean, p.scale = with->scale, p.shift = with->shift, p.add = with->add;
   p.relu = with->relu, p.packed = with->packed;
-  if (p.packed == NULL) pack_weight(&p, w, scratch), p.packed = scratch;
   j.p = &p;
   const double work = (double)(p.n * p.ty * p.tx) * (double)(p.at * p.groups * p.m * p.c);
   const int64_t threads = work < 2 * SMALL ? 1 : sn_threads();
   if (threads > 1) share(&p, j.k, threads, &j.parts);
-  const int64_t items = parts_of(p.n, p.images) * p.groups * bands_of(&p) * j.parts;
+  bool own[SN_MAX_THREADS] = {false};
+  if (p.packed == NULL && threads > 1 && j.parts == 1 && own_bytes(&p, j.k->lanes) > 0 && p.n * p.ty * p.tx >= OWN_TILES * threads) j.own = own, j.w = w;
+  else if (p.packed == NULL) pack_weight(&p, w, scratch), p.packed = scratch;
+  j.each = parts_of(p.n, p.images) * p.groups * bands_of(&p);
+  const int64_t items = j.each * j.parts;
   sn_parallel(items, threads == 1 ? items : 1, piece_task, &j);
 }
 
