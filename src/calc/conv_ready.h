@@ -33,6 +33,19 @@ SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m
   for (int64_t c0 = 0; c0 < p->c; c0 += some) { /* the kernels of some channels are turned, then put where they belong */
     int64_t c1 = !turn ? p->c : c0 + some < p->c ? c0 + some : p->c;
     if (turn) FN(turn_some)(w + c0 * p->wc, mr, p->wm, (c1 - c0) * all, L, turned);
+    for (int64_t c = c0, left; turn && all == 1 && c < c1; c += left) { /* k is the channel */
+      T *at = dst + snk_conv_at(p, m0, mr, c, &left);
+      const bool ends = c1 - c >= left; /* behind the block lies what may have been written */
+      left = ends ? left : c1 - c;
+      const int64_t whole = 2 * mr >= L ? left - ends : 0; /* what is too much is written over by the next */
+      for (int64_t k = 0; k < left; k++, at += mr) {
+        const T *from = turned + (c - c0 + k) * L;
+        if (k < whole) v_store(at, v_load(from));
+        else
+          for (int64_t i = 0; i < mr; i++) at[i] = from[i];
+      }
+    }
+    if (turn && all == 1) continue;
     int64_t outer = p->tap_rows ? p->y.taps : c1 - c0, inner = p->tap_rows ? c1 - c0 : p->y.taps;
     T *to = NULL;
     for (int64_t u = 0, left = 0; u < outer; u++) { /* left: of a block */
