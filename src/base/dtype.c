@@ -42,7 +42,7 @@ uint16_t sn_f32_to_bf16(float f) {
 float sn_f16_to_f32(uint16_t h) {
   const uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
   uint32_t u;
-  if (e == 31) u = sign | 0x7F800000u | m << 13;
+  if (e == 31) u = sign | 0x7F800000u | m << 13 | (m ? 0x400000u : 0); /* quiet, as processors make it */
   else if (e) u = sign | (e + 112) << 23 | m << 13;
   else {
     const float tiny = ldexpf((float)m, -24);

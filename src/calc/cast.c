@@ -1,19 +1,19 @@
-/* cast.c - conversions: one loop per pair of common types by macro, all other pairs through double or int64. */
+/* cast.c - conversions: one loop per pair of common types by macro, all other pairs through double or int64, some numbers at a time. */
 #include "calc/cast.h"
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
-#define LOOP(TO, FROM, EXPR)                                                             \
-  do {                                                                                   \
-    if (to_step == sizeof(TO) && from_step == sizeof(FROM)) {                            \
-      TO *restrict y = (TO *)(void *)to;                                                 \
-      const FROM *restrict x = (const FROM *)(const void *)from;                         \
-      for (int64_t i = 0; i < n; i++) { const FROM v = x[i]; y[i] = (EXPR); }            \
-    } else                                                                               \
-      for (int64_t i = 0; i < n; i++) {                                                  \
-        const FROM v = *(const FROM *)(const void *)(from + i * from_step);              \
-        *(TO *)(void *)(to + i * to_step) = (EXPR);                                      \
-      }                                                                                  \
-    return;                                                                              \
+#define LOOP(TO, FROM, EXPR)                                     \
+  do {                                                           \
+    TO *restrict y = (TO *)(void *)to;                           \
+    const FROM *restrict x = (const FROM *)(const void *)from;   \
+    for (int64_t i = 0; i < n; i++) {                            \
+      const FROM v = x[i];                                       \
+      y[i] = (TO)(EXPR);                                         \
+    }                                                            \
+    return;                                                      \
   } while (0)
 #define PAIR(a, b) ((a) * SN_DTYPES + (b))
 
@@ -29,39 +29,110 @@ static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t 
   }
 }
 
-void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char *from, int64_t from_step, sn_dtype ft) {
-  if (tt == ft) { copy_row(n, to, to_step, from, from_step, sn_size_of(tt)); return; }
-  if (tt == SN_F32 && ft == SN_BF16 && to_step == 4 && from_step == 2) {
-    snk_cast_now()->from_bf16(n, (const uint16_t *)(const void *)from, (float *)(void *)to);
-    return;
+/* As sn_store_double does it; what the instruction refuses is looked at once more. */
+static inline int64_t to_int(double v) {
+#if defined(__SSE2__) && defined(__x86_64__)
+  const int64_t i = _mm_cvttsd_si64(_mm_set_sd(v));
+  if (i != INT64_MIN) return i;
+#endif
+  int64_t out;
+  sn_store_double(&out, SN_I64, v);
+  return out;
+}
+
+/* Numbers side by side to double, from double; to int64, from int64. */
+#pragma GCC push_options
+#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+static void to_doubles(int64_t n, double *to, const char *from, sn_dtype t) {
+  switch ((int)t) {
+    case SN_F32: LOOP(double, float, v);
+    case SN_I64: LOOP(double, int64_t, v);
+    case SN_I32: LOOP(double, int32_t, v);
+    default: LOOP(double, uint8_t, v);
   }
-  if (tt == SN_BF16 && ft == SN_F32 && to_step == 2 && from_step == 4) {
-    snk_cast_now()->to_bf16(n, (const float *)(const void *)from, (uint16_t *)(void *)to);
-    return;
+}
+static void from_doubles(int64_t n, char *to, sn_dtype t, const double *from) {
+  switch ((int)t) {
+    case SN_F32: LOOP(float, double, v);
+    case SN_I64: LOOP(int64_t, double, to_int(v));
+    case SN_I32: LOOP(int32_t, double, to_int(v));
+    case SN_U8: LOOP(uint8_t, double, to_int(v));
+    default: LOOP(uint8_t, double, !(v == 0));
   }
+}
+static void to_ints(int64_t n, int64_t *to, const char *from, sn_dtype t) {
+  switch ((int)t) {
+    case SN_I32: LOOP(int64_t, int32_t, v);
+    default: LOOP(int64_t, uint8_t, v);
+  }
+}
+static void from_ints(int64_t n, char *to, sn_dtype t, const int64_t *from) {
+  switch ((int)t) {
+    case SN_I32: LOOP(int32_t, int64_t, v);
+    case SN_U8: LOOP(uint8_t, int64_t, v);
+    default: LOOP(uint8_t, int64_t, v != 0);
+  }
+}
+
+/* Without a detour. */
+static void to_floats(int64_t n, float *to, const char *from, sn_dtype t) {
+  switch ((int)t) {
+    case SN_F64: LOOP(float, double, v);
+    case SN_I32: LOOP(float, int32_t, v);
+    default: LOOP(float, int64_t, v);
+  }
+}
+#pragma GCC pop_options
+
+static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
+
+/* Numbers side by side on both ways. Those of two bytes go by float, others by double, whole numbers by int64, which takes a tenth of one at a time. */
+static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dtype ft) {
+  const snk_cast *k = snk_cast_now();
   switch (PAIR((int)tt, (int)ft)) {
-    case PAIR(SN_F32, SN_F64): LOOP(float, double, (float)v);
-    case PAIR(SN_F64, SN_F32): LOOP(double, float, (double)v);
-    case PAIR(SN_F32, SN_U8):
-      if (to_step == 4 && from_step == 1) { snk_cast_now()->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return; }
-      LOOP(float, uint8_t, (float)v);
-    case PAIR(SN_F32, SN_BOOL): LOOP(float, uint8_t, (float)v);
-    case PAIR(SN_F64, SN_BOOL): LOOP(double, uint8_t, (double)v);
-    case PAIR(SN_F32, SN_I64): LOOP(float, int64_t, (float)v);
-    case PAIR(SN_F64, SN_I64): LOOP(double, int64_t, (double)v);
-    case PAIR(SN_I64, SN_U8): LOOP(int64_t, uint8_t, v);
-    case PAIR(SN_I64, SN_BOOL): LOOP(int64_t, uint8_t, v);
-    case PAIR(SN_BOOL, SN_F32): LOOP(uint8_t, float, !(v == 0));
-    case PAIR(SN_F32, SN_BF16): LOOP(float, uint16_t, sn_bf16_to_f32(v));
-    case PAIR(SN_BF16, SN_F32): LOOP(uint16_t, float, sn_f32_to_bf16(v));
-    case PAIR(SN_F32, SN_F16): LOOP(float, uint16_t, sn_f16_to_f32(v));
-    case PAIR(SN_F16, SN_F32): LOOP(uint16_t, float, sn_f32_to_f16(v));
+    case PAIR(SN_F32, SN_BF16): k->from_bf16(n, (const uint16_t *)(const void *)from, (float *)(void *)to); return;
+    case PAIR(SN_BF16, SN_F32): k->to_bf16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
+    case PAIR(SN_F32, SN_F16): k->from_f16(n, (const uint16_t *)(const void *)from, (float *)(void *)to); return;
+    case PAIR(SN_F16, SN_F32): k->to_f16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
+    case PAIR(SN_F32, SN_U8): case PAIR(SN_F32, SN_BOOL): k->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return;
+    case PAIR(SN_F32, SN_F64): case PAIR(SN_F32, SN_I64): case PAIR(SN_F32, SN_I32): to_floats(n, (float *)(void *)to, from, ft); return;
     default: break;
   }
-  if (sn_is_float(ft) || sn_is_float(tt))
-    for (int64_t i = 0; i < n; i++) sn_store_double(to + i * to_step, tt, sn_load_double(from + i * from_step, ft));
+  enum { SOME = 256 };
+  const bool half = two_bytes(tt) || two_bytes(ft), doubles = sn_is_float(ft) || sn_is_float(tt);
+  const sn_dtype wide = doubles ? SN_F64 : SN_I64;
+  const int64_t ts = (int64_t)sn_size_of(tt), fs = (int64_t)sn_size_of(ft);
+  for (int64_t i = 0, some; i < n; i += some, from += some * fs, to += some * ts) {
+    union { float f[SOME]; double d[SOME]; int64_t i[SOME]; } mid;
+    char *const at = tt == wide ? to : (char *)&mid;
+    const void *x = ft == wide ? (const void *)from : &mid;
+    some = n - i < SOME ? n - i : SOME;
+    if (half) {
+      cast_close(some, (char *)&mid, SN_F32, from, ft);
+      cast_close(some, to, tt, (const char *)&mid, SN_F32);
+    } else if (doubles) {
+      if (ft != wide) to_doubles(some, (double *)(void *)at, from, ft);
+      if (tt != wide) from_doubles(some, to, tt, x);
+    } else {
+      if (ft != wide) to_ints(some, (int64_t *)(void *)at, from, ft);
+      if (tt != wide) from_ints(some, to, tt, x);
+    }
+  }
+}
+
+void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char *from, int64_t from_step, sn_dtype ft) {
+  enum { SOME = 256 };
+  const int64_t ts = (int64_t)sn_size_of(tt), fs = (int64_t)sn_size_of(ft);
+  if (tt == ft) copy_row(n, to, to_step, from, from_step, (size_t)ts);
+  else if (to_step == ts && from_step == fs) cast_close(n, to, tt, from, ft);
   else
-    for (int64_t i = 0; i < n; i++) sn_store_int(to + i * to_step, tt, sn_load_int(from + i * from_step, ft));
+    for (int64_t i = 0, some; i < n; i += some) { /* side by side first */
+      _Alignas(8) char in[SOME * 8], out[SOME * 8];
+      some = n - i < SOME ? n - i : SOME;
+      copy_row(some, in, fs, from + i * from_step, from_step, (size_t)fs);
+      cast_close(some, out, tt, in, ft);
+      copy_row(some, to + i * to_step, to_step, out, ts, (size_t)ts);
+    }
 }
 
 #define TILE 16

@@ -61,6 +61,26 @@ static void to_bf16(int64_t n, const float *from, uint16_t *to) {
   memcpy(to + i, rest, (size_t)(n - i) * sizeof *rest);
 }
 
+#if defined(__AVX512F__)
+#define FROM_F16(p) (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define TO_F16(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph((__m512)(v), _MM_FROUND_TO_NEAREST_INT))
+#elif defined(__F16C__)
+#define FROM_F16(p) (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define TO_F16(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph((__m256)(v), _MM_FROUND_TO_NEAREST_INT))
+#endif
+static void from_f16(int64_t n, const uint16_t *from, float *to) {
+#if defined(FROM_F16)
+  for (; n >= VF; n -= VF, from += VF, to += VF) vf_store(to, FROM_F16(from));
+#endif
+  for (; n > 0; n--) *to++ = sn_f16_to_f32(*from++);
+}
+static void to_f16(int64_t n, const float *from, uint16_t *to) {
+#if defined(TO_F16)
+  for (; n >= VF; n -= VF, from += VF, to += VF) TO_F16(to, vf_load(from));
+#endif
+  for (; n > 0; n--) *to++ = sn_f32_to_f16(*from++);
+}
+
 static void round_bf16(int64_t n, const float *from, float *to) {
   int64_t i = 0;
   for (; i + VF <= n; i += VF) vf_store(to + i, vf_nearest_bf16(vf_load(from + i)));
@@ -119,4 +139,4 @@ static void apart(int64_t n, uint32_t *to, const uint32_t *from) {
 #endif
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, round_bf16, bytes, second, apart};
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, from_f16, to_f16, round_bf16, bytes, second, apart};

@@ -18,13 +18,13 @@
 #define MAP1(name, kinds, options, saved, F, G, samples, wrong)                                         \
   ROW(name, 1, const V X = FROM(1, i), F)                                                                  \
   ROW(name##_backward, 2, const V GY = FROM(1, i); const V X = FROM(2, i); const V Y = X; (void)X; (void)Y; (void)GY, G)
-/* Two vectors at a time: a store before the next load, which may lie a whole number of pages apart, holds it up. */
+/* Two vectors of floats at a time: a store before the next load, which may lie a whole number of pages apart, holds it up. */
 #define MAP2(name, kinds, options, saved, F, GA, GB, samples, wrong)                                    \
   INL V N(name##_of)(V A, V B) { return F; }                                                            \
   static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {        \
     (void)param;                                                                                        \
     int64_t i = 0;                                                                                      \
-    for (; SNK_BYTES >= 32 && i + 2 * L <= n; i += 2 * L) {                                             \
+    for (; SNK_BYTES >= 32 && sizeof(T) == 4 && i + 2 * L <= n; i += 2 * L) {                                             \
       const V u = N(name##_of)(FROM(1, i), FROM(2, i)), v = N(name##_of)(FROM(1, i + L), FROM(2, i + L)); \
       W(store)((T *)(void *)q[0] + i, u);                                                               \
       W(store)((T *)(void *)q[0] + i + L, v);                                                           \
