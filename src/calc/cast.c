@@ -42,7 +42,7 @@ static inline int64_t to_int(double v) {
 
 /* Numbers side by side to double, from double; to int64, from int64. */
 #pragma GCC push_options
-#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic", "align-loops=32")
 static void to_doubles(int64_t n, double *to, const char *from, sn_dtype t) {
   switch ((int)t) {
     case SN_F32: LOOP(double, float, v);
@@ -82,11 +82,12 @@ static void to_floats(int64_t n, float *to, const char *from, sn_dtype t) {
     default: LOOP(float, int64_t, v);
   }
 }
+static void full(int64_t n, char *to, const char *from) { LOOP(uint8_t, float, !(v == 0)); }
 #pragma GCC pop_options
 
 static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
 
-/* Numbers side by side on both ways. Those of two bytes go by float, others by double, whole numbers by int64, which takes a tenth of one at a time. */
+/* Numbers side by side on both ways. Those of two bytes go by float, others by double, whole numbers by int64, some at a time; floats that are cut to integers by int32 where all fit. */
 static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dtype ft) {
   const snk_cast *k = snk_cast_now();
   switch (PAIR((int)tt, (int)ft)) {
@@ -96,20 +97,24 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     case PAIR(SN_F16, SN_F32): k->to_f16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
     case PAIR(SN_F32, SN_U8): case PAIR(SN_F32, SN_BOOL): k->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return;
     case PAIR(SN_F32, SN_F64): case PAIR(SN_F32, SN_I64): case PAIR(SN_F32, SN_I32): to_floats(n, (float *)(void *)to, from, ft); return;
+    case PAIR(SN_BOOL, SN_F32): full(n, to, from); return;
     default: break;
   }
   enum { SOME = 256 };
-  const bool half = two_bytes(tt) || two_bytes(ft), doubles = sn_is_float(ft) || sn_is_float(tt);
+  const bool half = two_bytes(tt) || two_bytes(ft), cut = ft == SN_F32 && (tt == SN_I32 || tt == SN_I64 || tt == SN_U8), doubles = sn_is_float(ft) || sn_is_float(tt);
   const sn_dtype wide = doubles ? SN_F64 : SN_I64;
   const int64_t ts = (int64_t)sn_size_of(tt), fs = (int64_t)sn_size_of(ft);
   for (int64_t i = 0, some; i < n; i += some, from += some * fs, to += some * ts) {
-    union { float f[SOME]; double d[SOME]; int64_t i[SOME]; } mid;
+    union { float f[SOME]; double d[SOME]; int64_t i[SOME]; int32_t cut[SOME]; } mid;
     char *const at = tt == wide ? to : (char *)&mid;
     const void *x = ft == wide ? (const void *)from : &mid;
     some = n - i < SOME ? n - i : SOME;
     if (half) {
       cast_close(some, (char *)&mid, SN_F32, from, ft);
       cast_close(some, to, tt, (const char *)&mid, SN_F32);
+    } else if (cut && k->whole(some, (const float *)(const void *)from, mid.cut)) {
+      if (tt == SN_I32) memcpy(to, mid.cut, (size_t)some * 4);
+      else cast_close(some, to, tt, (const char *)mid.cut, SN_I32);
     } else if (doubles) {
       if (ft != wide) to_doubles(some, (double *)(void *)at, from, ft);
       if (tt != wide) from_doubles(some, to, tt, x);

@@ -17,6 +17,7 @@ typedef struct snk_cast {
   void (*to_bf16)(int64_t n, const float *from, uint16_t *to);
   void (*from_f16)(int64_t n, const uint16_t *from, float *to); /* IEEE's numbers of two bytes; NaN keep what of them fits, and are quiet */
   void (*to_f16)(int64_t n, const float *from, uint16_t *to);
+  bool (*whole)(int64_t n, const float *from, int32_t *to); /* truncated; false if one is not between -2^31 and 2^31: then `to` is not to be used */
   void (*round_bf16)(int64_t n, const float *from, float *to); /* floats that are bfloat16 numbers; to may be from */
   void (*bytes)(int64_t n, float *to, const uint8_t *from, float scale); /* to[i] = from[i] * scale, rounded twice: as a number, then the product */
   void (*second)(int64_t n, uint32_t *to, const uint32_t *from); /* to[i] = from[2 i] */

@@ -81,6 +81,29 @@ static void to_f16(int64_t n, const float *from, uint16_t *to) {
   for (; n > 0; n--) *to++ = sn_f32_to_f16(*from++);
 }
 
+static bool whole(int64_t n, const float *from, int32_t *to) {
+  bool all = true;
+#if defined(__AVX512F__)
+  for (; n >= VF; n -= VF, from += VF, to += VF) {
+    const __m512i v = _mm512_cvttps_epi32((__m512)vf_load(from));
+    all &= _mm512_cmpeq_epi32_mask(v, _mm512_set1_epi32(INT32_MIN)) == 0;
+    _mm512_storeu_si512(to, v);
+  }
+#elif defined(__AVX2__)
+  for (; n >= VF; n -= VF, from += VF, to += VF) {
+    const __m256i v = _mm256_cvttps_epi32((__m256)vf_load(from));
+    all &= _mm256_testz_si256(_mm256_cmpeq_epi32(v, _mm256_set1_epi32(INT32_MIN)), _mm256_set1_epi32(-1)) != 0;
+    _mm256_storeu_si256((__m256i *)(void *)to, v);
+  }
+#endif
+  for (; n > 0; n--, from++, to++) {
+    const bool fits = *from > -2147483648.0f && *from < 2147483648.0f;
+    all &= fits;
+    *to = fits ? (int32_t)*from : 0;
+  }
+  return all;
+}
+
 static void round_bf16(int64_t n, const float *from, float *to) {
   int64_t i = 0;
   for (; i + VF <= n; i += VF) vf_store(to + i, vf_nearest_bf16(vf_load(from + i)));
@@ -139,4 +162,4 @@ static void apart(int64_t n, uint32_t *to, const uint32_t *from) {
 #endif
 }
 
-const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, from_f16, to_f16, round_bf16, bytes, second, apart};
+const snk_cast SNK_FN(snk_cast) = {turn, from_bf16, to_bf16, from_f16, to_f16, whole, round_bf16, bytes, second, apart};
