@@ -19,6 +19,16 @@
 
 static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t fs, size_t size) {
   if (ts == (int64_t)size && fs == (int64_t)size) { memcpy(to, from, (size_t)n * size); return; }
+  if (ts == (int64_t)size && fs == 0 && n > 0) { /* one for all: what is there is copied, up to a page at a time */
+    const size_t all = (size_t)n * size;
+    memcpy(to, from, size);
+    for (size_t done = size, some; done < all; done += some) {
+      some = done < 4096 ? done : 4096;
+      if (some > all - done) some = all - done;
+      memcpy(to + done, to, some);
+    }
+    return;
+  }
   if (size == 4 && ts == 4 && fs == 8) { snk_cast_now()->second(n, (uint32_t *)(void *)to, (const uint32_t *)(const void *)from); return; }
   if (size == 4 && ts == 8 && fs == 4) { snk_cast_now()->apart(n, (uint32_t *)(void *)to, (const uint32_t *)(const void *)from); return; }
   switch (size) {
@@ -42,7 +52,7 @@ static inline int64_t to_int(double v) {
 
 /* Numbers side by side to double, from double; to int64, from int64. */
 #pragma GCC push_options
-#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic", "align-loops=32")
+#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
 static void to_doubles(int64_t n, double *to, const char *from, sn_dtype t) {
   switch ((int)t) {
     case SN_F32: LOOP(double, float, v);

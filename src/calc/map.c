@@ -2,6 +2,7 @@
 #include "calc/map.h"
 #include <math.h>
 #include <string.h>
+#include "calc/cast.h"
 
 /* ---- integers: arithmetic wraps, division by zero gives 0, nothing traps */
 #define ADD(a, b) ((T)((U)(a) + (U)(b)))
@@ -53,22 +54,56 @@ static int64_t bound_i64(double v) {
 static int32_t bound_i32(double v) { return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v; }
 static uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_t)v; }
 
-#define INT_ROW1(name, F)                                                                   \
-  static void N(name)(int64_t n, char *const *p, const int64_t *s, const double *param) {   \
-    (void)param;                                                                            \
-    for (int64_t i = 0; i < n; i++) {                                                       \
-      const T X = *(const T *)(const void *)(p[1] + i * s[1]);                              \
-      *(T *)(void *)(p[0] + i * s[0]) = (T)(F);                                             \
-    }                                                                                       \
+/* A row whose numbers are side by side; y may be an operand. */
+typedef void close_row(int64_t n, void *y, const void *a, const void *b, const double *param);
+
+/* The same for any steps: operands that lie apart, or are one number for all, are brought side by side first, some at a time. Elements of `to` and `from` bytes. */
+static void bring(close_row *f, int64_t n, char *const *p, const int64_t *s, int operands, int64_t to, int64_t from, const double *param) {
+  enum { SOME = 256 };
+  static const sn_dtype sized[9] = {[1] = SN_U8, [2] = SN_F16, [4] = SN_I32, [8] = SN_I64};
+  _Alignas(8) char near[3][SOME * 8];
+  if (s[0] == to && s[1] == from && (operands == 1 || s[2] == from)) {
+    f(n, p[0], p[1], operands == 1 ? p[1] : p[2], param);
+    return;
   }
-#define INT_ROW2(name, F)                                                                   \
-  static void N(name)(int64_t n, char *const *p, const int64_t *s, const double *param) {   \
-    (void)param;                                                                            \
-    for (int64_t i = 0; i < n; i++) {                                                       \
-      const T A = *(const T *)(const void *)(p[1] + i * s[1]), B = *(const T *)(const void *)(p[2] + i * s[2]); \
-      *(T *)(void *)(p[0] + i * s[0]) = (T)(F);                                             \
-    }                                                                                       \
+  for (int64_t i = 0, some; i < n; i += some) {
+    const void *x[3] = {NULL, NULL, NULL};
+    some = n - i < SOME ? n - i : SOME;
+    for (int k = 1; k <= operands; k++) {
+      x[k] = p[k] + i * s[k];
+      if (s[k] == from) continue;
+      if (s[k] != 0 || i == 0) snk_cast_row(some, near[k], from, sized[from], x[k], s[k], sized[from]);
+      x[k] = near[k];
+    }
+    char *y = p[0] + i * s[0];
+    f(some, s[0] == to ? y : near[0], x[1], x[operands], param);
+    if (s[0] != to) snk_cast_row(some, y, s[0], sized[to], near[0], to, sized[to]);
   }
+}
+
+#if defined(__clang__)
+#define ALONE
+#else
+#define ALONE _Pragma("GCC ivdep") /* y is an operand or meets none */
+#endif
+#define CLOSE(name, R, T, X, Y, F)                                                                                    \
+  static void name##_close(int64_t n, void *yp, const void *ap, const void *bp, const double *param) {                \
+    R *y = yp;                                                                                                        \
+    const T *a = ap, *b = bp;                                                                                         \
+    (void)param, (void)b;                                                                                             \
+    ALONE                                                                                                             \
+    for (int64_t i = 0; i < n; i++) {                                                                                 \
+      const T X = a[i], Y = b[i];                                                                                     \
+      (void)Y;                                                                                                        \
+      y[i] = (R)(F);                                                                                                  \
+    }                                                                                                                 \
+  }
+#define CLOSE_ROW(name, operands, R, T, X, Y, F)                                                                      \
+  CLOSE(name, R, T, X, Y, F)                                                                                          \
+  static void name(int64_t n, char *const *p, const int64_t *s, const double *param) { bring(name##_close, n, p, s, operands, sizeof(R), sizeof(T), param); }
+#define CLOSED(name, operands, R, T, X, Y, F) CLOSE_ROW(name, operands, R, T, X, Y, F) /* the name first */
+#define INT_ROW1(name, F) CLOSED(N(name), 1, T, T, X, Z, F)
+#define INT_ROW2(name, F) CLOSED(N(name), 2, T, T, A, B, F)
 #define T int64_t
 #define U uint64_t
 #define N(name) name##_i64
@@ -89,17 +124,7 @@ static uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_
 #include "calc/map_ints.h"
 
 /* ---- comparisons */
-#define CMP_ROW(name, op, T, t)                                                             \
-  static void name##_##t##_row(int64_t n, char *const *p, const int64_t *s, const double *param) { \
-    (void)param;                                                                            \
-    if (s[0] == 1 && s[1] == sizeof(T) && s[2] == sizeof(T)) {                              \
-      const T *a = (const T *)(const void *)p[1], *b = (const T *)(const void *)p[2];       \
-      uint8_t *y = (uint8_t *)p[0];                                                         \
-      for (int64_t i = 0; i < n; i++) y[i] = a[i] op b[i];                                  \
-    } else                                                                                  \
-      for (int64_t i = 0; i < n; i++)                                                       \
-        p[0][i * s[0]] = *(const T *)(const void *)(p[1] + i * s[1]) op *(const T *)(const void *)(p[2] + i * s[2]); \
-  }
+#define CMP_ROW(name, op, T, t) CLOSE_ROW(name##_##t##_row, 2, uint8_t, T, A, B, A op B)
 #define MAP1(...)
 #define MAP2(...)
 #define CMP2(name, op, samples) CMP_ROW(name, op, float, f32) CMP_ROW(name, op, double, f64) CMP_ROW(name, op, int64_t, i64) CMP_ROW(name, op, int32_t, i32) CMP_ROW(name, op, uint8_t, u8)
@@ -139,16 +164,28 @@ void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
   }
 }
 
+#pragma GCC push_options
+#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+CLOSE(and, uint8_t, uint8_t, A, B, (A != 0) & (B != 0))
+CLOSE(or, uint8_t, uint8_t, A, B, (A | B) != 0)
+CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
+CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
+#pragma GCC pop_options
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which) {
-  for (int64_t i = 0; i < n; i++) {
-    const int a = p[1][i * s[1]] != 0, b = p[2][i * s[2]] != 0;
-    p[0][i * s[0]] = (char)(which == SNK_AND ? a & b : which == SNK_OR ? a | b : a ^ b);
-  }
+  static close_row *const rows[] = {[SNK_AND] = and_close, [SNK_OR] = or_close, [SNK_XOR] = xor_close, [SNK_NOT] = not_close};
+  bring(rows[which], n, p, s, which == SNK_NOT ? 1 : 2, 1, 1, NULL);
 }
 
+CLOSE(isnan, uint8_t, double, A, B, A != A)
+CLOSE(isinf, uint8_t, double, A, B, A - A != 0 && A == A)
+CLOSE(isfinite, uint8_t, double, A, B, A - A == 0)
 void snk_test_row(int64_t n, char *const *p, const int64_t *s, sn_dtype t, int which) {
-  for (int64_t i = 0; i < n; i++) {
-    const double v = sn_load_double(p[1] + i * s[1], t);
-    p[0][i * s[0]] = (char)(which == SNK_ISNAN ? isnan(v) : which == SNK_ISINF ? isinf(v) != 0 : isfinite(v));
+  enum { SOME = 256 };
+  static close_row *const rows[] = {[SNK_ISNAN] = isnan_close, [SNK_ISINF] = isinf_close, [SNK_ISFINITE] = isfinite_close};
+  double x[SOME];
+  for (int64_t i = 0, some; i < n; i += some) {
+    some = n - i < SOME ? n - i : SOME;
+    snk_cast_row(some, (char *)x, 8, SN_F64, p[1] + i * s[1], s[1], t);
+    bring(rows[which], some, (char *[]){p[0] + i * s[0], (char *)x}, (int64_t[]){s[0], 8}, 1, 1, 8, NULL);
   }
 }

@@ -145,14 +145,21 @@ static int infer_arange(sno_call *c) {
 }
 
 static void forward_arange(sno_call *c) {
+  enum { SOME = 256 };
   double start = 0, step = 1;
   int64_t n = 0;
   bool whole;
   range(c, &start, &step, &n, &whole);
   snt_tensor *y = c->out[0];
   const sn_dtype t = (sn_dtype)y->dtype;
+  const int64_t size = (int64_t)sn_size_of(t);
   char *p = snt_data(y);
-  for (int64_t i = 0; i < y->shape[0]; i++) sn_store_double(p + i * (int64_t)sn_size_of(t), t, start + (double)i * step);
+  double x[SOME];
+  for (int64_t i = 0, some; i < y->shape[0]; i += some) {
+    some = y->shape[0] - i < SOME ? y->shape[0] - i : SOME;
+    for (int64_t k = 0; k < some; k++) x[k] = start + (double)(i + k) * step;
+    snk_cast_row(some, p + i * size, size, t, (const char *)x, 8, SN_F64);
+  }
 }
 
 /*** arange(start=0, stop, step=1, {dtype})

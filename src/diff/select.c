@@ -193,24 +193,15 @@ static int infer_logic(sno_call *c) {
 
 static void logic_row(void *ctx, int64_t n, char *const *p, const int64_t *s) { snk_logic_row(n, p, s, *(const int *)ctx); }
 
-static void run_logic(sno_call *c, const snt_tensor *b, int which) {
+static void run_logic(sno_call *c, int operands, int which) {
   snt_iter it;
-  snt_iter_init(&it, 3, (const snt_tensor *const[]){c->out[0], c->in[0], b});
+  snt_iter_init(&it, 1 + operands, (const snt_tensor *const[]){c->out[0], c->in[0], c->in[operands - 1]});
   snt_iter_run(&it, GRAIN, logic_row, &which);
 }
-static void forward_and(sno_call *c) { run_logic(c, c->in[1], SNK_AND); }
-static void forward_or(sno_call *c) { run_logic(c, c->in[1], SNK_OR); }
-static void forward_xor(sno_call *c) { run_logic(c, c->in[1], SNK_XOR); }
-
-static void not_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
-  (void)ctx;
-  for (int64_t i = 0; i < n; i++) p[0][i * s[0]] = p[1][i * s[1]] == 0;
-}
-static void forward_not(sno_call *c) {
-  snt_iter it;
-  snt_iter_init(&it, 2, (const snt_tensor *const[]){c->out[0], c->in[0]});
-  snt_iter_run(&it, GRAIN, not_row, NULL);
-}
+static void forward_and(sno_call *c) { run_logic(c, 2, SNK_AND); }
+static void forward_or(sno_call *c) { run_logic(c, 2, SNK_OR); }
+static void forward_xor(sno_call *c) { run_logic(c, 2, SNK_XOR); }
+static void forward_not(sno_call *c) { run_logic(c, 1, SNK_NOT); }
 
 #define LOGIC(opname, fn) {.name = opname, .args = "a b", .flags = SNO_NODIFF | SNO_HALF, .nout = 1, .infer = infer_logic, .forward = fn, .samples = "b(2,3), b(2,3)", .wrong = "b(2), b(3) => do not go together"}
 /*** logical_and(a, b)
