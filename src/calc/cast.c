@@ -51,8 +51,7 @@ static inline int64_t to_int(double v) {
 }
 
 /* Numbers side by side to double, from double; to int64, from int64. */
-#pragma GCC push_options
-#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+SNK_LONG_BEGIN
 static void to_doubles(int64_t n, double *to, const char *from, sn_dtype t) {
   switch ((int)t) {
     case SN_F32: LOOP(double, float, v);
@@ -93,7 +92,7 @@ static void to_floats(int64_t n, float *to, const char *from, sn_dtype t) {
   }
 }
 static void full(int64_t n, char *to, const char *from) { LOOP(uint8_t, float, !(v == 0)); }
-#pragma GCC pop_options
+SNK_LONG_END
 
 static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
 

@@ -28,9 +28,16 @@
 #if defined(__clang__)
 #define SNK_SMALL_BEGIN
 #define SNK_SMALL_END
+#define SNK_LONG_BEGIN
+#define SNK_LONG_END
+#define SNK_ALONE
 #else
 #define SNK_SMALL_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"Os\")")
 #define SNK_SMALL_END _Pragma("GCC pop_options")
+/* Around plain loops over elements that the compiler makes vectors of (clang does by itself), and before one whose result is an operand or meets none. */
+#define SNK_LONG_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"tree-vectorize\", \"vect-cost-model=dynamic\")")
+#define SNK_LONG_END _Pragma("GCC pop_options")
+#define SNK_ALONE _Pragma("GCC ivdep")
 #endif
 
 /* Asks for the line `bytes` behind p, to be read or to be written; what p points into may end before it. */

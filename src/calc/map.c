@@ -81,17 +81,12 @@ static void bring(close_row *f, int64_t n, char *const *p, const int64_t *s, int
   }
 }
 
-#if defined(__clang__)
-#define ALONE
-#else
-#define ALONE _Pragma("GCC ivdep") /* y is an operand or meets none */
-#endif
 #define CLOSE(name, R, T, X, Y, F)                                                                                    \
   static void name##_close(int64_t n, void *yp, const void *ap, const void *bp, const double *param) {                \
     R *y = yp;                                                                                                        \
     const T *a = ap, *b = bp;                                                                                         \
     (void)param, (void)b;                                                                                             \
-    ALONE                                                                                                             \
+    SNK_ALONE                                                                                                         \
     for (int64_t i = 0; i < n; i++) {                                                                                 \
       const T X = a[i], Y = b[i];                                                                                     \
       (void)Y;                                                                                                        \
@@ -164,13 +159,12 @@ void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
   }
 }
 
-#pragma GCC push_options
-#pragma GCC optimize("tree-vectorize", "vect-cost-model=dynamic")
+SNK_LONG_BEGIN
 CLOSE(and, uint8_t, uint8_t, A, B, (A != 0) & (B != 0))
 CLOSE(or, uint8_t, uint8_t, A, B, (A | B) != 0)
 CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
 CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
-#pragma GCC pop_options
+SNK_LONG_END
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which) {
   static close_row *const rows[] = {[SNK_AND] = and_close, [SNK_OR] = or_close, [SNK_XOR] = xor_close, [SNK_NOT] = not_close};
   bring(rows[which], n, p, s, which == SNK_NOT ? 1 : 2, 1, 1, NULL);
