@@ -37,7 +37,17 @@ static bool has_amx(void) { return false; }
 static bool ask_for_amx(void) { return false; }
 #endif
 
-int sn_isa_now = -1;
+int sn_isa_now = -1, sn_isa_moves_now = -1;
+
+/* AMD's family 25 with AVX-512: on one with none AVX2 is the best there is. */
+static bool in_halves(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  unsigned a, b, c, d;
+  return __builtin_cpu_is("amd") && __get_cpuid(1, &a, &b, &c, &d) && (a >> 8 & 15) + (a >> 20 & 255) == 25;
+#else
+  return false;
+#endif
+}
 
 static const char *const names[SN_ISA_COUNT] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
 
@@ -57,7 +67,8 @@ int sn_isa_detect(void) {
   if (want)
     for (int i = 0; i < best; i++)
       if (strcmp(want, names[i]) == 0) best = i;
-  __atomic_store_n(&sn_isa_now, best, __ATOMIC_RELAXED); /* every thread computes the same value */
+  __atomic_store_n(&sn_isa_moves_now, best > SN_ISA_AVX2 && in_halves() ? SN_ISA_AVX2 : best, __ATOMIC_RELAXED); /* every thread computes the same values */
+  __atomic_store_n(&sn_isa_now, best, __ATOMIC_RELAXED);
   return best;
 }
 

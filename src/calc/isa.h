@@ -44,17 +44,19 @@
 #define SNK_ASK(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)))
 #define SNK_ASK_TO_WRITE(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)), 1)
 
+/* SNK_TABLE_FOR: a column under another name, for another choice. */
+#define SNK_TABLE(col) SNK_TABLE_FOR(col, snk_##col##_now, sn_isa())
 #if defined(__x86_64__) || defined(__i386__)
-#define SNK_TABLE(col)                                                                  \
+#define SNK_TABLE_FOR(col, now, isa)                                                    \
   extern const snk_##col snk_##col##_baseline, snk_##col##_avx2, snk_##col##_avx512;    \
-  static inline const snk_##col *snk_##col##_now(void) {                                \
+  static inline const snk_##col *now(void) {                                            \
     static const snk_##col *const table[SN_ISA_COUNT] = {&snk_##col##_baseline, &snk_##col##_avx2, &snk_##col##_avx512, &snk_##col##_avx512, &snk_##col##_avx512}; \
-    return table[sn_isa()];                                                             \
+    return table[isa];                                                                  \
   }
 #else
-#define SNK_TABLE(col)                                                                  \
+#define SNK_TABLE_FOR(col, now, isa)                                                    \
   extern const snk_##col snk_##col##_baseline;                                          \
-  static inline const snk_##col *snk_##col##_now(void) { return &snk_##col##_baseline; }
+  static inline const snk_##col *now(void) { return &snk_##col##_baseline; }
 #endif
 
 #endif

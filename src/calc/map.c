@@ -137,9 +137,10 @@ static snk_row *const others[SNK_MAP_COUNT][5] = {
 };
 
 snk_row *snk_map_row(int index, sn_dtype t) {
+  const snk_map *k = SNK_MAP_MOVES(index) ? snk_map_moves_now() : snk_map_now();
   switch (t) {
-    case SN_F32: return others[index][3] ? others[index][3] : snk_map_now()->f32[index];
-    case SN_F64: return others[index][4] ? others[index][4] : snk_map_now()->f64[index];
+    case SN_F32: return others[index][3] ? others[index][3] : k->f32[index];
+    case SN_F64: return others[index][4] ? others[index][4] : k->f64[index];
     case SN_I64: return others[index][0];
     case SN_I32: return others[index][1];
     case SN_U8: case SN_BOOL: return others[index][2];
@@ -159,10 +160,10 @@ void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
   }
 }
 
+CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
 SNK_LONG_BEGIN
 CLOSE(and, uint8_t, uint8_t, A, B, (A != 0) & (B != 0))
 CLOSE(or, uint8_t, uint8_t, A, B, (A | B) != 0)
-CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
 CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
 SNK_LONG_END
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which) {

@@ -14,12 +14,17 @@ enum {
   SNK_MAP_COUNT
 };
 
+/* One operation for two operands and a result: such rows wait for memory. */
+#define SNK_MAP_MOVES(i) \
+  ((i) == SNK_MAP_add || (i) == SNK_MAP_sub || (i) == SNK_MAP_mul || (i) == SNK_MAP_div || (i) == SNK_MAP_maximum || (i) == SNK_MAP_minimum)
+
 /* n elements; p[0] is the destination, p[1..] the operands; s steps in bytes (0: one value for all). A destination may be an operand,
  * element for element. param: the line's options. Every mixture of steps gives the same bits. */
 typedef void snk_row(int64_t n, char *const *p, const int64_t *s, const double *param);
 
 typedef struct snk_map { snk_row *f32[SNK_MAP_COUNT], *f64[SNK_MAP_COUNT]; } snk_map;
 SNK_TABLE(map)
+SNK_TABLE_FOR(map, snk_map_moves_now, sn_isa_moves()) /* for SNK_MAP_MOVES */
 
 snk_row *snk_map_row(int index, sn_dtype t); /* the kernel for operands of dtype t; NULL where there is none */
 

@@ -24,7 +24,7 @@
   static void N(name##_core)(int64_t n, char *const *restrict q, const double *restrict param) {        \
     (void)param;                                                                                        \
     int64_t i = 0;                                                                                      \
-    for (; SNK_BYTES >= 32 && sizeof(T) == 4 && i + 2 * L <= n; i += 2 * L) {                                             \
+    for (; SNK_BYTES >= 32 && sizeof(T) == 4 && SNK_MAP_MOVES(SNK_MAP_##name) && i + 2 * L <= n; i += 2 * L) { \
       const V u = N(name##_of)(FROM(1, i), FROM(2, i)), v = N(name##_of)(FROM(1, i + L), FROM(2, i + L)); \
       W(store)((T *)(void *)q[0] + i, u);                                                               \
       W(store)((T *)(void *)q[0] + i + L, v);                                                           \

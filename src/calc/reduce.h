@@ -36,7 +36,7 @@ typedef struct snk_reduce {
   void (*sums)(int64_t n, const float *x, int64_t step, int64_t width, float *to);
   double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
 } snk_reduce;
-SNK_TABLE(reduce)
+SNK_TABLE_FOR(reduce, snk_reduce_now, sn_isa_moves())
 
 int64_t snk_reduce_int(int which, int64_t n, const int64_t *x, int64_t start); /* wraps; start: what came before, or snk_reduce_int_empty */
 int64_t snk_reduce_int_empty(int which);
