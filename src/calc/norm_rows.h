@@ -65,7 +65,9 @@ static void N(add_totals)(V *lanes, int64_t n, double *all) {
   for (int64_t l = 0; l < n; l++) all[l] += (double)t[l];
 }
 
-static void N(row_stats)(const snk_norm_args *a, const S *x, int64_t rows, S *mean, S *rstd) {
+/* LINED: begins with a line of the cache, so that its loops lie as well whatever comes before it (layer_norm 0.92 to 1.08 of the time without; Zen 4). */
+#define LINED __attribute__((aligned(64)))
+LINED static void N(row_stats)(const snk_norm_args *a, const S *x, int64_t rows, S *mean, S *rstd) {
   const int64_t n = a->channels;
   double sum[L] = {0}, dev[L] = {0};
   V lanes[L];
@@ -81,7 +83,7 @@ static void N(row_stats)(const snk_norm_args *a, const S *x, int64_t rows, S *me
   for (int64_t l = 0; l < rows; l++) rstd[l] = N(rstd)(dev[l] / (double)n, a->epsilon);
 }
 
-static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
+LINED static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
   const int64_t n = a->channels, most = N(together)(a);
   for (int64_t u = begin; u < end; u += most) {
     const int64_t rows = end - u < most ? end - u : most;
@@ -173,3 +175,4 @@ static void N(row_fold)(const snk_norm_args *a, int64_t begin, int64_t end) {
     for (int64_t l = 0; l < k; l++) ((S *)a->gb)[c + l] = (S)sg[l], ((S *)a->gw)[c + l] = (S)sgx[l];
   }
 }
+#undef LINED
