@@ -19,7 +19,9 @@ static inline int sn_isa(void) {
 extern int sn_isa_moves_now;
 static inline int sn_isa_moves(void) {
   const int now = __atomic_load_n(&sn_isa_moves_now, __ATOMIC_RELAXED);
-  return now >= 0 ? now : (sn_isa_detect(), sn_isa_moves_now);
+  if (now >= 0) return now;
+  sn_isa_detect();
+  return __atomic_load_n(&sn_isa_moves_now, __ATOMIC_RELAXED);
 }
 /* May this process use the tiles of AMX? Linux wants to be asked before a process's first use (its threads' saved state grows), which is done in the
  * first call and not at the start; if it says no, the instruction set is AVX512 from then on. */
