@@ -45,6 +45,23 @@ describe("a feed", function()
     end
   end)
 
+  it("gives the same where threads share the gathering", function()
+    local before <const> = sn.threads()
+    sn.threads(3)
+    for _, X in ipairs { sn.randn(500, 300), sn.randint(0, 256, { 500, 40, 10 }):to("uint8"), sn.randn(500, 20000):narrow(1, 1, 60) } do
+      local n = X:size(1)
+      local order = sn.randperm(n)
+      local feed <close> = sn.feed(X, order, { n = n, batch = 130, dtype = "float32", scale = X.dtype == "uint8" and 0.5 or nil, ahead = false })
+      feed:begin(order, 1)
+      all(feed, n, 130, 1, function(xb, yb, from, k)
+        local rows = order:narrow(1, from, k)
+        local want = X:index_select(1, rows):to("float32")
+        assert.is_true(xb:equal(X.dtype == "uint8" and want * 0.5 or want) and yb:equal(order:index_select(1, rows)))
+      end)
+    end
+    sn.threads(before)
+  end)
+
   it("that is left in the midst begins anew", function()
     local X = sn.randn(500, 6)
     local feed <close> = sn.feed(X, nil, { n = 500, batch = 4, ahead = true })

@@ -212,3 +212,30 @@ describe("memory", function()
     assert.are.same({ 2, 6, 12 }, ((x + 1) * x):totable())
   end)
 end)
+
+describe("a function of two tensors", function()
+  it("gives the same for numbers side by side, apart and one for all: comparisons, logic, whole numbers", function()
+    for _, dtype in ipairs { "float32", "float64", "int64", "int32", "uint8", "bool" } do
+      local n = 700
+      local low = dtype == "bool" and 0 or 1 -- no remainder by 0, which is NaN
+      local a, b = sn.randint(low, 5, { n, 3 }):to(dtype), sn.randint(low, 5, { n, 2 }):to(dtype)
+      local x, y, one = a:select(2, 2), b:select(2, 1), b:narrow(1, 3, 1):select(2, 2):expand { n }
+      local near, beside, same = x:contiguous(), y:contiguous(), one:contiguous()
+      for _, name in ipairs { "gt", "le", "eq", "ne", "add", "sub", "mul", "maximum", "minimum", "remainder", "logical_and", "logical_or", "logical_xor" } do
+        if dtype ~= "bool" or name:find "logical" or name == "eq" then
+          local f = sn[name]
+          local want = f(near, beside)
+          assert.is_true(f(x, y):equal(want) and f(x, beside):equal(want) and f(near, y):equal(want), dtype .. " " .. name)
+          assert.is_true(f(x, one):equal(f(near, same)) and f(one, x):equal(f(same, near)), dtype .. " " .. name)
+        end
+      end
+      assert.is_true(x:logical_not():equal(near:logical_not()) and x:isnan():equal(near:isnan()))
+      if dtype ~= "bool" then
+        local c = sn.zeros(n, 2, { dtype = dtype })
+        c:select(2, 2):copy_(x)
+        c:select(2, 2):mul_(y)
+        assert.is_true(c:select(2, 2):equal(near * beside) and c:select(2, 1):eq(0):all():item())
+      end
+    end
+  end)
+end)

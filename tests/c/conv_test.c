@@ -169,8 +169,18 @@ static snk_conv_shape planes(int i) {
   return s;
 }
 
+/* A weight of many rows over few places that are read where they lie: threads share out its rows. */
+static snk_conv_shape heavy(int i) {
+  snk_conv_shape s = {.f64 = i % 6 == 5, .n = upto(3), .groups = i % 8 == 7 ? 2 : 1, .ci = 30 + upto(60), .co = 390 + upto(30)};
+  s.y = (snk_conv_axis){.in = 3 + upto(6), .k = i % 3 == 2 ? 3 : 1, .stride = 1, .dilation = 1};
+  s.x = s.y;
+  if (i % 4 == 3) s.x.in = 16;
+  s.y.out = s.y.in - s.y.k + 1, s.x.out = s.x.in - s.x.k + 1;
+  return s;
+}
+
 enum { RANDOM = 400 };
-static const struct { int n; snk_conv_shape (*make)(int i); } families[] = {{48, few_places}, {24, whole_rows}, {60, tiles}, {48, strided}, {56, alone}, {96, planes}};
+static const struct { int n; snk_conv_shape (*make)(int i); } families[] = {{48, few_places}, {24, whole_rows}, {60, tiles}, {48, strided}, {56, alone}, {96, planes}, {24, heavy}};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 /* What a program lets follow in the last store has the bits of the steps one by one (floats). */
