@@ -1,4 +1,4 @@
-/* cast.c - conversions: one loop per pair of common types by macro, all other pairs through double or int64, some numbers at a time. */
+/* cast.c - conversions: a loop for each type to and from double and int64, some numbers at a time; common pairs without that detour. */
 #include "calc/cast.h"
 #include <string.h>
 #if defined(__SSE2__)

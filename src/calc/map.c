@@ -60,7 +60,7 @@ typedef void close_row(int64_t n, void *y, const void *a, const void *b, const d
 /* The same for any steps: operands that lie apart, or are one number for all, are brought side by side first, some at a time. Elements of `to` and `from` bytes. */
 static void bring(close_row *f, int64_t n, char *const *p, const int64_t *s, int operands, int64_t to, int64_t from, const double *param) {
   enum { SOME = 256 };
-  static const sn_dtype sized[9] = {[1] = SN_U8, [2] = SN_F16, [4] = SN_I32, [8] = SN_I64};
+  static const sn_dtype sized[9] = {[1] = SN_U8, [4] = SN_I32, [8] = SN_I64};
   _Alignas(8) char near[3][SOME * 8];
   if (s[0] == to && s[1] == from && (operands == 1 || s[2] == from)) {
     f(n, p[0], p[1], operands == 1 ? p[1] : p[2], param);
