@@ -1,5 +1,6 @@
 /* both.h - the rows of a kernel for float and for double: reads the file that SNK_ROWS names twice, with the words it is written in.
  *
+ * Of doubles not where the file says SNK_ROWS_DOUBLES 0.
  * T the number, V its vector of L lanes, VM the mask beside it, W(f) the vector word f (vec.h), N(name) the function's name for this type.
  */
 #define T float
@@ -15,6 +16,10 @@
 #undef L
 #undef W
 #undef N
+#ifndef SNK_ROWS_DOUBLES
+#define SNK_ROWS_DOUBLES 1
+#endif
+#if SNK_ROWS_DOUBLES
 SNK_SMALL_BEGIN
 #define T double
 #define V vd
@@ -29,5 +34,7 @@ SNK_SMALL_BEGIN
 #undef L
 #undef W
 #undef N
-#undef SNK_ROWS
 SNK_SMALL_END
+#endif
+#undef SNK_ROWS
+#undef SNK_ROWS_DOUBLES

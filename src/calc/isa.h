@@ -44,6 +44,15 @@
 #define SNK_ASK(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)))
 #define SNK_ASK_TO_WRITE(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)), 1)
 
+/* 0 in the set of AVX-512: a column that keeps no doubles of its own there (their functions are libm's, lane by lane, or wait for memory) uses AVX2's,
+ * snk_X_doubles_now(). */
+#if defined(__AVX512F__)
+#define SNK_DOUBLES 0
+#else
+#define SNK_DOUBLES 1
+#endif
+#define SNK_TABLE_DOUBLES(col) SNK_TABLE_FOR(col, snk_##col##_doubles_now, sn_isa() < SN_ISA_AVX2 ? sn_isa() : SN_ISA_AVX2)
+
 /* SNK_TABLE_FOR: a column under another name, for another choice. */
 #define SNK_TABLE(col) SNK_TABLE_FOR(col, snk_##col##_now, sn_isa())
 #if defined(__x86_64__) || defined(__i386__)

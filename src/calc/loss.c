@@ -7,7 +7,7 @@ typedef struct sum_job { const char *x; bool f64; int64_t n; double *partial; } 
 static void sum_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const sum_job *j = ctx;
-  const snk_loss_type *k = j->f64 ? &snk_loss_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = j->f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
   for (int64_t b = begin; b < end; b++) {
     const int64_t at = b * SNK_LOSS_BLOCK, n = j->n - at < SNK_LOSS_BLOCK ? j->n - at : SNK_LOSS_BLOCK;
     j->partial[b] = k->sum(j->x + at * (j->f64 ? 8 : 4), n);

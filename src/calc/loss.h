@@ -20,6 +20,7 @@ typedef struct snk_loss_type {
 } snk_loss_type;
 typedef struct snk_loss { snk_loss_type f32, f64; } snk_loss;
 SNK_TABLE(loss)
+SNK_TABLE_DOUBLES(loss)
 
 /* Sum in float64, blocks of 8192 numbers at a time; partial has room for snk_loss_blocks(n). Any number of threads gives the same bits. */
 #define SNK_LOSS_BLOCK 8192

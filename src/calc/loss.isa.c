@@ -45,6 +45,7 @@ WORDS(vd, vdm, vd)
 #undef L
 #undef W
 #undef N
+#if SNK_DOUBLES
 SNK_SMALL_BEGIN
 #define S double
 #define V vd
@@ -54,6 +55,7 @@ SNK_SMALL_BEGIN
 #define N(name) name##_f64
 #include "calc/loss_rows.h"
 SNK_SMALL_END
+#endif
 
 const snk_loss SNK_FN(snk_loss) = {
   .f32 = {
@@ -61,9 +63,11 @@ const snk_loss SNK_FN(snk_loss) = {
 #include "calc/loss.def"
     .sum = sum_f32,
   },
+#if SNK_DOUBLES
   .f64 = {
 #define LOSS(name, ...) .row[SNK_LOSS_##name] = name##_f64, .gx[SNK_LOSS_##name] = name##_gx_f64, .gt[SNK_LOSS_##name] = name##_gt_f64,
 #include "calc/loss.def"
     .sum = sum_f64,
   },
+#endif
 };

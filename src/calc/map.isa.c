@@ -69,6 +69,7 @@ POWER(vf, vfm, vf)
 POWER(vd, vdm, vd)
 
 #define SNK_ROWS "calc/map_rows.h"
+#define SNK_ROWS_DOUBLES SNK_DOUBLES
 #include "calc/both.h"
 
 const snk_map SNK_FN(snk_map) = {
@@ -78,10 +79,12 @@ const snk_map SNK_FN(snk_map) = {
 #define CMP2(name, ...)
 #include "calc/map.def"
   },
+#if SNK_DOUBLES
   .f64 = {
 #define MAP1(name, ...) [SNK_MAP_##name] = name##_f64, [SNK_MAP_##name##_backward] = name##_backward_f64,
 #define MAP2(name, ...) [SNK_MAP_##name] = name##_f64,
 #define CMP2(name, ...)
 #include "calc/map.def"
   },
+#endif
 };

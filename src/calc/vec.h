@@ -79,6 +79,11 @@ SNK_OWN(vf, float, vf, __m512, ps, __mmask16)
 SNK_OWN(vd, double, vd, __m512d, pd, __mmask8)
 INL int vf_any(vfm m) { return _mm512_movepi32_mask((__m512i)m) != 0; }
 INL int vd_any(vdm m) { return _mm512_movepi64_mask((__m512i)m) != 0; }
+INL vd vd_low(vf a) { return (vd)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)a)); }
+INL vd vd_high(vf a) { return (vd)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)a, 1)); }
+INL vf vf_of_doubles(vd low, vd high) {
+  return (vf)_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)low)), _mm512_cvtpd_ps((__m512d)high), 1);
+}
 #elif defined(__AVX2__)
 #define SNK_OWN(V, T, X, R, s)                                                                                       \
   INL V X##_where(V##m m, V a, V b) { return (V)_mm256_blendv_##s((R)b, (R)a, (R)m); }                               \
@@ -98,6 +103,11 @@ SNK_OWN(vf, float, vf, __m256, ps)
 SNK_OWN(vd, double, vd, __m256d, pd)
 INL int vf_any(vfm m) { return _mm256_movemask_ps((__m256)m) != 0; }
 INL int vd_any(vdm m) { return _mm256_movemask_pd((__m256d)m) != 0; }
+INL vd vd_low(vf a) { return (vd)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a)); }
+INL vd vd_high(vf a) { return (vd)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1)); }
+INL vf vf_of_doubles(vd low, vd high) {
+  return (vf)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)high), _mm256_cvtpd_ps((__m256d)low));
+}
 #else
 #define SNK_PLAIN(V, M, T, X, f)                                                                                     \
   SNK_WHERE(V, X)                                                                                                    \

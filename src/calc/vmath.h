@@ -1,6 +1,7 @@
 /* vmath.h - elementary functions on vectors. float: polynomials, in pieces, and quotients of them; tests/c/vmath_test.c compares them with libm's
  * double over all exponents on every instruction set. double and the rare ones: libm, lane by lane.
- * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2.5e-7 |x|, of its slope 2.5e-7.
+ * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2.5e-7 |x|, of its slope 2.5e-7;
+ * the rest in vmath_more.h.
  * Results below the normal range become denormal or, when flushing, zero.
  *
  * The coefficients were found by Lawson's iteration and Remez' exchange (error of each below 2^-24).
@@ -114,11 +115,18 @@ INL vf vf_log_edges(vf r, vf u) {
 /* The exponent of u, as bits in their place, for a fraction from 3/4 to 3/2. */
 INL vfm vf_exponent_bits(vf u) { return (vfm)((vu32)u - 0x3F400000u) & ~0x007FFFFF; } /* below 3/4 it wraps */
 
-/* log(0) = -inf, log(x < 0) = NaN. log_plain: of a positive normal number. */
+/* log(0) = -inf, log(x < 0) = NaN. log_plain: of a positive normal number. log_split: x = 2^e (1 + the result), which a function joins again. */
 #if defined(__AVX512F__)
+INL vf vf_log_split(vf x, vf *e) {
+  const __m512 m = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan), k = _mm512_getexp_ps((__m512)x), one = _mm512_set1_ps(1);
+  *e = (vf)_mm512_mask_add_ps(k, _mm512_cmp_ps_mask(m, one, _CMP_LT_OS), k, one);
+  return (vf)m - VFK(1);
+}
+INL vf vf_log_joined(vf y, vf x) { return (void)x, y; } /* infinite and no numbers have come through by themselves */
 INL vf vf_log(vf x) {
-  const __m512 m = _mm512_getmant_ps((__m512)x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan), e = _mm512_getexp_ps((__m512)x), one = _mm512_set1_ps(1);
-  return vf_log_of((vf)m - VFK(1), (vf)_mm512_mask_add_ps(e, _mm512_cmp_ps_mask(m, one, _CMP_LT_OS), e, one));
+  vf e;
+  const vf f = vf_log_split(x, &e);
+  return vf_log_of(f, e);
 }
 INL vf vf_log_plain(vf x) { return vf_log(x); }
 #else
@@ -126,11 +134,18 @@ INL vf vf_log_plain(vf x) {
   const vfm k = vf_exponent_bits(x);
   return vf_log_of((vf)((vu32)x - (vu32)k) - VFK(1), __builtin_convertvector(k >> 23, vf));
 }
-INL vf vf_log(vf x) {
+INL vf vf_log_split(vf x, vf *e) {
   const vfm tiny = (vfm)(x < VFK(1.17549435e-38));
   const vf y = vf_where(tiny, x * VFK(33554432.0), x); /* 2^25 */
   const vfm k = vf_exponent_bits(y);
-  return vf_log_edges(vf_log_of((vf)((vu32)y - (vu32)k) - VFK(1), __builtin_convertvector((k >> 23) - (tiny & 25), vf)), x);
+  *e = __builtin_convertvector((k >> 23) - (tiny & 25), vf);
+  return (vf)((vu32)y - (vu32)k) - VFK(1);
+}
+INL vf vf_log_joined(vf y, vf x) { return vf_log_edges(y, x); }
+INL vf vf_log(vf x) {
+  vf e;
+  const vf f = vf_log_split(x, &e);
+  return vf_log_joined(vf_log_of(f, e), x);
 }
 #endif
 
@@ -263,7 +278,11 @@ SNK_LANES(vd, vd, gelu, snk_gelu) SNK_LANES(vd, vd, gelu_slope, snk_gelu_slope) 
 
 #define SNK_BOTH(name) SNK_LANES(vf, vf, name, name##f) SNK_LANES(vd, vd, name, name)
 #define SNK_BOTH2(name) SNK_LANES2(vf, vf, name, name##f) SNK_LANES2(vd, vd, name, name)
+#if defined(__AVX2__)
+#include "calc/vmath_more.h"
+#else /* without fused multiply-adds the rare ones are not worth the room */
 SNK_BOTH(log2) SNK_BOTH(log10) SNK_BOTH(sin) SNK_BOTH(cos) SNK_BOTH(tan) SNK_BOTH(asin) SNK_BOTH(acos) SNK_BOTH(atan)
 SNK_BOTH(sinh) SNK_BOTH(cosh) SNK_BOTH2(pow) SNK_BOTH2(atan2) SNK_BOTH2(fmod)
+#endif
 
 #endif

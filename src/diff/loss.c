@@ -102,7 +102,7 @@ static void forward_loss(sno_call *c) {
   double param[2];
   const bool f64 = x->dtype == SN_F64, none = reduces_to(c, "none");
   const int index = index_of(c->op, c->attr, (sn_dtype)x->dtype, param), weights = line_of(c->op)->weights;
-  const snk_loss_type *k = f64 ? &snk_loss_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
   const int64_t all = snt_numel(x), blocks = snk_loss_blocks(all);
   double *partial = c->scratch;
   snt_storage room = {.data = none ? NULL : (char *)(partial + blocks + 1)};
@@ -131,7 +131,7 @@ static int infer_loss_backward(sno_call *c) {
 }
 
 static void forward_loss_backward(sno_call *c) {
-  const snk_loss_type *k = c->in[1]->dtype == SN_F64 ? &snk_loss_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = c->in[1]->dtype == SN_F64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
   const double param[2] = {c->attr[2].d, c->attr[3].d};
   const snt_tensor *ops[6] = {c->out[0], c->in[0], c->in[1], c->in[2], c->in[3], c->in[4]};
   run((c->attr[1].i == GX ? k->gx : k->gt)[c->attr[0].i], param, 6, ops);

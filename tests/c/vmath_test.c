@@ -109,6 +109,64 @@ static void gelu_slope(const snk_map *t) {
   CHECK(slope(t, INFINITY) == 1 && slope(t, -INFINITY) == 0 && fabsf(slope(t, 0) - 0.5f) < 1e-7f && isnan(slope(t, NAN)));
 }
 
+/* Functions of two numbers: of all exponents and signs, of numbers that lie near each other, and of every pair of edges. */
+static uint64_t state = 1;
+static uint32_t draw(void) { return (uint32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 32); }
+static double worst2(const snk_map *t, int f, double (*ref)(double, double), float limit, double least) {
+  enum { N = 4096, E = 21 };
+  static const float edge[E] = {0, -0.0f, 1, -1, 2, -2, 0.5f, 3, -3, 2.5f, -0.5f, INFINITY, -INFINITY, NAN, 1e-38f, 3e38f, -3e38f, 4194305, 1e-41f, -7, 16777216};
+  static float a[N], b[N], y[N];
+  double most = 0;
+  for (int round = 0; round < 160; round++) {
+    int n = N;
+    for (int i = 0; i < N; i++) {
+      if (round == 0) a[i] = edge[i % E], b[i] = edge[i / E % E];
+      else if (round % 2) a[i] = of_bits(draw()), b[i] = of_bits(draw());
+      else a[i] = ldexpf((float)(int32_t)draw(), (int)(draw() % 12) - 31), b[i] = ldexpf((float)(int32_t)draw(), (int)(draw() % 12) - 31);
+      if (round % 8 == 6) b[i] = roundf(b[i]);
+    }
+    t->f32[f](n, (char *const[]){(char *)y, (char *)a, (char *)b}, (const int64_t[]){4, 4, 4}, NULL);
+    for (int i = 0; i < n; i++) {
+      const double want = ref((double)a[i], (double)b[i]);
+      if (fabs(want) < least || fabsf(b[i]) > limit) continue;
+      const double e = ulps(y[i], want);
+      if (e > most) most = e;
+      if (want == 0 && !signbit(want) != !signbit(y[i])) most = 1e9;
+    }
+  }
+  return most;
+}
+static void of_two(const snk_map *t) {
+  const double angle = worst2(t, SNK_MAP_atan2, atan2, INFINITY, 1.1754944e-38), power = worst2(t, SNK_MAP_pow, pow, INFINITY, 1.1754944e-38);
+  const double rest = worst2(t, SNK_MAP_fmod, fmod, INFINITY, 0);
+  if (angle > 3 || power > 1.5 || rest > 0) printf("atan2 %g, pow %g, fmod %g ulp\n", angle, power, rest);
+  CHECK(angle <= 3 && power <= 1.5 && rest == 0);
+  for (int k = -30; k < 30; k++) {
+    CHECK(one(t, SNK_MAP_log2, ldexpf(1, k)) == (float)k);
+    if (k >= 0 && k <= 10) CHECK(one(t, SNK_MAP_log10, powf(10, (float)k)) == (float)k);
+  }
+  float y;
+  const float three = 3, minus = -1, half = 0.5f;
+  for (int i = 0; i < 6; i++) {
+    const float x = (const float[]){-2, 0, -0.0f, 1e30f, 2.25f, NAN}[i], *b = (const float *const[]){&three, &minus, &half}[i % 3];
+    t->f32[SNK_MAP_pow](1, (char *const[]){(char *)&y, (char *)(uintptr_t)&x, (char *)(uintptr_t)b}, (const int64_t[]){4, 0, 0}, NULL);
+    CHECK(ulps(y, pow((double)x, (double)*b)) < 1.5);
+  }
+}
+
+/* Of doubles fmod is exact as well. */
+static void fmod_doubles(const snk_map *t) {
+  enum { N = 1024 };
+  static double a[N], b[N], y[N];
+  int bad = 0;
+  for (int round = 0; round < 100 && t->f64[SNK_MAP_fmod]; round++) {
+    for (int i = 0; i < N; i++) a[i] = ldexp((double)(int32_t)draw(), (int)(draw() % 90) - 60), b[i] = ldexp((double)(int32_t)draw(), (int)(draw() % 30) - 20);
+    t->f64[SNK_MAP_fmod](N, (char *const[]){(char *)y, (char *)a, (char *)b}, (const int64_t[]){8, 8, 8}, NULL);
+    for (int i = 0; i < N; i++) bad += !(y[i] == fmod(a[i], b[i]) && !signbit(y[i]) == !signbit(a[i]));
+  }
+  CHECK(bad == 0);
+}
+
 /* Every function on rows of any length, step and alignment: the bits of its values one by one. */
 static void layouts(const snk_map *t) {
   enum { N = 600 };
@@ -146,6 +204,9 @@ int main(void) {
   const struct { int f; double (*ref)(double); double most, least; } rows[] = {
     {SNK_MAP_exp, exp, 1.5, 0}, {SNK_MAP_expm1, expm1, 2, 0}, {SNK_MAP_log, log, 1, 0}, {SNK_MAP_log1p, log1p, 1, 0},
     {SNK_MAP_tanh, tanh, 3, 0}, {SNK_MAP_erf, erf, 4, 0}, {SNK_MAP_sigmoid, sigmoid, 3, 1.1754944e-38},
+    {SNK_MAP_sin, sin, 1.6, 0}, {SNK_MAP_cos, cos, 1.6, 0}, {SNK_MAP_tan, tan, 3.5, 0}, {SNK_MAP_asin, asin, 3, 0}, {SNK_MAP_acos, acos, 3, 0},
+    {SNK_MAP_atan, atan, 2.5, 0}, {SNK_MAP_sinh, sinh, 3, 1.1754944e-38}, {SNK_MAP_cosh, cosh, 2, 0}, {SNK_MAP_log2, log2, 2, 0},
+    {SNK_MAP_log10, log10, 2.5, 0},
   };
   for (int i = 0; i < count; i++) {
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
@@ -157,6 +218,8 @@ int main(void) {
     tanh_below_1(tables[i]);
     gelu(tables[i]);
     gelu_slope(tables[i]);
+    of_two(tables[i]);
+    fmod_doubles(tables[i]);
     layouts(tables[i]);
     const sn_fpmode old = sn_fp_enter(SN_FP_FLUSH); /* flushed: the same above the normal range's end, and layouts agree as well */
     CHECK(worst(tables[i], SNK_MAP_exp, exp, 1.1754944e-38) <= 1.5);

@@ -1,0 +1,176 @@
+/* vmath_more.h - the functions of float that networks seldom call, for instruction sets with fused multiply-adds; part of vmath.h. One copy of
+ * each in an object: a call for each vector costs little beside them.
+ * Errors in units in the last place, at most: sin 1.6, cos 1.6, tan 3.5, asin 3, acos 3, atan 2.5, atan2 3, sinh 3, cosh 2, log2 2, log10 2.5, pow 1.5;
+ * fmod is exact, of doubles as well.
+ * Sources: reduction by parts of pi/2 and the sides of asin and atan as in Muller, Elementary Functions, 3rd ed., 11 and 4; the coefficients as in vmath.h.
+ */
+
+/* Of |x| up to 2^17 the distance r from the nearest multiple of pi/2, whose number is in the last two bits of the result: what a part of pi/2
+ * leaves behind is exact in the first step and loses half a unit of r in each of the others. sin and cos of r. */
+INL vfm vf_quarters(vf a, vf *sine, vf *cosine) {
+  const vf t = vf_fma(a, VFK(0.636619772367581343), VFK(12582912)), n = t - VFK(12582912);
+  const vf r = vf_fma(n, VFK(1.7151245100058819e-15), vf_fma(n, VFK(4.371138828673793e-08), vf_fma(n, VFK(-1.5707963705062866), a))), z = r * r;
+  vf s = vf_fma(z, VFK(-0.00019507874094), VFK(0.0083321062848)), c = vf_fma(z, VFK(2.4432109058e-05), VFK(-0.0013887308305));
+  s = vf_fma(z, s, VFK(-0.16666653752));
+  c = vf_fma(z, c, VFK(0.041666645557));
+  *sine = vf_fma(r * z, s, r);
+  *cosine = vf_fma(z * z, c, vf_fma(z, VFK(-0.5), VFK(1)));
+  return (vfm)t;
+}
+INL vfm vf_far(vf a) { return (vfm)(a <= VFK(131072)) == 0; } /* or no number */
+INL vfm vf_sign_of(vf x) { return (vfm)x & (vfm)VFK(-0.0); }
+
+SNK_APART vf vf_sin(vf x) {
+  vf s, c;
+  const vf a = vf_abs(x);
+  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a);
+  const vf y = (vf)((vfm)vf_where(-(q & 1), c, s) ^ (q & 2) << 30 ^ vf_sign_of(x));
+  return vf_any(far) ? vf_where(far, vf_lanes(x, sinf), y) : y;
+}
+SNK_APART vf vf_cos(vf x) {
+  vf s, c;
+  const vf a = vf_abs(x);
+  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a);
+  const vf y = (vf)((vfm)vf_where(-(q & 1), s, c) ^ ((q + 1) & 2) << 30);
+  return vf_any(far) ? vf_where(far, vf_lanes(x, cosf), y) : y;
+}
+SNK_APART vf vf_tan(vf x) {
+  vf s, c;
+  const vf a = vf_abs(x);
+  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a), odd = -(q & 1);
+  const vf y = (vf)((vfm)(vf_where(odd, c, s) / vf_where(odd, s, c)) ^ q << 31 ^ vf_sign_of(x));
+  return vf_any(far) ? vf_where(far, vf_lanes(x, tanf), y) : y;
+}
+
+/* pi/2 - w: what its first part lacks is taken from w. */
+INL vf vf_from_quarter(vf w) { return VFK(1.5707963705062866) - (w + VFK(4.371138828673793e-08)); }
+
+/* For 0 <= t <= 1. */
+INL vf vf_atan_part(vf t) {
+  const vf z = t * t;
+  vf p = vf_fma(z, VFK(-0.0017875476042), VFK(0.010887361132));
+  p = vf_fma(z, p, VFK(-0.03112700209));
+  p = vf_fma(z, p, VFK(0.057906545699));
+  p = vf_fma(z, p, VFK(-0.084004752338));
+  p = vf_fma(z, p, VFK(0.10951174796));
+  p = vf_fma(z, p, VFK(-0.14264051616));
+  p = vf_fma(z, p, VFK(0.19998531044));
+  p = vf_fma(z, p, VFK(-0.33333298564));
+  return vf_fma(t * z, p, t);
+}
+SNK_APART vf vf_atan(vf x) {
+  const vf a = vf_abs(x);
+  const vfm steep = (vfm)(a > VFK(1));
+  const vf p = vf_atan_part(vf_where(steep, VFK(1) / a, a));
+  return vf_copysign(vf_where(steep, vf_from_quarter(p), p), x);
+}
+/* The angle of (x, y); 0 / 0 and inf / inf stand for 0 and 1. */
+SNK_APART vf vf_atan2(vf y, vf x) {
+  const vf a = vf_abs(x), b = vf_abs(y), most = vf_max(a, b), least = vf_min(a, b); /* NaN passes */
+  const vf t = vf_where((vfm)(most == least), vf_where((vfm)(most == VFK(0)), most, VFK(1)), least / most);
+  vf p = vf_atan_part(t);
+  p = vf_where((vfm)(b > a), vf_from_quarter(p), p);
+  p = vf_where((vfm)x >> 31, VFK(3.1415927410125732) - (p + VFK(8.742277657347586e-08)), p);
+  return vf_copysign(vf_where(vf_nan(x) | vf_nan(y), x + y, p), y);
+}
+
+/* asin(t) for 0 <= t <= 1/2, with z its square. */
+INL vf vf_asin_part(vf t, vf z) {
+  vf p = vf_fma(z, VFK(0.042158305645), VFK(0.024184778333));
+  p = vf_fma(z, p, VFK(0.045469149947));
+  p = vf_fma(z, p, VFK(0.074953094125));
+  p = vf_fma(z, p, VFK(0.166667521));
+  return vf_fma(t * z, p, t);
+}
+/* asin of |x|, or of its distance from 1 by half the angle, which is where *steep; beyond 1 a root gives NaN. */
+INL vf vf_asin_side(vf x, vfm *steep) {
+  const vf a = vf_abs(x), h = vf_fma(a, VFK(-0.5), VFK(0.5));
+  *steep = (vfm)(a > VFK(0.5));
+  const vf p = vf_asin_part(vf_where(*steep, vf_sqrt(h), a), vf_where(*steep, h, a * a));
+  return vf_where(*steep, p + p, p);
+}
+SNK_APART vf vf_asin(vf x) {
+  vfm steep;
+  const vf p = vf_asin_side(x, &steep);
+  return vf_copysign(vf_where(steep, vf_from_quarter(p), p), x);
+}
+SNK_APART vf vf_acos(vf x) {
+  vfm steep;
+  const vf p = vf_asin_side(x, &steep), q = vf_copysign(p, x);
+  return vf_where(steep, vf_where((vfm)x >> 31, VFK(3.1415927410125732) - (p + VFK(8.742277657347586e-08)), p), vf_from_quarter(q));
+}
+
+/* h, e^|x| / 4, does not overflow before the result does. sinh = 2 u + 2 u / (4 u + 1) with u = (e^|x| - 1) / 4. */
+SNK_APART vf vf_cosh(vf x) {
+  vf n;
+  const vf a = vf_atmost(vf_abs(x), 89.5f), quarter = vf_whole_scale(a, 125, &n), h = vf_exp_part(vf_reduce(a, n)) * quarter;
+  return h + h + VFK(0.125) / h;
+}
+SNK_APART vf vf_sinh(vf x) {
+  vf n;
+  const vf a = vf_atmost(vf_abs(x), 89.5f), quarter = vf_whole_scale(a, 125, &n);
+  const vf u = vf_expm1_join(vf_expm1_part(vf_reduce(a, n)), quarter, 0.25f), v = u + u, w = vf_atmost(v, 1e10f);
+  return vf_copysign(v + w / (w + w + VFK(1)), x);
+}
+
+/* Powers of the base are exact: the exponent is added last, or by a part with few bits. */
+SNK_APART vf vf_log2(vf x) {
+  vf e;
+  const vf f = vf_log_split(x, &e), y = vf_log_of(f, VFK(0));
+  return vf_log_joined(vf_fma(y, VFK(1.44269504088896341), e), x);
+}
+SNK_APART vf vf_log10(vf x) {
+  vf e;
+  const vf f = vf_log_split(x, &e), y = vf_log_of(f, VFK(0));
+  return vf_log_joined(vf_fma(e, VFK(0.301025390625), vf_fma(e, VFK(4.605039066518657e-06), y * VFK(0.434294481903251828))), x);
+}
+
+/* a^b of positive normal numbers, in double: log2 by s = (m - 1) / (m + 1), 2^-42 off, and 2^t, 2^-29 off. b is finite. */
+INL vd vd_pow_part(vd m, vd e, vd b) {
+#define VDK(c) vd_splat(c)
+  const vd s = (m - VDK(1)) / (m + VDK(1)), z = s * s, magic = VDK(6755399441055744);
+  vd l = vd_fma(z, VDK(0.290828166461677), VDK(0.319285329258646));
+  l = vd_fma(z, l, VDK(0.412226164005384));
+  l = vd_fma(z, l, VDK(0.57707775571454));
+  l = vd_fma(z, l, VDK(0.961796694824916));
+  l = vd_fma(z, l, VDK(2.88539008177742));
+  const vd t = vd_atleast(vd_atmost(b * vd_fma(s, l, e), 200), -200), n = t + magic, r = t - (n - magic);
+  vd p = vd_fma(r, VDK(0.000153457854939953), VDK(0.00133999575905363));
+  p = vd_fma(r, p, VDK(0.00961848925659448));
+  p = vd_fma(r, p, VDK(0.0555032871191973));
+  p = vd_fma(r, p, VDK(0.240226468859833));
+  p = vd_fma(r, p, VDK(0.693147205767068));
+  p = vd_fma(r, p, VDK(1.00000000055505));
+  return (vd)((vdm)p + ((vdm)n << 52));
+#undef VDK
+}
+/* Bases below 0 by the sign of what is left; 0, denormal and infinite ones by libm. The roots and powers that come up most are exact, or nearly. */
+SNK_APART vf vf_pow(vf a, vf b) {
+  if (!vf_any((vfm)(b != VFK(3)))) return a * a * a;
+  if (!vf_any((vfm)(b != VFK(-1)))) return VFK(1) / a;
+  const vf x = vf_abs(a), whole = vf_trunc(b), halves = b * VFK(0.5);
+  if (!vf_any((vfm)(b != VFK(0.5)) | ((vfm)(a > VFK(0)) == 0))) return vf_sqrt(a);
+  const vfm plain = (vfm)(x >= VFK(1.17549435e-38)) & (vfm)(x < VFK(INFINITY)) & (vfm)(vf_abs(b) < VFK(INFINITY));
+  const vfm k = vf_exponent_bits(x);
+  const vf m = (vf)((vu32)x - (vu32)k), e = __builtin_convertvector(k >> 23, vf);
+  const vf y = vf_of_doubles(vd_pow_part(vd_low(m), vd_low(e), vd_low(b)), vd_pow_part(vd_high(m), vd_high(e), vd_high(b)));
+  const vfm below = (vfm)a >> 31, odd = (vfm)(vf_trunc(halves) != halves) & (vfm)(whole == b);
+  const vf signed_y = (vf)((vfm)y ^ (below & odd & (vfm)VFK(-0.0))), z = vf_where(below & (vfm)(whole != b), VFK(NAN), signed_y);
+  return vf_any(plain == 0) ? vf_where(plain, z, vf_lanes2(a, b, powf)) : z;
+}
+
+/* a - trunc(a / b) b, of which no bit is lost while the quotient, rounded, is at most 1 too large: then the rest has the other sign. */
+#define SNK_FMOD(V, M, X, most, call)                                                          \
+  SNK_APART V X##_fmod(V a, V b) {                                                             \
+    const V q = X##_trunc(a / b), r = X##_fma(-q, b, a), z = X##_splat(0);                     \
+    const M over = ((M)(r < z) & (M)(a > z)) | ((M)(r > z) & (M)(a < z));                      \
+    const V y = X##_copysign(X##_where(over, r + X##_copysign(b, a), r), a);                   \
+    const M plain = (M)(X##_abs(q) < X##_splat(most)) & (M)(X##_abs(b) < X##_splat(INFINITY)); \
+    return X##_any(plain == 0) ? X##_where(plain, y, X##_lanes2(a, b, call)) : y;              \
+  }
+SNK_FMOD(vf, vfm, vf, 4194304, fmodf)
+SNK_FMOD(vd, vdm, vd, 2251799813685248, fmod)
+
+SNK_LANES(vd, vd, log2, log2) SNK_LANES(vd, vd, log10, log10) SNK_LANES(vd, vd, sin, sin) SNK_LANES(vd, vd, cos, cos) SNK_LANES(vd, vd, tan, tan)
+SNK_LANES(vd, vd, asin, asin) SNK_LANES(vd, vd, acos, acos) SNK_LANES(vd, vd, atan, atan) SNK_LANES(vd, vd, sinh, sinh) SNK_LANES(vd, vd, cosh, cosh)
+SNK_LANES2(vd, vd, pow, pow) SNK_LANES2(vd, vd, atan2, atan2)
