@@ -167,6 +167,8 @@ bench: all ## every workload beside PyTorch, JAX and onnxruntime (make bench-set
 	$(if $(filter-out --docs,$(BENCH)),,$(foreach p,half jobs growth shares,$(BUILD)/bin/slugnet bench/$(p).lua $(BENCH) &&) true)
 bench-half bench-jobs bench-growth bench-shares: bench-%: all ## only this part of make bench
 	$(BUILD)/bin/slugnet bench/$*.lua $(BENCH)
+bench-functions: all ## every function of tensors by itself beside PyTorch's, and whether both give the same numbers
+	$(BUILD)/bin/slugnet bench/functions.lua $(BENCH)
 bench-setup: ## put PyTorch, JAX and onnxruntime for the comparison into build/venv
 	python3 -m venv $(BUILD)/venv && $(BUILD)/venv/bin/pip install -q torch==2.13.0 numpy jax==0.10.2 onnxruntime==1.32.0 onnx
 lint: ## luacheck over the Lua sources
@@ -177,5 +179,5 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 -include $(wildcard $(patsubst %.o,%.d,$(LIBOBJ) $(SCRIPTOBJ) $(SHELLOBJ)))
-.PHONY: all bench bench-setup bench-half bench-jobs bench-growth bench-shares test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
+.PHONY: all bench bench-setup bench-half bench-jobs bench-growth bench-shares bench-functions test check demo asan tsan tsan-run hard clang deps install module install-rock docs lint clean help
 .SECONDARY:

@@ -18,7 +18,7 @@ def measure(step, seconds, done=lambda: None):
         step()
     done()
     t0 = time.perf_counter(); step(); done(); once = time.perf_counter() - t0
-    inner = max(1, min(1000, int(0.02 / max(once, 1e-7))))
+    inner = max(1, min(1000, int(min(0.02, seconds / 5) / max(once, 1e-7))))
     ts, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(ts) < 5:
         t0 = time.perf_counter()

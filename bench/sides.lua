@@ -32,17 +32,17 @@ end
 
 local function hidden(isa) return isa == "avx2" and isa ~= sn.info().isa end
 
--- Which of the rivals are installed for this Python, as a set of our names; the missing ones are named once.
-function M.present(python, isa)
+-- Which of the rivals are installed for this Python, as a set of our names; the missing ones, or those of the list `wanted`, are named once.
+function M.present(python, isa, wanted)
   local have = { slugnet = true }
   local probe = [[import importlib.util as u; print(*[n for n, m in (("pytorch", "torch"), ("jax", "jax"), ("onnxruntime", "onnxruntime")) if u.find_spec(m)])]]
   local line = M.lines_of(("test -x '%s' && '%s' -c '%s'"):format(python, python, probe))[1] or ""
   for name in line:gmatch("%S+") do have[name] = not hidden(isa) or hide[name] ~= nil end
   local missing = {}
-  for _, name in ipairs(M.order) do if not have[name] then missing[#missing + 1] = M.labels[name] end end
+  for _, name in ipairs(wanted or M.order) do if not have[name] then missing[#missing + 1] = M.labels[name] end end
   if #missing > 0 then
     io.stderr:write(("left out: %s; make bench-setup installs what is missing into build/venv%s\n"):format(table.concat(missing, ", "),
-      hidden(isa) and " (JAX and onnxruntime cannot be kept to AVX2)" or ""))
+      hidden(isa) and not wanted and " (JAX and onnxruntime cannot be kept to AVX2)" or ""))
   end
   return have
 end
@@ -62,7 +62,7 @@ end
 -- What keeps a command to n processors, where the system has it: JAX cannot be told how many threads to use.
 function M.pin(n) return #M.lines_of("command -v taskset") > 0 and "taskset -c " .. processors(n) or "" end
 
--- The command of a side. opt: program, python, threads, isa, mode.
+-- The command of a side. opt: program, python, threads, isa, mode; words: another command than that of the workloads.
 local function command(side, opt)
   local env = hidden(opt.isa) and hide[side] or ""
   local words = {
@@ -70,7 +70,7 @@ local function command(side, opt)
     jax = opt.python .. " bench/jax_side.py --serve", onnxruntime = opt.python .. " bench/onnxruntime_side.py --serve",
   }
   local pin = side == "jax" and M.pin(opt.threads) or ""
-  return ("exec env %s %s %s --threads %d%s"):format(env, pin, words[side], opt.threads, opt.mode and " --mode " .. opt.mode or "")
+  return ("exec env %s %s %s --threads %d%s"):format(env, pin, opt.words or words[side], opt.threads, opt.mode and " --mode " .. opt.mode or "")
 end
 
 -- The networks of onnxruntime, written by PyTorch once.
@@ -99,10 +99,10 @@ local function start(self)
   self.asks = assert(io.open(pipe, "r+")) -- a reader as well: asking one that has died is no signal for us
 end
 
--- The record of a workload, {median_us=, system=, ...}, or {error=}. A process that died is started again when it is next asked.
+-- The record of a workload, {median_us=, system=, ...}, or {error=}; opt.line makes another question of it. A process that died is started again when it is next asked.
 function Side:measure(workload, seconds)
   if not self.answers then start(self) end
-  self.asks:write(("%s %.3f\n"):format(workload, seconds))
+  self.asks:write(self.opt.line and self.opt.line(workload, seconds) or ("%s %.3f\n"):format(workload, seconds))
   self.asks:flush()
   local line = self.answers:read("l")
   while line and line:sub(1, 1) ~= "{" do line = self.answers:read("l") end
@@ -142,7 +142,7 @@ function M.turns(open, workload, rounds, seconds, each)
     for i = 1, #open do
       local s = open[(i + k - 2) % #open + 1]
       if M.takes(s.side, workload) and not (row.error and row.error[s.key]) then
-        pause()
+        if #open > 1 then pause() end
         local r = s:measure(workload, seconds)
         if r.error then
           row.error = row.error or {}

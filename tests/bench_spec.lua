@@ -218,6 +218,45 @@ describe("slugnet bench", function()
   end)
 end)
 
+describe("the functions", function()
+  if not has_program() then pending("needs the program") return end
+  local command = program .. " bench/functions.lua --size 64 --rounds 1 --seconds 0.0001 --python /no/python "
+  it("all run, and PyTorch's side is left out where it is not installed", function()
+    local out, err, status = run(command)
+    assert.equal("left out: PyTorch; make bench-setup installs what is missing into build/venv\n", err)
+    assert.equal("", out:match("WRONG or failed.*") or "")
+    assert.equal(0, status)
+    local rows = 0
+    for name, us in out:gmatch("\n(%S+) +(%S+) +%- +%-") do
+      rows = rows + 1
+      assert.is_true(tonumber(us) > 0, name)
+    end
+    assert.equal(rows, tonumber(out:match("\n(%d+) functions, 64 elements, 1 thread;")))
+    assert.is_true(rows > 500)
+  end)
+  it("are all there are", function()
+    local text, missing = text_of("bench/functions.lua"), {}
+    local left = " bce empty empty_like flatten squeeze unflatten view split " -- other names, and what does nothing
+    for _, op in ipairs(core.ops()) do
+      local name = op.name
+      if core[name] and not left:find(" " .. name .. " ", 1, true) and not text:find("%f[%w_]" .. name .. "%f[^%w_]") then missing[#missing + 1] = name end
+    end
+    assert.same({}, missing)
+  end)
+  it("are chosen by name or pattern, and written where that is wanted", function()
+    local path = os.tmpname()
+    local out = run(command .. "--out " .. path .. " add ^to_bool_from")
+    assert.truthy(out:find("\nadd +[%d.]+"))
+    assert.truthy(out:find("\nto_bool_from_uint8 +[%d.]+"))
+    assert.falsy(out:find("\nto_uint8"))
+    assert.equal(out, text_of(path))
+    os.remove(path)
+    local _, err, status = run(command .. "no_such_thing")
+    assert.equal(1, status)
+    assert.truthy(err:find("there is no function no_such_thing", 1, true), err)
+  end)
+end)
+
 describe("the comparison", function()
   if not has_program() then pending("needs the program") return end
   local out = os.tmpname()

@@ -54,13 +54,13 @@ local function read_arguments(args)
   return opt, #names > 0 and names or workloads.order
 end
 
--- Median and least time of a step in microseconds, and how many steps were run.
+-- Median and least time of a step in microseconds, and how many steps were run. A sample is a fiftieth of a second, less where little time is given.
 local function measure(step, seconds)
   for _ = 1, 3 do step() end
   local t0 = sn.clock()
   step()
   local once = sn.clock() - t0
-  local inner = math.max(1, math.min(1000, math.floor(0.02 / math.max(once, 1e-7))))
+  local inner = math.max(1, math.min(1000, math.floor(math.min(0.02, seconds / 5) / math.max(once, 1e-7))))
   local ts, stop = {}, sn.clock() + seconds
   while sn.clock() < stop or #ts < 5 do
     t0 = sn.clock()
@@ -70,6 +70,7 @@ local function measure(step, seconds)
   table.sort(ts)
   return ts[#ts // 2 + 1] * 1e6, ts[1] * 1e6, #ts * inner
 end
+M.measure = measure
 
 -- What the workload has to do, and the least time these peaks allow; nil where it is not known (eager steps).
 local function work_of(w, peaks)
