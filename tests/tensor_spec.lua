@@ -239,3 +239,30 @@ describe("a function of two tensors", function()
     end
   end)
 end)
+
+describe("operands whose rows lie in columns", function()
+  it("give what copies of them give, forward, backward, in place, and leave what they are views of alone", function()
+    sn.manual_seed(3)
+    local x, y = sn.randn(200, 190, { requires_grad = true }), sn.randn(190, 200, { requires_grad = true })
+    local keep = x:detach():clone()
+    local function both(turn)
+      x.grad, y.grad = nil, nil
+      local r = (sn.tanh(turn(x)) * y + turn(x)):t()
+      sn.exp(turn(r)):sum():backward()
+      return r:contiguous(), x.grad:clone(), y.grad:clone()
+    end
+    local a = { both(function(t) return t:t() end) }
+    local b = { both(function(t) return t:t():contiguous() end) }
+    for i = 1, 3 do assert.is_true(sn.equal(a[i], b[i])) end
+    assert.is_true(sn.equal(x:detach(), keep))
+    local z, w = keep:clone(), y:detach()
+    z:t():add_(w)
+    assert.is_true(sn.equal(z, keep + w:t()))
+    z = sn.randn { 300, 300 }
+    local want = z + z:t()
+    z:add_(z:t())
+    assert.is_true(sn.equal(z, want))
+    local f = sn.compile(function(p) return sn.exp(p:t()) + 1 end)
+    for _ = 1, 3 do assert.is_true(sn.equal(f(keep), sn.exp(keep:t():contiguous()) + 1)) end
+  end)
+end)
