@@ -65,8 +65,7 @@ static void from_doubles(int64_t n, char *to, sn_dtype t, const double *from) {
     case SN_F32: LOOP(float, double, v);
     case SN_I64: LOOP(int64_t, double, to_int(v));
     case SN_I32: LOOP(int32_t, double, to_int(v));
-    case SN_U8: LOOP(uint8_t, double, to_int(v));
-    default: LOOP(uint8_t, double, !(v == 0));
+    default: LOOP(uint8_t, double, to_int(v));
   }
 }
 static void to_ints(int64_t n, int64_t *to, const char *from, sn_dtype t) {
@@ -78,8 +77,7 @@ static void to_ints(int64_t n, int64_t *to, const char *from, sn_dtype t) {
 static void from_ints(int64_t n, char *to, sn_dtype t, const int64_t *from) {
   switch ((int)t) {
     case SN_I32: LOOP(int32_t, int64_t, v);
-    case SN_U8: LOOP(uint8_t, int64_t, v);
-    default: LOOP(uint8_t, int64_t, v != 0);
+    default: LOOP(uint8_t, int64_t, v);
   }
 }
 
@@ -91,7 +89,30 @@ static void to_floats(int64_t n, float *to, const char *from, sn_dtype t) {
     default: LOOP(float, int64_t, v);
   }
 }
-static void full(int64_t n, char *to, const char *from) { LOOP(uint8_t, float, !(v == 0)); }
+static void narrow(int64_t n, char *to, const char *from) { LOOP(uint8_t, int32_t, v); }
+static void widen(int64_t n, char *to, const char *from) { LOOP(int32_t, uint8_t, v); }
+
+/* 1 for what is not 0. */
+static void doubles_full(int64_t n, char *to, const char *from) {
+#if defined(__SSE2__)
+  for (; n >= 16; n -= 16, to += 16, from += 128) { /* masks of 64 bits become bytes by halves, with their signs */
+    __m128i m[8];
+    for (int k = 0; k < 8; k++) m[k] = _mm_castpd_si128(_mm_cmpneq_pd(_mm_loadu_pd((const double *)(const void *)from + 2 * k), _mm_setzero_pd()));
+    for (int w = 4; w > 1; w /= 2)
+      for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_and_si128(_mm_packs_epi16(m[0], m[1]), _mm_set1_epi8(1)));
+  }
+#endif
+  LOOP(uint8_t, double, !(v == 0));
+}
+static void folded(int64_t n, int32_t *to, const char *from) { LOOP(int32_t, uint64_t, v | v >> 32); }
+static void full(int64_t n, char *to, const char *from, sn_dtype t) {
+  switch ((int)t) {
+    case SN_F32: LOOP(uint8_t, float, !(v == 0));
+    case SN_I32: LOOP(uint8_t, int32_t, v != 0);
+    default: LOOP(uint8_t, uint8_t, v != 0);
+  }
+}
 SNK_LONG_END
 
 static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
@@ -106,7 +127,11 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     case PAIR(SN_F16, SN_F32): k->to_f16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
     case PAIR(SN_F32, SN_U8): case PAIR(SN_F32, SN_BOOL): k->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return;
     case PAIR(SN_F32, SN_F64): case PAIR(SN_F32, SN_I64): case PAIR(SN_F32, SN_I32): to_floats(n, (float *)(void *)to, from, ft); return;
-    case PAIR(SN_BOOL, SN_F32): full(n, to, from); return;
+    case PAIR(SN_BOOL, SN_F32): case PAIR(SN_BOOL, SN_I32): case PAIR(SN_BOOL, SN_U8): full(n, to, from, ft); return;
+    case PAIR(SN_BOOL, SN_F64): doubles_full(n, to, from); return;
+    case PAIR(SN_U8, SN_BOOL): memcpy(to, from, (size_t)n); return;
+    case PAIR(SN_U8, SN_I32): narrow(n, to, from); return;
+    case PAIR(SN_I32, SN_U8): case PAIR(SN_I32, SN_BOOL): widen(n, to, from); return;
     default: break;
   }
   enum { SOME = 256 };
@@ -124,6 +149,9 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     } else if (cut && k->whole(some, (const float *)(const void *)from, mid.cut)) {
       if (tt == SN_I32) memcpy(to, mid.cut, (size_t)some * 4);
       else cast_close(some, to, tt, (const char *)mid.cut, SN_I32);
+    } else if (tt == SN_BOOL) { /* of int64 */
+      folded(some, mid.cut, from);
+      full(some, to, (const char *)mid.cut, SN_I32);
     } else if (doubles) {
       if (ft != wide) to_doubles(some, (double *)(void *)at, from, ft);
       if (tt != wide) from_doubles(some, to, tt, x);
