@@ -89,31 +89,93 @@ static void to_floats(int64_t n, float *to, const char *from, sn_dtype t) {
     default: LOOP(float, int64_t, v);
   }
 }
-static void narrow(int64_t n, char *to, const char *from) { LOOP(uint8_t, int32_t, v); }
-static void widen(int64_t n, char *to, const char *from) { LOOP(int32_t, uint8_t, v); }
 
-/* 1 for what is not 0. */
-static void doubles_full(int64_t n, char *to, const char *from) {
+/* As snk_cast's whole, of doubles. */
+static bool whole_doubles(int64_t n, const double *from, int32_t *to) {
+  bool all = true;
 #if defined(__SSE2__)
-  for (; n >= 16; n -= 16, to += 16, from += 128) { /* masks of 64 bits become bytes by halves, with their signs */
-    __m128i m[8];
-    for (int k = 0; k < 8; k++) m[k] = _mm_castpd_si128(_mm_cmpneq_pd(_mm_loadu_pd((const double *)(const void *)from + 2 * k), _mm_setzero_pd()));
-    for (int w = 4; w > 1; w /= 2)
-      for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]);
-    _mm_storeu_si128((__m128i *)(void *)to, _mm_and_si128(_mm_packs_epi16(m[0], m[1]), _mm_set1_epi8(1)));
+  __m128i bad = _mm_setzero_si128();
+  for (; n >= 4; n -= 4, from += 4, to += 4) {
+    const __m128i v = _mm_unpacklo_epi64(_mm_cvttpd_epi32(_mm_loadu_pd(from)), _mm_cvttpd_epi32(_mm_loadu_pd(from + 2)));
+    bad = _mm_or_si128(bad, _mm_cmpeq_epi32(v, _mm_set1_epi32(INT32_MIN)));
+    _mm_storeu_si128((__m128i *)(void *)to, v);
   }
+  all = _mm_movemask_epi8(bad) == 0;
 #endif
-  LOOP(uint8_t, double, !(v == 0));
-}
-static void folded(int64_t n, int32_t *to, const char *from) { LOOP(int32_t, uint64_t, v | v >> 32); }
-static void full(int64_t n, char *to, const char *from, sn_dtype t) {
-  switch ((int)t) {
-    case SN_F32: LOOP(uint8_t, float, !(v == 0));
-    case SN_I32: LOOP(uint8_t, int32_t, v != 0);
-    default: LOOP(uint8_t, uint8_t, v != 0);
+  for (; n > 0; n--, from++, to++) {
+    const bool fits = *from > -2147483649.0 && *from < 2147483648.0;
+    all &= fits;
+    *to = fits ? (int32_t)*from : 0;
   }
+  return all;
+}
+
+void snk_count_ints(int64_t n, int64_t *to, int64_t start, int64_t step) {
+  for (int64_t i = 0; i < n; i++) to[i] = (int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step);
+}
+void snk_count_doubles(int64_t n, double *to, double start, double step, double first) {
+  for (int i = 0; i < (int)n; i++) to[i] = start + (first + i) * step;
 }
 SNK_LONG_END
+
+/* Bytes of int32 and back; 1 for what is not 0. By hand, which is a third of what the compiler makes of loops. */
+static void narrow(int64_t n, char *to, const char *from) {
+#if defined(__SSE2__)
+  for (; n >= 16; n -= 16, to += 16, from += 64) {
+    __m128i v[4];
+    for (int k = 0; k < 4; k++) v[k] = _mm_and_si128(_mm_loadu_si128((const __m128i *)(const void *)from + k), _mm_set1_epi32(255));
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_packus_epi16(_mm_packs_epi32(v[0], v[1]), _mm_packs_epi32(v[2], v[3])));
+  }
+#endif
+  LOOP(uint8_t, int32_t, v);
+}
+static void widen(int64_t n, char *to, const char *from) {
+#if defined(__SSE2__)
+  const __m128i zero = _mm_setzero_si128();
+  for (; n >= 16; n -= 16, to += 64, from += 16) {
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)from), low = _mm_unpacklo_epi8(v, zero), high = _mm_unpackhi_epi8(v, zero);
+    __m128i *y = (__m128i *)(void *)to;
+    _mm_storeu_si128(y, _mm_unpacklo_epi16(low, zero));
+    _mm_storeu_si128(y + 1, _mm_unpackhi_epi16(low, zero));
+    _mm_storeu_si128(y + 2, _mm_unpacklo_epi16(high, zero));
+    _mm_storeu_si128(y + 3, _mm_unpackhi_epi16(high, zero));
+  }
+#endif
+  LOOP(int32_t, uint8_t, v);
+}
+/* Sixteen of `size` bytes: masks of what is 0 become bytes by halves, with their signs. What is left over is done beside zeros. */
+#define FULL(size, ZERO)                                                                          \
+  for (; n > 0; n -= 16, to += 16, from += 16 * (size)) {                                         \
+    __m128i m[size];                                                                              \
+    if (n < 16) from = memcpy(rest, from, (size_t)n * (size));                                    \
+    _Pragma("GCC unroll 8") for (int k = 0; k < (size); k++) {                                    \
+      const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)from + k);                 \
+      m[k] = ZERO;                                                                                \
+    }                                                                                             \
+    _Pragma("GCC unroll 8") for (int w = (size) / 2; w > 1; w /= 2)                               \
+      _Pragma("GCC unroll 8") for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]); \
+    if ((size) > 1) m[0] = _mm_packs_epi16(m[0], m[(size) > 1]);                                  \
+    m[0] = _mm_andnot_si128(m[0], _mm_set1_epi8(1));                                              \
+    if (n >= 16) _mm_storeu_si128((__m128i *)(void *)to, m[0]);                                   \
+    else memcpy(to, m, (size_t)n);                                                                \
+  }                                                                                               \
+  break
+static void full(int64_t n, uint8_t *to, const char *from, sn_dtype t) {
+#if defined(__SSE2__)
+  const __m128i zero = _mm_setzero_si128();
+  _Alignas(16) char rest[128] = {0};
+  switch ((int)t) {
+    case SN_F64: FULL(8, _mm_castpd_si128(_mm_cmpeq_pd(_mm_castsi128_pd(v), _mm_setzero_pd())));
+    case SN_F32: FULL(4, _mm_castps_si128(_mm_cmpeq_ps(_mm_castsi128_ps(v), _mm_setzero_ps())));
+    case SN_I64: FULL(8, _mm_shuffle_epi32(_mm_cmpeq_epi32(_mm_or_si128(v, _mm_srli_epi64(v, 32)), zero), 0xA0));
+    case SN_I32: FULL(4, _mm_cmpeq_epi32(v, zero));
+    default: FULL(1, _mm_cmpeq_epi8(v, zero));
+  }
+#else
+  const int64_t size = (int64_t)sn_size_of(t);
+  for (int64_t i = 0; i < n; i++) to[i] = !(sn_is_float(t) ? sn_load_double(from + i * size, t) == 0 : sn_load_int(from + i * size, t) == 0);
+#endif
+}
 
 static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
 
@@ -127,15 +189,16 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     case PAIR(SN_F16, SN_F32): k->to_f16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
     case PAIR(SN_F32, SN_U8): case PAIR(SN_F32, SN_BOOL): k->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return;
     case PAIR(SN_F32, SN_F64): case PAIR(SN_F32, SN_I64): case PAIR(SN_F32, SN_I32): to_floats(n, (float *)(void *)to, from, ft); return;
-    case PAIR(SN_BOOL, SN_F32): case PAIR(SN_BOOL, SN_I32): case PAIR(SN_BOOL, SN_U8): full(n, to, from, ft); return;
-    case PAIR(SN_BOOL, SN_F64): doubles_full(n, to, from); return;
+    case PAIR(SN_BOOL, SN_F64): case PAIR(SN_BOOL, SN_F32): case PAIR(SN_BOOL, SN_I64): case PAIR(SN_BOOL, SN_I32): case PAIR(SN_BOOL, SN_U8):
+      full(n, (uint8_t *)to, from, ft);
+      return;
     case PAIR(SN_U8, SN_BOOL): memcpy(to, from, (size_t)n); return;
     case PAIR(SN_U8, SN_I32): narrow(n, to, from); return;
     case PAIR(SN_I32, SN_U8): case PAIR(SN_I32, SN_BOOL): widen(n, to, from); return;
     default: break;
   }
   enum { SOME = 256 };
-  const bool half = two_bytes(tt) || two_bytes(ft), cut = ft == SN_F32 && (tt == SN_I32 || tt == SN_I64 || tt == SN_U8), doubles = sn_is_float(ft) || sn_is_float(tt);
+  const bool half = two_bytes(tt) || two_bytes(ft), cut = (ft == SN_F32 && (tt == SN_I32 || tt == SN_I64 || tt == SN_U8)) || (ft == SN_F64 && (tt == SN_I32 || tt == SN_U8)), doubles = sn_is_float(ft) || sn_is_float(tt);
   const sn_dtype wide = doubles ? SN_F64 : SN_I64;
   const int64_t ts = (int64_t)sn_size_of(tt), fs = (int64_t)sn_size_of(ft);
   for (int64_t i = 0, some; i < n; i += some, from += some * fs, to += some * ts) {
@@ -146,12 +209,9 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     if (half) {
       cast_close(some, (char *)&mid, SN_F32, from, ft);
       cast_close(some, to, tt, (const char *)&mid, SN_F32);
-    } else if (cut && k->whole(some, (const float *)(const void *)from, mid.cut)) {
+    } else if (cut && (ft == SN_F64 ? whole_doubles(some, (const double *)(const void *)from, mid.cut) : k->whole(some, (const float *)(const void *)from, mid.cut))) {
       if (tt == SN_I32) memcpy(to, mid.cut, (size_t)some * 4);
       else cast_close(some, to, tt, (const char *)mid.cut, SN_I32);
-    } else if (tt == SN_BOOL) { /* of int64 */
-      folded(some, mid.cut, from);
-      full(some, to, (const char *)mid.cut, SN_I32);
     } else if (doubles) {
       if (ft != wide) to_doubles(some, (double *)(void *)at, from, ft);
       if (tt != wide) from_doubles(some, to, tt, x);
@@ -189,7 +249,7 @@ void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char 
 
 typedef struct matrix { char *to; int64_t to_row, to_col; const char *from; int64_t from_row, from_col; } matrix;
 
-static void turn_part(const matrix *m, int64_t row0, int64_t rows, int64_t col0, int64_t cols, size_t size) {
+static __attribute__((noinline)) void turn_part(const matrix *m, int64_t row0, int64_t rows, int64_t col0, int64_t cols, size_t size) {
   char *const to = m->to;
   const char *const from = m->from;
   const int64_t to_row = m->to_row, to_col = m->to_col, from_row = m->from_row, from_col = m->from_col;

@@ -50,13 +50,15 @@ static uint64_t int_pow(uint64_t a, int64_t b) {
   }
 DIVISION(int64_t, uint64_t, i64)
 DIVISION(int32_t, uint32_t, i32)
-static int64_t bound_i64(double v) {
+/* Apart, so that rows hold the bounds and not how they are made. */
+#define BOUND static __attribute__((noinline, const))
+BOUND int64_t bound_i64(double v) {
   int64_t r;
   sn_store_double(&r, SN_I64, v);
   return r;
 }
-static int32_t bound_i32(double v) { return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v; }
-static uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_t)v; }
+BOUND int32_t bound_i32(double v) { return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v; }
+BOUND uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_t)v; }
 
 /* A row whose numbers are side by side; y may be an operand. */
 typedef void close_row(int64_t n, void *y, const void *a, const void *b, const double *param);
@@ -182,13 +184,10 @@ void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
 }
 
 SNK_LONG_BEGIN
-CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
-CLOSE(and, uint8_t, uint8_t, A, B, (A != 0) & (B != 0))
-CLOSE(or, uint8_t, uint8_t, A, B, (A | B) != 0)
 CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
 SNK_LONG_END
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which) {
-  static close_row *const rows[] = {[SNK_AND] = and_close, [SNK_OR] = or_close, [SNK_XOR] = xor_close, [SNK_NOT] = not_close};
+  static close_row *const rows[] = {[SNK_AND] = minimum_u8_close, [SNK_OR] = maximum_u8_close, [SNK_XOR] = ne_u8_row_close, [SNK_NOT] = not_close};
   bring(n, p, s, NULL, rows[which], SHAPE(which == SNK_NOT ? 1 : 2, 1, 1));
 }
 
