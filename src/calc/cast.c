@@ -118,6 +118,7 @@ void snk_count_doubles(int64_t n, double *to, double start, double step, double 
 }
 SNK_LONG_END
 
+SNK_SMALL_BEGIN
 /* Bytes of int32 and back; 1 for what is not 0. By hand, which is a third of what the compiler makes of loops. */
 static void narrow(int64_t n, char *to, const char *from) {
 #if defined(__SSE2__)
@@ -204,14 +205,14 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
   for (int64_t i = 0, some; i < n; i += some, from += some * fs, to += some * ts) {
     union { float f[SOME]; double d[SOME]; int64_t i[SOME]; int32_t cut[SOME]; } mid;
     char *const at = tt == wide ? to : (char *)&mid;
+    int32_t *const whole = tt == SN_I32 ? (int32_t *)(void *)to : mid.cut;
     const void *x = ft == wide ? (const void *)from : &mid;
     some = n - i < SOME ? n - i : SOME;
     if (half) {
       cast_close(some, (char *)&mid, SN_F32, from, ft);
       cast_close(some, to, tt, (const char *)&mid, SN_F32);
-    } else if (cut && (ft == SN_F64 ? whole_doubles(some, (const double *)(const void *)from, mid.cut) : k->whole(some, (const float *)(const void *)from, mid.cut))) {
-      if (tt == SN_I32) memcpy(to, mid.cut, (size_t)some * 4);
-      else cast_close(some, to, tt, (const char *)mid.cut, SN_I32);
+    } else if (cut && (ft == SN_F64 ? whole_doubles(some, (const double *)(const void *)from, whole) : k->whole(some, (const float *)(const void *)from, whole))) {
+      if (tt != SN_I32) cast_close(some, to, tt, (const char *)mid.cut, SN_I32);
     } else if (doubles) {
       if (ft != wide) to_doubles(some, (double *)(void *)at, from, ft);
       if (tt != wide) from_doubles(some, to, tt, x);
@@ -221,6 +222,8 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     }
   }
 }
+
+SNK_SMALL_END
 
 void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype tt, const char *from, int64_t from_step, sn_dtype ft) {
   enum { SOME = 256 };

@@ -3,19 +3,18 @@
 #include <string.h>
 #include "calc/cast.h"
 
+SNK_SMALL_BEGIN
 __attribute__((noinline)) void snk_reduce_ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc) {
   enum { SOME = 64 };
   const int64_t size = (int64_t)sn_size_of(t);
-  if (which != SNK_PROD && !(which == SNK_SUM && t == SN_I32)) snk_reduce_now()->ints(which, t == SN_BOOL ? SN_U8 : t, n, x, step, width, acc);
+  if (which != SNK_PROD) snk_reduce_now()->ints(which, t == SN_BOOL ? SN_U8 : t, n, x, step, width, acc);
   else
     for (int64_t i = 0; i < n; i++)
       for (int64_t c = 0, some; c < width; c += some) {
         uint64_t wide[SOME];
         some = width - c < SOME ? width - c : SOME;
         snk_cast_row(some, (char *)wide, 8, SN_I64, (const char *)x + (i * step + c) * size, size, t);
-        if (which == SNK_SUM) snk_reduce_now()->ints(which, SN_I64, 1, wide, 0, some, (int64_t *)acc + c);
-        else
-          for (int64_t k = 0; k < some; k++) ((uint64_t *)acc)[c + k] *= wide[k];
+        for (int64_t k = 0; k < some; k++) ((uint64_t *)acc)[c + k] *= wide[k];
       }
 }
 
@@ -26,11 +25,12 @@ void snk_reduce_ints_row(int which, sn_dtype t, int64_t n, const void *x, void *
   const sn_dtype tt = which == SNK_SUM ? SN_I64 : t;
   const int64_t size = (int64_t)sn_size_of(t), wide = (int64_t)sn_size_of(tt), most = BYTES / wide;
   if (which == SNK_PROD) {
-    uint64_t r[4] = {1, 1, 1, 1}, *near = (uint64_t *)(void *)acc;
+    uint64_t r[4] = {1, 1, 1, 1}, near[ROWS * 4];
     for (int64_t i = 0, some; i < n; i += some) {
-      some = n - i < BYTES / 8 ? n - i : BYTES / 8;
-      snk_cast_row(some, acc, 8, SN_I64, (const char *)x + i * size, size, t);
-      for (int64_t k = 0; k < some; k++) r[k & 3] *= near[k];
+      some = n - i < ROWS * 4 ? n - i : ROWS * 4;
+      snk_cast_row(some, (char *)near, 8, SN_I64, (const char *)x + i * size, size, t);
+      for (int64_t k = some; k < ROWS * 4; k++) near[k] = 1;
+      for (int k = 0; k < ROWS * 4; k += 4) r[0] *= near[k], r[1] *= near[k + 1], r[2] *= near[k + 2], r[3] *= near[k + 3];
     }
     r[0] *= r[1] * r[2] * r[3];
     memcpy(to, r, 8);
@@ -48,12 +48,20 @@ void snk_reduce_ints_row(int which, sn_dtype t, int64_t n, const void *x, void *
   memcpy(to, acc, (size_t)wide);
 }
 
+SNK_SMALL_END
+
 int64_t snk_seek_ints(bool least, sn_dtype t, int64_t n, const void *x) {
   union { int64_t i64; int32_t i32; uint8_t u8; } best;
   int64_t i = 0;
   snk_reduce_ints_row(least ? SNK_MIN : SNK_MAX, t, n, x, &best);
-  if (t == SN_I64) while (((const int64_t *)x)[i] != best.i64) i++;
-  else if (t == SN_I32) while (((const int32_t *)x)[i] != best.i32) i++;
+#define UNTIL(T, v)                                                                                               \
+  do {                                                                                                            \
+    const T *p = x;                                                                                               \
+    while (i + 4 <= n && (p[i] != (v)) & (p[i + 1] != (v)) & (p[i + 2] != (v)) & (p[i + 3] != (v))) i += 4;       \
+    while (p[i] != (v)) i++;                                                                                      \
+  } while (0)
+  if (t == SN_I64) UNTIL(int64_t, best.i64);
+  else if (t == SN_I32) UNTIL(int32_t, best.i32);
   else i = (const uint8_t *)memchr(x, best.u8, (size_t)n) - (const uint8_t *)x;
   return i;
 }

@@ -36,13 +36,13 @@ typedef struct snk_reduce {
   /* All three at once for SNK_SUM of at most SNK_REDUCE_LANES floats a column: the sums to `to`. */
   void (*sums)(int64_t n, const float *x, int64_t step, int64_t width, float *to);
   double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
-  /* Integers (int64, int32 but for sums, uint8), in any order: sums in int64, wrapping, extremes in their own type; that is what acc holds. Rows of `width`
+  /* Integers (int64, int32, uint8), in any order: sums in int64, wrapping, extremes in their own type; that is what acc holds. Rows of `width`
    * numbers, `step` elements apart, into acc, which holds what came before. */
   void (*ints)(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc);
 } snk_reduce;
 SNK_TABLE_FOR(reduce, snk_reduce_now, sn_isa_moves())
 
-void snk_reduce_ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc); /* ints, SNK_PROD, and the sum of int32 */
+void snk_reduce_ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc); /* ints, and SNK_PROD */
 void snk_reduce_ints_row(int which, sn_dtype t, int64_t n, const void *x, void *to); /* n > 0 numbers side by side to one */
 int64_t snk_seek_ints(bool least, sn_dtype t, int64_t n, const void *x); /* as seek_f32 */
 

@@ -61,8 +61,10 @@ typedef int8_t byte_mask __attribute__((vector_size(SNK_BYTES)));
 #define SUM(V, M, a, b) ((a) + (b))
 #define AS_IT_IS(V, p) __extension__({ V v_; memcpy(&v_, p, sizeof v_); v_; })
 #if defined(__AVX512F__)
+#define FROM_I32(V, p) (V)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define FROM_U8(V, p) (V)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
 #elif defined(__AVX2__)
+#define FROM_I32(V, p) (V)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define FROM_U8(V, p) (V)_mm256_cvtepu8_epi64(_mm_loadu_si32(p))
 #endif
 #define STRIP 2
@@ -97,12 +99,14 @@ static void ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, 
   switch ((int)t * 2 + sum) {
 #if defined(FROM_U8)
     case SN_I64 * 2 + 1: STRIPS(int64_t, int64_t, wide, wide, AS_IT_IS, SUM); ONES(uint64_t, uint64_t, a + b);
+    case SN_I32 * 2 + 1: STRIPS(int64_t, int32_t, wide, wide, FROM_I32, SUM); ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
     case SN_U8 * 2 + 1: STRIPS(int64_t, uint8_t, wide, wide, FROM_U8, SUM); ONES(uint64_t, uint8_t, a + b);
     case SN_I64 * 2: STRIPS(int64_t, int64_t, wide, wide, AS_IT_IS, TOP); ONES(int64_t, int64_t, LARGER);
     case SN_I32 * 2: STRIPS(int32_t, int32_t, half, half, AS_IT_IS, TOP); ONES(int32_t, int32_t, LARGER);
     default: STRIPS(uint8_t, uint8_t, byte, byte_mask, AS_IT_IS, TOP); ONES(uint8_t, uint8_t, LARGER);
 #else
     case SN_I64 * 2 + 1: ONES(uint64_t, uint64_t, a + b);
+    case SN_I32 * 2 + 1: ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
     case SN_U8 * 2 + 1: ONES(uint64_t, uint8_t, a + b);
     case SN_I64 * 2: ONES(int64_t, int64_t, LARGER);
     case SN_I32 * 2: ONES(int32_t, int32_t, LARGER);

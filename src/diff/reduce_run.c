@@ -167,8 +167,12 @@ static void ints(void *ctx, int64_t begin, int64_t end, int worker) {
   const int64_t each = p->blocks == 1 ? p->gone.count : INT_BLOCK;
   int64_t buf[SNK_BLOCK];
   for (int64_t q = begin; q < end; q++) {
-    const int64_t b = q % p->blocks, tile = q / p->blocks % p->tiles, line = q / p->blocks / p->tiles, col = tile * p->per, o = line * p->inner + col;
-    const int64_t width = p->inner - col < p->per ? p->inner - col : p->per, base = sno_axes_offset(&p->kept, o);
+    int64_t b = 0, o = q, width = 1;
+    if (p->blocks > 1 || p->per > 1) { /* divisions take as long as a short row */
+      const int64_t tile = q / p->blocks % p->tiles, col = tile * p->per;
+      b = q % p->blocks, o = q / p->blocks / p->tiles * p->inner + col, width = p->inner - col < p->per ? p->inner - col : p->per;
+    }
+    const int64_t base = sno_axes_offset(&p->kept, o);
     char *to = (p->blocks == 1 ? (char *)snt_data(p->y) : (char *)p->part + b * p->kept.count * wide) + o * wide;
     int64_t from = b * each, last = from + each < p->gone.count ? from + each : p->gone.count, one;
     if (p->per == 1) {
@@ -192,10 +196,27 @@ static void ints(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
+static int64_t count_int_blocks(int64_t gone, int64_t kept) { return kept < FEW && gone > INT_BLOCK ? (gone + INT_BLOCK - 1) / INT_BLOCK : 1; }
+static void run_ints(plan *p) {
+  const sn_dtype t = (sn_dtype)p->y->dtype;
+  const int64_t n = p->gone.count, kept = p->kept.count, size = (int64_t)sn_size_of(t);
+  char *y = snt_data(p->y);
+  if (n == 0) { /* of nothing there are sums and products */
+    const int64_t one = p->which == SNK_PROD;
+    snk_cast_row(kept, y, size, t, (const char *)&one, 0, SN_I64);
+    return;
+  }
+  p->blocks = count_int_blocks(n, kept);
+  p->per = sno_axes_in_columns(&p->gone, &p->kept) ? INT_COLUMNS : 1;
+  p->tiles = (p->inner + p->per - 1) / p->per;
+  sn_parallel(kept / p->inner * p->tiles * p->blocks, 1 + GRAIN / ((p->blocks == 1 ? n : INT_BLOCK) * p->per), ints, p);
+  if (p->blocks == 1) return;
+  memcpy(y, p->part, (size_t)(kept * size));
+  snk_reduce_ints(p->which, t, p->blocks - 1, (char *)p->part + kept * size, kept, kept, y);
+}
 SNK_SMALL_END
 
 static int64_t count_blocks(int64_t n) { return n > 0 ? (n + SNK_BLOCK - 1) / SNK_BLOCK : 1; }
-static int64_t count_int_blocks(int64_t gone, int64_t kept) { return kept < FEW && gone > INT_BLOCK ? (gone + INT_BLOCK - 1) / INT_BLOCK : 1; }
 
 size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask) {
   int64_t gone = 1, kept = 1;
@@ -225,21 +246,7 @@ void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
   const int64_t n = p.gone.count, small = n < SNK_BLOCK ? (n > 0 ? n : 1) : SNK_BLOCK;
   p.inner = p.kept.shape[p.kept.n - 1];
   if (!sn_is_float((sn_dtype)p.y->dtype)) {
-    const sn_dtype t = (sn_dtype)p.y->dtype;
-    char *y = snt_data(p.y);
-    if (n == 0) { /* of nothing there are sums and products */
-      const int64_t one = which == SNK_PROD;
-      snk_cast_row(p.kept.count, y, (int64_t)sn_size_of(t), t, (const char *)&one, 0, SN_I64);
-      return;
-    }
-    p.blocks = count_int_blocks(n, p.kept.count);
-    p.per = sno_axes_in_columns(&p.gone, &p.kept) ? INT_COLUMNS : 1;
-    p.tiles = (p.inner + p.per - 1) / p.per;
-    sn_parallel(p.kept.count / p.inner * p.tiles * p.blocks, 1 + GRAIN / ((p.blocks == 1 ? n : INT_BLOCK) * p.per), ints, &p);
-    if (p.blocks > 1) {
-      memcpy(y, p.part, (size_t)p.kept.count * sn_size_of(t));
-      snk_reduce_ints(which, t, p.blocks - 1, (char *)p.part + (size_t)p.kept.count * sn_size_of(t), p.kept.count, p.kept.count, y);
-    }
+    run_ints(&p);
     return;
   }
   p.blocks = count_blocks(n);
