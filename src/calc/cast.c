@@ -19,11 +19,11 @@
 
 static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t fs, size_t size) {
   if (ts == (int64_t)size && fs == (int64_t)size) { memcpy(to, from, (size_t)n * size); return; }
-  if (ts == (int64_t)size && fs == 0 && n > 0) { /* one for all: what is there is copied, up to a page at a time */
+  if (ts == (int64_t)size && fs == 0 && n > 0) { /* one for all: what is there is copied, up to four pages at a time */
     const size_t all = (size_t)n * size;
     memcpy(to, from, size);
     for (size_t done = size, some; done < all; done += some) {
-      some = done < 4096 ? done : 4096;
+      some = done < 16384 ? done : 16384;
       if (some > all - done) some = all - done;
       memcpy(to + done, to, some);
     }
