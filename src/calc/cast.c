@@ -144,18 +144,17 @@ static void widen(int64_t n, char *to, const char *from) {
 #endif
   LOOP(int32_t, uint8_t, v);
 }
-/* Sixteen of `size` bytes: masks of what is 0 become bytes by halves, with their signs. What is left over is done beside zeros. */
-#define FULL(size, ZERO)                                                                          \
+/* Sixteen of `size` bytes: `many` vectors of masks of what is 0 become bytes by halves, with their signs. What is left over is done beside zeros. */
+#define AT(i) _mm_loadu_si128((const __m128i *)(const void *)from + (i))
+#define HALVES(a, b, which) _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), which)) /* lower or upper, of int64 */
+#define FULL(size, many, ZERO)                                                                    \
   for (; n > 0; n -= 16, to += 16, from += 16 * (size)) {                                         \
-    __m128i m[size];                                                                              \
+    __m128i m[many];                                                                              \
     if (n < 16) from = memcpy(rest, from, (size_t)n * (size));                                    \
-    _Pragma("GCC unroll 8") for (int k = 0; k < (size); k++) {                                    \
-      const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)from + k);                 \
-      m[k] = ZERO;                                                                                \
-    }                                                                                             \
-    _Pragma("GCC unroll 8") for (int w = (size) / 2; w > 1; w /= 2)                               \
+    _Pragma("GCC unroll 8") for (int k = 0; k < (many); k++) m[k] = ZERO;                         \
+    _Pragma("GCC unroll 8") for (int w = (many) / 2; w > 1; w /= 2)                               \
       _Pragma("GCC unroll 8") for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]); \
-    if ((size) > 1) m[0] = _mm_packs_epi16(m[0], m[(size) > 1]);                                  \
+    if ((many) > 1) m[0] = _mm_packs_epi16(m[0], m[(many) > 1]);                                  \
     m[0] = _mm_andnot_si128(m[0], _mm_set1_epi8(1));                                              \
     if (n >= 16) _mm_storeu_si128((__m128i *)(void *)to, m[0]);                                   \
     else memcpy(to, m, (size_t)n);                                                                \
@@ -166,11 +165,11 @@ static void full(int64_t n, uint8_t *to, const char *from, sn_dtype t) {
   const __m128i zero = _mm_setzero_si128();
   _Alignas(16) char rest[128] = {0};
   switch ((int)t) {
-    case SN_F64: FULL(8, _mm_castpd_si128(_mm_cmpeq_pd(_mm_castsi128_pd(v), _mm_setzero_pd())));
-    case SN_F32: FULL(4, _mm_castps_si128(_mm_cmpeq_ps(_mm_castsi128_ps(v), _mm_setzero_ps())));
-    case SN_I64: FULL(8, _mm_shuffle_epi32(_mm_cmpeq_epi32(_mm_or_si128(v, _mm_srli_epi64(v, 32)), zero), 0xA0));
-    case SN_I32: FULL(4, _mm_cmpeq_epi32(v, zero));
-    default: FULL(1, _mm_cmpeq_epi8(v, zero));
+    case SN_F64: FULL(8, 8, _mm_castpd_si128(_mm_cmpeq_pd(_mm_castsi128_pd(AT(k)), _mm_setzero_pd())));
+    case SN_F32: FULL(4, 4, _mm_castps_si128(_mm_cmpeq_ps(_mm_castsi128_ps(AT(k)), _mm_setzero_ps())));
+    case SN_I64: FULL(8, 4, _mm_cmpeq_epi32(_mm_or_si128(HALVES(AT(2 * k), AT(2 * k + 1), 0x88), HALVES(AT(2 * k), AT(2 * k + 1), 0xDD)), zero));
+    case SN_I32: FULL(4, 4, _mm_cmpeq_epi32(AT(k), zero));
+    default: FULL(1, 1, _mm_cmpeq_epi8(AT(k), zero));
   }
 #else
   const int64_t size = (int64_t)sn_size_of(t);
