@@ -109,6 +109,7 @@ static bool whole_doubles(int64_t n, const double *from, int32_t *to) {
   }
   return all;
 }
+static void bytes_full(int64_t n, char *to, const char *from) { LOOP(uint8_t, uint8_t, v != 0); }
 
 void snk_count_ints(int64_t n, int64_t *to, int64_t start, int64_t step) {
   for (int64_t i = 0; i < n; i++) to[i] = (int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step);
@@ -147,14 +148,19 @@ static void widen(int64_t n, char *to, const char *from) {
 /* Sixteen of `size` bytes: `many` vectors of masks of what is 0 become bytes by halves, with their signs. What is left over is done beside zeros. */
 #define AT(i) _mm_loadu_si128((const __m128i *)(const void *)from + (i))
 #define HALVES(a, b, which) _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), which)) /* lower or upper, of int64 */
+#if defined(__clang__)
+#define EACH _Pragma("clang loop unroll(full)")
+#else
+#define EACH _Pragma("GCC unroll 8")
+#endif
 #define FULL(size, many, ZERO)                                                                    \
   for (; n > 0; n -= 16, to += 16, from += 16 * (size)) {                                         \
     __m128i m[many];                                                                              \
     if (n < 16) from = memcpy(rest, from, (size_t)n * (size));                                    \
-    _Pragma("GCC unroll 8") for (int k = 0; k < (many); k++) m[k] = ZERO;                         \
-    _Pragma("GCC unroll 8") for (int w = (many) / 2; w > 1; w /= 2)                               \
-      _Pragma("GCC unroll 8") for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]); \
-    if ((many) > 1) m[0] = _mm_packs_epi16(m[0], m[(many) > 1]);                                  \
+    EACH for (int k = 0; k < (many); k++) m[k] = ZERO;                                            \
+    EACH for (int w = (many) / 2; w > 1; w /= 2)                                                  \
+      EACH for (int k = 0; k < w; k++) m[k] = _mm_packs_epi32(m[2 * k], m[2 * k + 1]);            \
+    m[0] = _mm_packs_epi16(m[0], m[1]);                                                           \
     m[0] = _mm_andnot_si128(m[0], _mm_set1_epi8(1));                                              \
     if (n >= 16) _mm_storeu_si128((__m128i *)(void *)to, m[0]);                                   \
     else memcpy(to, m, (size_t)n);                                                                \
@@ -169,7 +175,7 @@ static void full(int64_t n, uint8_t *to, const char *from, sn_dtype t) {
     case SN_F32: FULL(4, 4, _mm_castps_si128(_mm_cmpeq_ps(_mm_castsi128_ps(AT(k)), _mm_setzero_ps())));
     case SN_I64: FULL(8, 4, _mm_cmpeq_epi32(_mm_or_si128(HALVES(AT(2 * k), AT(2 * k + 1), 0x88), HALVES(AT(2 * k), AT(2 * k + 1), 0xDD)), zero));
     case SN_I32: FULL(4, 4, _mm_cmpeq_epi32(AT(k), zero));
-    default: FULL(1, 1, _mm_cmpeq_epi8(AT(k), zero));
+    default: break;
   }
 #else
   const int64_t size = (int64_t)sn_size_of(t);
@@ -189,9 +195,10 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     case PAIR(SN_F16, SN_F32): k->to_f16(n, (const float *)(const void *)from, (uint16_t *)(void *)to); return;
     case PAIR(SN_F32, SN_U8): case PAIR(SN_F32, SN_BOOL): k->bytes(n, (float *)(void *)to, (const uint8_t *)from, 1); return;
     case PAIR(SN_F32, SN_F64): case PAIR(SN_F32, SN_I64): case PAIR(SN_F32, SN_I32): to_floats(n, (float *)(void *)to, from, ft); return;
-    case PAIR(SN_BOOL, SN_F64): case PAIR(SN_BOOL, SN_F32): case PAIR(SN_BOOL, SN_I64): case PAIR(SN_BOOL, SN_I32): case PAIR(SN_BOOL, SN_U8):
+    case PAIR(SN_BOOL, SN_F64): case PAIR(SN_BOOL, SN_F32): case PAIR(SN_BOOL, SN_I64): case PAIR(SN_BOOL, SN_I32):
       full(n, (uint8_t *)to, from, ft);
       return;
+    case PAIR(SN_BOOL, SN_U8): bytes_full(n, to, from); return;
     case PAIR(SN_U8, SN_BOOL): memcpy(to, from, (size_t)n); return;
     case PAIR(SN_U8, SN_I32): narrow(n, to, from); return;
     case PAIR(SN_I32, SN_U8): case PAIR(SN_I32, SN_BOOL): widen(n, to, from); return;
