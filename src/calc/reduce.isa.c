@@ -54,6 +54,7 @@ static float pieces_bf16(int64_t n, const uint16_t *x, int64_t left, int64_t run
 /* ---- integers: strips of vectors stay in registers while rows go by. The smaller of two is the complement of the larger of complements. */
 
 typedef int64_t wide __attribute__((vector_size(SNK_BYTES)));
+typedef uint64_t total __attribute__((vector_size(SNK_BYTES)));
 typedef int32_t half __attribute__((vector_size(SNK_BYTES)));
 typedef uint8_t byte __attribute__((vector_size(SNK_BYTES)));
 #define SUM(V, a, b) ((a) + (b))
@@ -102,9 +103,9 @@ static void ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, 
   int64_t c = 0;
   switch ((int)t * 2 + sum) {
 #if defined(FROM_U8)
-    case SN_I64 * 2 + 1: STRIPS(int64_t, int64_t, wide, AS_IT_IS, SUM); ONES(uint64_t, uint64_t, a + b);
-    case SN_I32 * 2 + 1: STRIPS(int64_t, int32_t, wide, FROM_I32, SUM); ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
-    case SN_U8 * 2 + 1: STRIPS(int64_t, uint8_t, wide, FROM_U8, SUM); ONES(uint64_t, uint8_t, a + b);
+    case SN_I64 * 2 + 1: STRIPS(uint64_t, uint64_t, total, AS_IT_IS, SUM); ONES(uint64_t, uint64_t, a + b);
+    case SN_I32 * 2 + 1: STRIPS(uint64_t, int32_t, total, FROM_I32, SUM); ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
+    case SN_U8 * 2 + 1: STRIPS(uint64_t, uint8_t, total, FROM_U8, SUM); ONES(uint64_t, uint8_t, a + b);
     case SN_I64 * 2: STRIPS(int64_t, int64_t, wide, AS_IT_IS, TOP_I64); ONES(int64_t, int64_t, LARGER);
     case SN_I32 * 2: STRIPS(int32_t, int32_t, half, AS_IT_IS, TOP_I32); ONES(int32_t, int32_t, LARGER);
     default: STRIPS(uint8_t, uint8_t, byte, AS_IT_IS, TOP_U8); ONES(uint8_t, uint8_t, LARGER);
