@@ -16,9 +16,9 @@
 #define K(c) ((T)(c))
 #define P(i) N(bound)(param[i])
 #define POW(a, b) ((T)int_pow((U)(a), (int64_t)(b)))
-#define FMOD(a, b) ((T)int_fmod((int64_t)(a), (int64_t)(b)))
-#define REM(a, b) ((T)int_rem((int64_t)(a), (int64_t)(b)))
-#define FLOORDIV(a, b) ((T)int_floordiv((int64_t)(a), (int64_t)(b)))
+#define FMOD(a, b) ((T)D(fmod)(a, b))
+#define REM(a, b) ((T)D(rem)(a, b))
+#define FLOORDIV(a, b) ((T)D(floordiv)(a, b))
 
 #define ORDER(T, t)                                             \
   static T larger_##t(T a, T b) { return a < b ? b : a; }         \
@@ -35,31 +35,41 @@ static uint64_t int_pow(uint64_t a, int64_t b) {
     if (b & 1) r *= a;
   return r;
 }
-static int64_t int_fmod(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
-static int64_t int_rem(int64_t a, int64_t b) {
-  if (b == 0 || b == -1) return 0;
-  const int64_t r = a % b;
-  return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-static int64_t int_floordiv(int64_t a, int64_t b) {
-  if (b == 0) return 0;
-  if (b == -1) return (int64_t)(0 - (uint64_t)a);
-  return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-static int64_t bound_i64(double v) {
+/* In 64 bits and in 32, of which a division takes half the time. */
+#define DIVISION(T, U, t)                                                              \
+  static T fmod_in_##t(T a, T b) { return b == 0 || b == -1 ? 0 : a % b; }             \
+  static T rem_in_##t(T a, T b) {                                                      \
+    if (b == 0 || b == -1) return 0;                                                   \
+    const T r = a % b;                                                                 \
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;                                   \
+  }                                                                                    \
+  static T floordiv_in_##t(T a, T b) {                                                 \
+    if (b == 0) return 0;                                                              \
+    if (b == -1) return (T)(0 - (U)a);                                                 \
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));                                 \
+  }
+DIVISION(int64_t, uint64_t, i64)
+DIVISION(int32_t, uint32_t, i32)
+/* Apart, so that rows hold the bounds and not how they are made. */
+#define BOUND static __attribute__((noinline, const))
+BOUND int64_t bound_i64(double v) {
   int64_t r;
   sn_store_double(&r, SN_I64, v);
   return r;
 }
-static int32_t bound_i32(double v) { return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v; }
-static uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_t)v; }
+BOUND int32_t bound_i32(double v) { return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : (int32_t)v; }
+BOUND uint8_t bound_u8(double v) { return v >= 255 ? 255 : v <= 0 ? 0 : (uint8_t)v; }
 
 /* A row whose numbers are side by side; y may be an operand. */
 typedef void close_row(int64_t n, void *y, const void *a, const void *b, const double *param);
 
-/* The same for any steps: operands that lie apart, or are one number for all, are brought side by side first, some at a time. Elements of `to` and `from` bytes. */
-static void bring(close_row *f, int64_t n, char *const *p, const int64_t *s, int operands, int64_t to, int64_t from, const double *param) {
+/* The same for any steps: operands that lie apart, or are one number for all, are brought side by side first, some at a time. What a row is made of
+ * is one number, and all else stands where the row found it: there are a hundred such rows. */
+#define SHAPE(operands, to, from) ((operands) << 16 | (int)(to) << 8 | (int)(from)) /* elements of `to` and `from` bytes */
+static void bring(int64_t n, char *const *p, const int64_t *s, const double *param, close_row *f, int shape) {
   enum { SOME = 256 };
+  const int operands = shape >> 16;
+  const int64_t to = shape >> 8 & 255, from = shape & 255;
   static const sn_dtype sized[9] = {[1] = SN_U8, [4] = SN_I32, [8] = SN_I64};
   _Alignas(8) char near[3][SOME * 8];
   if (s[0] == to && s[1] == from && (operands == 1 || s[2] == from)) {
@@ -95,34 +105,47 @@ static void bring(close_row *f, int64_t n, char *const *p, const int64_t *s, int
   }
 #define CLOSE_ROW(name, operands, R, T, X, Y, F)                                                                      \
   CLOSE(name, R, T, X, Y, F)                                                                                          \
-  static void name(int64_t n, char *const *p, const int64_t *s, const double *param) { bring(name##_close, n, p, s, operands, sizeof(R), sizeof(T), param); }
+  static void name(int64_t n, char *const *p, const int64_t *s, const double *param) { bring(n, p, s, param, name##_close, SHAPE(operands, sizeof(R), sizeof(T))); }
 #define CLOSED(name, operands, R, T, X, Y, F) CLOSE_ROW(name, operands, R, T, X, Y, F) /* the name first */
 #define INT_ROW1(name, F) CLOSED(N(name), 1, T, T, X, Z, F)
 #define INT_ROW2(name, F) CLOSED(N(name), 2, T, T, A, B, F)
 #define T int64_t
 #define U uint64_t
 #define N(name) name##_i64
+#define D(name) name##_in_i64
 #include "calc/map_ints.h"
 #undef T
 #undef U
 #undef N
+#undef D
+/* Bytes sixteen at a time; of wider integers, and of comparisons of wider numbers, most wait for memory as they are. */
+SNK_LONG_BEGIN
 #define T int32_t
 #define U uint32_t
 #define N(name) name##_i32
+#define D(name) name##_in_i32
 #include "calc/map_ints.h"
 #undef T
 #undef U
 #undef N
+#undef D
 #define T uint8_t
 #define U uint8_t
 #define N(name) name##_u8
+#define D(name) name##_in_i32
 #include "calc/map_ints.h"
+
 
 /* ---- comparisons */
 #define CMP_ROW(name, op, T, t) CLOSE_ROW(name##_##t##_row, 2, uint8_t, T, A, B, A op B)
 #define MAP1(...)
 #define MAP2(...)
-#define CMP2(name, op, samples) CMP_ROW(name, op, float, f32) CMP_ROW(name, op, double, f64) CMP_ROW(name, op, int64_t, i64) CMP_ROW(name, op, int32_t, i32) CMP_ROW(name, op, uint8_t, u8)
+#define CMP2(name, op, samples) CMP_ROW(name, op, uint8_t, u8)
+#include "calc/map.def"
+SNK_LONG_END
+#define MAP1(...)
+#define MAP2(...)
+#define CMP2(name, op, samples) CMP_ROW(name, op, float, f32) CMP_ROW(name, op, double, f64) CMP_ROW(name, op, int64_t, i64) CMP_ROW(name, op, int32_t, i32)
 #include "calc/map.def"
 
 #define MAP1(name, kinds, ...) kinds##_ENTRY(name)
@@ -160,15 +183,12 @@ void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
   }
 }
 
-CLOSE(xor, uint8_t, uint8_t, A, B, (A != 0) ^ (B != 0))
 SNK_LONG_BEGIN
-CLOSE(and, uint8_t, uint8_t, A, B, (A != 0) & (B != 0))
-CLOSE(or, uint8_t, uint8_t, A, B, (A | B) != 0)
 CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
 SNK_LONG_END
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which) {
-  static close_row *const rows[] = {[SNK_AND] = and_close, [SNK_OR] = or_close, [SNK_XOR] = xor_close, [SNK_NOT] = not_close};
-  bring(rows[which], n, p, s, which == SNK_NOT ? 1 : 2, 1, 1, NULL);
+  static close_row *const rows[] = {[SNK_AND] = minimum_u8_close, [SNK_OR] = maximum_u8_close, [SNK_XOR] = ne_u8_row_close, [SNK_NOT] = not_close};
+  bring(n, p, s, NULL, rows[which], SHAPE(which == SNK_NOT ? 1 : 2, 1, 1));
 }
 
 CLOSE(isnan, uint8_t, double, A, B, A != A)
@@ -181,6 +201,6 @@ void snk_test_row(int64_t n, char *const *p, const int64_t *s, sn_dtype t, int w
   for (int64_t i = 0, some; i < n; i += some) {
     some = n - i < SOME ? n - i : SOME;
     snk_cast_row(some, (char *)x, 8, SN_F64, p[1] + i * s[1], s[1], t);
-    bring(rows[which], some, (char *[]){p[0] + i * s[0], (char *)x}, (int64_t[]){s[0], 8}, 1, 1, 8, NULL);
+    bring(some, (char *[]){p[0] + i * s[0], (char *)x}, (int64_t[]){s[0], 8}, NULL, rows[which], SHAPE(1, 1, 8));
   }
 }

@@ -7,6 +7,7 @@
 #ifndef SNK_REDUCE_H
 #define SNK_REDUCE_H
 #include <stdint.h>
+#include "base/dtype.h"
 #include "calc/isa.h"
 
 enum { SNK_SUM, SNK_PROD, SNK_MAX, SNK_MIN, SNK_SUMSQ, SNK_SUMABS, SNK_MAXABS, SNK_REDUCTIONS };
@@ -35,10 +36,19 @@ typedef struct snk_reduce {
   /* All three at once for SNK_SUM of at most SNK_REDUCE_LANES floats a column: the sums to `to`. */
   void (*sums)(int64_t n, const float *x, int64_t step, int64_t width, float *to);
   double (*fold)(int which, int64_t n, double *part, int f64); /* combine n block results in place (float arithmetic unless f64) */
+  /* Integers (int64, int32, uint8), in any order: sums in int64, wrapping, extremes in their own type; that is what acc holds. Rows of `width`
+   * numbers, `step` elements apart, into acc, which holds what came before. */
+  void (*ints)(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc);
 } snk_reduce;
 SNK_TABLE_FOR(reduce, snk_reduce_now, sn_isa_moves())
 
-int64_t snk_reduce_int(int which, int64_t n, const int64_t *x, int64_t start); /* wraps; start: what came before, or snk_reduce_int_empty */
-int64_t snk_reduce_int_empty(int which);
+void snk_reduce_ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc); /* ints, and SNK_PROD */
+void snk_reduce_ints_row(int which, sn_dtype t, int64_t n, const void *x, void *to); /* n > 0 numbers side by side to one */
+int64_t snk_seek_ints(bool least, sn_dtype t, int64_t n, const void *x); /* as seek_f32 */
+
+/* Running sums of float32, float64 or int64, one number after another. Up to four rows, steps in bytes; or the next row of columns side by side,
+ * from the sums before it, which may be where the next go. */
+void snk_scan_rows(sn_dtype t, int rows, int64_t n, const char *const *x, int64_t xs, char *const *y, int64_t ys);
+void snk_scan_next(sn_dtype t, int64_t width, const void *before, const void *x, void *y);
 
 #endif

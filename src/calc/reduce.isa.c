@@ -51,5 +51,74 @@ static float pieces_bf16(int64_t n, const uint16_t *x, int64_t left, int64_t run
 #define pieces_bf16 NULL
 #endif
 
+/* ---- integers: strips of vectors stay in registers while rows go by. The smaller of two is the complement of the larger of complements. */
+
+typedef int64_t wide __attribute__((vector_size(SNK_BYTES)));
+typedef uint64_t total __attribute__((vector_size(SNK_BYTES)));
+typedef int32_t half __attribute__((vector_size(SNK_BYTES)));
+typedef uint8_t byte __attribute__((vector_size(SNK_BYTES)));
+#define SUM(V, a, b) ((a) + (b))
+#define AS_IT_IS(V, p) __extension__({ V v_; memcpy(&v_, p, sizeof v_); v_; })
+#if defined(__AVX512F__)
+#define TOP_I64(V, a, b) (V)_mm512_max_epi64((__m512i)(a), (__m512i)(b))
+#define TOP_I32(V, a, b) (V)_mm512_max_epi32((__m512i)(a), (__m512i)(b))
+#define TOP_U8(V, a, b) (V)_mm512_max_epu8((__m512i)(a), (__m512i)(b))
+#define FROM_I32(V, p) (V)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define FROM_U8(V, p) (V)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
+#elif defined(__AVX2__)
+#define TOP_I64(V, a, b) (((V)((a) > (b)) & (a)) | (~(V)((a) > (b)) & (b)))
+#define TOP_I32(V, a, b) (V)_mm256_max_epi32((__m256i)(a), (__m256i)(b))
+#define TOP_U8(V, a, b) (V)_mm256_max_epu8((__m256i)(a), (__m256i)(b))
+#define FROM_I32(V, p) (V)_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define FROM_U8(V, p) (V)_mm256_cvtepu8_epi64(_mm_loadu_si32(p))
+#endif
+#define STRIP 2
+#define STRIPS(A, T, V, LOAD, OP)                                                                         \
+  do {                                                                                                    \
+    enum { L = SNK_BYTES / sizeof(A) };                                                                   \
+    const V turn = (V){0} - (A)least;                                                                     \
+    for (; c + STRIP * L <= width; c += STRIP * L) {                                                      \
+      V a[STRIP];                                                                                         \
+      const T *from = (const T *)x + c;                                                                   \
+      SNK_ALL for (int k = 0; k < STRIP; k++) a[k] = AS_IT_IS(V, (A *)acc + c + k * L) ^ turn;            \
+      for (int64_t i = 0; i < n; i++, from += step)                                                       \
+        SNK_ALL for (int k = 0; k < STRIP; k++) a[k] = OP(V, a[k], LOAD(V, from + k * L) ^ turn);         \
+      SNK_ALL for (int k = 0; k < STRIP; k++) a[k] ^= turn, memcpy((A *)acc + c + k * L, &a[k], SNK_BYTES); \
+    }                                                                                                     \
+  } while (0)
+#define ONES(A, T, EXPR)                                                     \
+  for (; c < width; c++) {                                                   \
+    A a = ((A *)acc)[c];                                                     \
+    const T *from = (const T *)x + c;                                        \
+    for (int64_t i = 0; i < n; i++, from += step) {                          \
+      const A b = *from;                                                     \
+      a = (A)(EXPR);                                                         \
+    }                                                                        \
+    ((A *)acc)[c] = a;                                                       \
+  }                                                                          \
+  break
+#define LARGER ((a < b) != least ? b : a)
+static void ints(int which, sn_dtype t, int64_t n, const void *x, int64_t step, int64_t width, void *acc) {
+  const bool least = which == SNK_MIN, sum = which == SNK_SUM;
+  int64_t c = 0;
+  switch ((int)t * 2 + sum) {
+#if defined(FROM_U8)
+    case SN_I64 * 2 + 1: STRIPS(uint64_t, uint64_t, total, AS_IT_IS, SUM); ONES(uint64_t, uint64_t, a + b);
+    case SN_I32 * 2 + 1: STRIPS(uint64_t, int32_t, total, FROM_I32, SUM); ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
+    case SN_U8 * 2 + 1: STRIPS(uint64_t, uint8_t, total, FROM_U8, SUM); ONES(uint64_t, uint8_t, a + b);
+    case SN_I64 * 2: STRIPS(int64_t, int64_t, wide, AS_IT_IS, TOP_I64); ONES(int64_t, int64_t, LARGER);
+    case SN_I32 * 2: STRIPS(int32_t, int32_t, half, AS_IT_IS, TOP_I32); ONES(int32_t, int32_t, LARGER);
+    default: STRIPS(uint8_t, uint8_t, byte, AS_IT_IS, TOP_U8); ONES(uint8_t, uint8_t, LARGER);
+#else
+    case SN_I64 * 2 + 1: ONES(uint64_t, uint64_t, a + b);
+    case SN_I32 * 2 + 1: ONES(int64_t, int32_t, (uint64_t)a + (uint64_t)b);
+    case SN_U8 * 2 + 1: ONES(uint64_t, uint8_t, a + b);
+    case SN_I64 * 2: ONES(int64_t, int64_t, LARGER);
+    case SN_I32 * 2: ONES(int32_t, int32_t, LARGER);
+    default: ONES(uint8_t, uint8_t, LARGER);
+#endif
+  }
+}
+
 const snk_reduce SNK_FN(snk_reduce) = {row_f32, row_f64, pieces_f32, pieces_f64, pieces_bf16, seek_f32, seek_f64, cols_begin,
-                                     cols_f32, cols_f64, cols_end, cols_short, fold};
+                                     cols_f32, cols_f64, cols_end, cols_short, fold, ints};

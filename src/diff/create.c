@@ -2,8 +2,11 @@
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
+#include "base/thread.h"
 #include "calc/cast.h"
 #include "diff/ops.h"
+
+#define GRAIN 32768
 
 static int infer_sizes(sno_call *c) {
   const sno_val *v = &c->attr[0];
@@ -13,15 +16,21 @@ static int infer_sizes(sno_call *c) {
   return 0;
 }
 
+typedef struct filling { char *y; sn_dtype t; double start, step; bool whole; char one[8]; } filling;
+
+static void fill_part(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const filling *f = ctx;
+  const int64_t size = (int64_t)sn_size_of(f->t);
+  static const char nothing[8];
+  if (memcmp(f->one, nothing, 8) == 0) memset(f->y + begin * size, 0, (size_t)((end - begin) * size));
+  else snk_cast_row(end - begin, f->y + begin * size, size, f->t, f->one, 0, f->t);
+}
+
 static void fill(snt_tensor *y, double v) {
-  char one[8];
-  const int64_t size = (int64_t)sn_size_of((sn_dtype)y->dtype);
-  if (v == 0 && !signbit(v)) {
-    memset(snt_data(y), 0, snt_nbytes(y));
-    return;
-  }
-  sn_store_double(one, (sn_dtype)y->dtype, v);
-  snk_cast_row(snt_numel(y), snt_data(y), size, (sn_dtype)y->dtype, one, 0, (sn_dtype)y->dtype);
+  filling f = {.y = snt_data(y), .t = (sn_dtype)y->dtype};
+  sn_store_double(f.one, f.t, v);
+  sn_parallel(snt_numel(y), GRAIN, fill_part, &f);
 }
 
 static void forward_zeros(sno_call *c) { fill(c->out[0], 0); }
@@ -144,22 +153,27 @@ static int infer_arange(sno_call *c) {
   return snt_check_shape(1, &n, "arange");
 }
 
-static void forward_arange(sno_call *c) {
+static void count_part(void *ctx, int64_t begin, int64_t end, int worker) {
   enum { SOME = 256 };
-  double start = 0, step = 1;
-  int64_t n = 0;
-  bool whole;
-  range(c, &start, &step, &n, &whole);
-  snt_tensor *y = c->out[0];
-  const sn_dtype t = (sn_dtype)y->dtype;
-  const int64_t size = (int64_t)sn_size_of(t);
-  char *p = snt_data(y);
+  (void)worker;
+  const filling *f = ctx;
+  const int64_t size = (int64_t)sn_size_of(f->t);
   double x[SOME];
-  for (int64_t i = 0, some; i < y->shape[0]; i += some) {
-    some = y->shape[0] - i < SOME ? y->shape[0] - i : SOME;
-    for (int64_t k = 0; k < some; k++) x[k] = start + (double)(i + k) * step;
-    snk_cast_row(some, p + i * size, size, t, (const char *)x, 8, SN_F64);
-  }
+  if (f->whole) snk_count_ints(end - begin, (int64_t *)(void *)f->y + begin, (int64_t)f->start + begin * (int64_t)f->step, (int64_t)f->step);
+  else
+    for (int64_t some; begin < end; begin += some) {
+      some = end - begin < SOME ? end - begin : SOME;
+      snk_count_doubles(some, x, f->start, f->step, (double)begin);
+      snk_cast_row(some, f->y + begin * size, size, f->t, (const char *)x, 8, SN_F64);
+    }
+}
+
+static void forward_arange(sno_call *c) {
+  filling f = {.y = snt_data(c->out[0]), .t = (sn_dtype)c->out[0]->dtype};
+  int64_t n = 0;
+  range(c, &f.start, &f.step, &n, &f.whole);
+  f.whole = f.whole && f.t == SN_I64 && fabs(f.start) + fabs(f.step) * (double)n < 0x1p53; /* then doubles are exact, and so the same */
+  sn_parallel(c->out[0]->shape[0], GRAIN, count_part, &f);
 }
 
 /*** arange(start=0, stop, step=1, {dtype})

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/cast.h"
 #include "diff/dims.h"
 #include "diff/matmul.h"
 #include "diff/ops.h"
@@ -220,50 +221,57 @@ const sno_op sno_op_amin = {.name = "amin", .args = "x dim:dims? keepdim:bool=fa
 
 /* ---- extremes with their places */
 
-typedef struct seek { const snt_tensor *x; snt_tensor *value, *index; sno_axes gone, kept; bool least; int64_t base; } seek;
+#define LINE_BYTES 64
 
-/* Block by block: PLACE is that of the best in a block of n numbers at v. */
-#define SEEK(T, SNT, PLACE)                                                                      \
-  do {                                                                                           \
-    T best = 0;                                                                                  \
-    for (int64_t from = 0; from < s->gone.count && best == best; from += SNK_BLOCK) {            \
-      const int64_t n = s->gone.count - from < SNK_BLOCK ? s->gone.count - from : SNK_BLOCK;     \
-      const T *v = sno_axes_gather(&s->gone, s->x, base, from, n, SNT, buf);                     \
-      const int64_t k = PLACE;                                                                   \
-      if (from == 0 || v[k] != v[k] || (s->least ? v[k] < best : v[k] > best)) best = v[k], at = from + k; \
-    }                                                                                            \
-  } while (0)
+typedef struct seek { const snt_tensor *x; snt_tensor *value, *index; sno_axes gone, kept; bool least; int64_t base, per, tiles, inner; } seek;
 
-static int64_t seek_ints(bool least, int64_t n, const int64_t *v) {
-  int64_t k = 0;
-  for (int64_t i = 1; i < n; i++)
-    if (least ? v[i] < v[k] : v[i] > v[k]) k = i;
-  return k;
+static int64_t seek_block(sn_dtype t, bool least, int64_t n, const void *v) {
+  if (t == SN_F32) return snk_reduce_now()->seek_f32(least, n, v);
+  if (t == SN_F64) return snk_reduce_now()->seek_f64(least, n, v);
+  return snk_seek_ints(least, t, n, v);
 }
-
+/* Block by block. Columns are brought side by side, a line of the cache of them at a time. */
 static void seek_rows(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const seek *s = ctx;
-  double buf[SNK_BLOCK];
   const sn_dtype t = (sn_dtype)s->x->dtype;
   const int64_t size = (int64_t)sn_size_of(t);
-  for (int64_t o = begin; o < end; o++) {
+  _Alignas(64) char buf[SNK_BLOCK * LINE_BYTES];
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t col = q % s->tiles * s->per, o = q / s->tiles * s->inner + col, width = s->inner - col < s->per ? s->inner - col : s->per;
     const int64_t base = sno_axes_offset(&s->kept, o);
-    int64_t at = 0;
-    if (t == SN_F32) SEEK(float, SN_F32, snk_reduce_now()->seek_f32(s->least, n, v));
-    else if (t == SN_F64) SEEK(double, SN_F64, snk_reduce_now()->seek_f64(s->least, n, v));
-    else SEEK(int64_t, SN_I64, seek_ints(s->least, n, v));
-    if (s->index) ((int64_t *)snt_data(s->index))[o] = at + s->base;
-    if (s->value) memcpy((char *)snt_data(s->value) + o * size, (const char *)snt_data(s->x) + (base + sno_axes_offset(&s->gone, at)) * size, (size_t)size);
+    const char *x = (const char *)snt_data(s->x) + base * size;
+    int64_t at[LINE_BYTES] = {0};
+    for (int64_t from = 0; from < s->gone.count; from += SNK_BLOCK) {
+      const int64_t n = s->gone.count - from < SNK_BLOCK ? s->gone.count - from : SNK_BLOCK, step = s->gone.stride[0];
+      const char *v = buf;
+      if (s->per > 1) snk_transpose_copy(width, n, buf, n * size, size, x + from * step * size, size, step * size, (size_t)size);
+      else v = sno_axes_gather(&s->gone, s->x, base, from, n, t, buf);
+      for (int64_t c = 0; c < width; c++) {
+        const int64_t k = seek_block(t, s->least, n, v + c * n * size);
+        _Alignas(8) char pair[16]; /* the best so far, and of this block */
+        memcpy(pair, x + (c + sno_axes_offset(&s->gone, at[c])) * size, (size_t)size);
+        memcpy(pair + size, v + (c * n + k) * size, (size_t)size);
+        if (from == 0 || seek_block(t, s->least, 2, pair) == 1) at[c] = from + k;
+      }
+    }
+    for (int64_t c = 0; c < width; c++) {
+      if (s->index) ((int64_t *)snt_data(s->index))[o + c] = at[c] + s->base;
+      if (s->value) memcpy((char *)snt_data(s->value) + (o + c) * size, x + (c + sno_axes_offset(&s->gone, at[c])) * size, (size_t)size);
+    }
   }
 }
 
 static void run_seek(sno_call *c, snt_tensor *value, snt_tensor *index, bool least, int64_t base) {
-  seek s = {.x = c->in[0], .value = value, .index = index, .least = least, .base = base};
+  seek s = {.x = c->in[0], .value = value, .index = index, .least = least, .base = base, .per = 1};
   const unsigned mask = mask_of(&c->attr[0], s.x->ndim ? s.x->ndim : 1);
   sno_axes_take(&s.gone, s.x, mask);
   sno_axes_take(&s.kept, s.x, ~mask);
-  if (s.kept.count) sn_parallel(s.kept.count, 1 + 16384 / (s.gone.count + 1), seek_rows, &s);
+  if (s.kept.count == 0) return;
+  if (s.gone.n == 1 && sno_axes_in_columns(&s.gone, &s.kept)) s.per = LINE_BYTES / (int64_t)sn_size_of((sn_dtype)s.x->dtype);
+  s.inner = s.kept.shape[s.kept.n - 1];
+  s.tiles = (s.inner + s.per - 1) / s.per;
+  sn_parallel(s.kept.count / s.inner * s.tiles, 1 + 16384 / (s.gone.count * s.per + 1), seek_rows, &s);
 }
 
 static int infer_max(sno_call *c) {
@@ -345,6 +353,7 @@ static int infer_any(sno_call *c) {
   unsigned mask;
   if (sno_fix_dims(c, 0, c->in[0], &mask) < 0 || sno_cast_input(c, 0, SN_BOOL) < 0) return -1;
   want(c, 0, SN_BOOL, mask);
+  c->scratch_bytes = sno_reduce_scratch(c->in[0], mask);
   return 0;
 }
 static void tidy(sno_call *c, bool empty) { /* of nothing: the neutral value */
@@ -499,23 +508,28 @@ const sno_op sno_op_norm = {.name = "norm", .args = "x dim:dims? keepdim:bool=fa
 
 /* ---- cumsum */
 
-typedef struct scan { const snt_tensor *x, *y; int d; bool reverse; } scan;
+typedef struct scan { sn_dtype t; const char *from; char *to; sno_axes kx, ky; int64_t n, xs, ys, per, tiles, inner; bool columns; } scan; /* steps in bytes */
+#define SIDE 4      /* rows at a time */
+#define COLUMNS 256
 
-static void scan_rows(void *ctx, int64_t begin, int64_t end, int worker) {
+/* Tiles of `per` rows of the inner run: one number after another, or all columns' numbers side by side. */
+static void scan_tiles(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const scan *s = ctx;
-  const snt_tensor *x = s->x, *y = s->y;
-  sno_axes kx, ky;
-  const unsigned mask = ~(1u << s->d);
-  sno_axes_take(&kx, x, mask), sno_axes_take(&ky, y, mask);
-  const int64_t n = x->ndim ? x->shape[s->d] : 1, xs = x->ndim ? x->stride[s->d] : 0, ys = y->ndim ? y->stride[s->d] : 0;
-  for (int64_t o = begin; o < end; o++) {
-    const int64_t xo = sno_axes_offset(&kx, o), yo = sno_axes_offset(&ky, o);
-#define SCAN(T) { T sum = 0; for (int64_t q = 0; q < n; q++) { const int64_t i = s->reverse ? n - 1 - q : q; \
-    sum = (T)(sum + ((const T *)snt_data(x))[xo + i * xs]); ((T *)snt_data(y))[yo + i * ys] = sum; } }
-    if (x->dtype == SN_F32) SCAN(float)
-    else if (x->dtype == SN_F64) SCAN(double)
-    else SCAN(uint64_t)
+  const int64_t size = (int64_t)sn_size_of(s->t);
+  for (int64_t q = begin; q < end; q++) {
+    const int64_t at = q % s->tiles * s->per, o = q / s->tiles * s->inner + at, many = s->inner - at < s->per ? s->inner - at : s->per;
+    const char *x[SIDE];
+    char *y[SIDE];
+    for (int k = 0; k < SIDE && k < many; k++) {
+      x[k] = s->from + sno_axes_offset(&s->kx, o + k) * size;
+      y[k] = s->to + sno_axes_offset(&s->ky, o + k) * size;
+    }
+    if (!s->columns) snk_scan_rows(s->t, (int)many, s->n, x, s->xs, y, s->ys);
+    else {
+      memset(y[0], 0, (size_t)(many * size));
+      for (int64_t i = 0; i < s->n; i++) snk_scan_next(s->t, many, y[0] + (i - (i > 0)) * s->ys, x[0] + i * s->xs, y[0] + i * s->ys);
+    }
   }
 }
 
@@ -526,9 +540,24 @@ static int infer_cumsum(sno_call *c) {
   return 0;
 }
 static void forward_cumsum(sno_call *c) {
-  scan s = {c->in[0], c->out[0], (int)c->attr[0].i, c->attr[1].i};
-  const int64_t all = snt_numel(s.x), n = s.x->ndim ? s.x->shape[s.d] : 1;
-  if (all) sn_parallel(all / n, 1 + 32768 / n, scan_rows, &s);
+  const snt_tensor *x = c->in[0], *y = c->out[0];
+  const int d = (int)c->attr[0].i;
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)x->dtype), all = snt_numel(x);
+  scan s = {.t = (sn_dtype)x->dtype, .n = 1};
+  if (all == 0) return;
+  sno_axes_take(&s.kx, x, ~(1u << d)), sno_axes_take(&s.ky, y, ~(1u << d));
+  if (x->ndim) s.n = x->shape[d], s.xs = x->stride[d] * size, s.ys = y->stride[d] * size;
+  const int64_t rows = all / s.n, ix = s.kx.shape[s.kx.n - 1], iy = s.ky.shape[s.ky.n - 1];
+  s.columns = s.kx.stride[s.kx.n - 1] == 1 && s.ky.stride[s.ky.n - 1] == 1 && ix == iy && ix >= 8;
+  s.inner = s.columns ? ix : rows;
+  s.per = s.columns ? COLUMNS : SIDE;
+  s.tiles = (s.inner + s.per - 1) / s.per;
+  s.from = snt_data(x), s.to = snt_data(y);
+  if (c->attr[1].i) { /* from the end */
+    s.from += (s.n - 1) * s.xs, s.to += (s.n - 1) * s.ys;
+    s.xs = -s.xs, s.ys = -s.ys;
+  }
+  sn_parallel(rows / s.inner * s.tiles, 1 + 32768 / (s.n * s.per), scan_tiles, &s);
 }
 static int back_cumsum(sno_back *b) {
   sno_val a[2] = {b->attr[0], sno_bool(!b->attr[1].i)};

@@ -10,8 +10,9 @@ typedef struct sno_axes { int n; int64_t count, shape[SNT_MAXDIM], stride[SNT_MA
 void sno_axes_take(sno_axes *a, const snt_tensor *x, unsigned mask);  /* the dimensions whose bits are set */
 int64_t sno_axes_offset(const sno_axes *a, int64_t i);                /* of logical index i */
 /* n numbers of x from logical index `from` along `a`, starting at element offset `base`, as type t (float32, float64, int64), one behind another:
- * in place where they lie so, else gathered into buf. */
+ * in place where they lie so, else gathered into buf. t may also be x's own type. */
 const void *sno_axes_gather(const sno_axes *a, const snt_tensor *x, int64_t base, int64_t from, int64_t n, sn_dtype t, void *buf);
+bool sno_axes_in_columns(const sno_axes *gone, const sno_axes *kept); /* are kept numbers side by side, and those that go are not? */
 
 /* Scratch and forward of a reduction of c->in[0] over `mask` into the contiguous c->out[0]; `divide`: of every result. */
 /* For who makes the numbers block by block (chains in programs): is this operation a sum, over which dimensions; a result divided and stored. */

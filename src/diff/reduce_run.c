@@ -153,43 +153,89 @@ static void combine(void *ctx, int64_t begin, int64_t end, int worker) {
   for (int64_t o = begin; o < end; o++) store(p, o, snk_reduce_now()->fold(p->which, p->blocks, p->part + o * p->blocks, p->f64));
 }
 
+/* Integers go in blocks only where threads would else have nothing to do. */
+#define INT_BLOCK 32768
+#define INT_COLUMNS 256 /* side by side */
+#define FEW 64
+
+SNK_SMALL_BEGIN
 static void ints(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const plan *p = ctx;
+  const sn_dtype t = (sn_dtype)p->x->dtype, tt = (sn_dtype)p->y->dtype;
+  const int64_t size = (int64_t)sn_size_of(t), wide = (int64_t)sn_size_of(tt), step = p->gone.stride[p->gone.n - 1], run = p->gone.shape[p->gone.n - 1];
+  const int64_t each = p->blocks == 1 ? p->gone.count : INT_BLOCK;
   int64_t buf[SNK_BLOCK];
-  const sn_dtype t = (sn_dtype)p->y->dtype;
-  for (int64_t o = begin; o < end; o++) {
-    const int64_t base = sno_axes_offset(&p->kept, o);
-    int64_t r = snk_reduce_int_empty(p->which);
-    for (int64_t from = 0; from < p->gone.count; from += SNK_BLOCK) {
-      const int64_t n = p->gone.count - from < SNK_BLOCK ? p->gone.count - from : SNK_BLOCK;
-      r = snk_reduce_int(p->which, n, sno_axes_gather(&p->gone, p->x, base, from, n, SN_I64, buf), r);
+  for (int64_t q = begin; q < end; q++) {
+    int64_t b = 0, o = q, width = 1;
+    if (p->blocks > 1 || p->per > 1) { /* divisions take as long as a short row */
+      const int64_t tile = q / p->blocks % p->tiles, col = tile * p->per;
+      b = q % p->blocks, o = q / p->blocks / p->tiles * p->inner + col, width = p->inner - col < p->per ? p->inner - col : p->per;
     }
-    sn_store_int((char *)snt_data(p->y) + o * (int64_t)sn_size_of(t), t, r);
+    const int64_t base = sno_axes_offset(&p->kept, o);
+    char *to = (p->blocks == 1 ? (char *)snt_data(p->y) : (char *)p->part + b * p->kept.count * wide) + o * wide;
+    int64_t from = b * each, last = from + each < p->gone.count ? from + each : p->gone.count, one;
+    if (p->per == 1) {
+      const bool flat = p->gone.n == 1 && step == 1;
+      for (bool first = true; from < last; first = false) {
+        const int64_t n = flat || last - from < SNK_BLOCK ? last - from : SNK_BLOCK;
+        const void *x = flat ? (const char *)snt_data(p->x) + (base + from) * size : sno_axes_gather(&p->gone, p->x, base, from, n, t, buf);
+        snk_reduce_ints_row(p->which, t, n, x, first ? to : (char *)&one);
+        if (!first) snk_reduce_ints(p->which, tt, 1, &one, 0, 1, to);
+        from += n;
+      }
+      continue;
+    }
+    for (bool first = true; from < last; first = false) {
+      const char *x = (const char *)snt_data(p->x) + (base + sno_axes_offset(&p->gone, from)) * size;
+      const int64_t left = run - from % run, n = left < last - from ? left : last - from;
+      if (first) snk_cast_row(width, to, wide, tt, x, size, t);
+      snk_reduce_ints(p->which, t, n - first, first ? x + step * size : x, step, width, to);
+      from += n;
+    }
   }
 }
+
+static int64_t count_int_blocks(int64_t gone, int64_t kept) { return kept < FEW && gone > INT_BLOCK ? (gone + INT_BLOCK - 1) / INT_BLOCK : 1; }
+static void run_ints(plan *p) {
+  const sn_dtype t = (sn_dtype)p->y->dtype;
+  const int64_t n = p->gone.count, kept = p->kept.count, size = (int64_t)sn_size_of(t);
+  char *y = snt_data(p->y);
+  if (n == 0) { /* of nothing there are sums and products */
+    const int64_t one = p->which == SNK_PROD;
+    snk_cast_row(kept, y, size, t, (const char *)&one, 0, SN_I64);
+    return;
+  }
+  p->blocks = count_int_blocks(n, kept);
+  p->per = sno_axes_in_columns(&p->gone, &p->kept) ? INT_COLUMNS : 1;
+  p->tiles = (p->inner + p->per - 1) / p->per;
+  sn_parallel(kept / p->inner * p->tiles * p->blocks, 1 + GRAIN / ((p->blocks == 1 ? n : INT_BLOCK) * p->per), ints, p);
+  if (p->blocks == 1) return;
+  memcpy(y, p->part, (size_t)(kept * size));
+  snk_reduce_ints(p->which, t, p->blocks - 1, (char *)p->part + kept * size, kept, kept, y);
+}
+SNK_SMALL_END
 
 static int64_t count_blocks(int64_t n) { return n > 0 ? (n + SNK_BLOCK - 1) / SNK_BLOCK : 1; }
 
 size_t sno_reduce_scratch(const snt_tensor *x, unsigned mask) {
-  if (!sn_is_float((sn_dtype)x->dtype)) return 0;
   int64_t gone = 1, kept = 1;
   for (int i = 0; i < x->ndim; i++) {
     if (mask >> i & 1) gone *= x->shape[i];
     else kept *= x->shape[i];
   }
-  const int64_t blocks = count_blocks(gone);
+  const int64_t blocks = sn_is_float((sn_dtype)x->dtype) ? count_blocks(gone) : count_int_blocks(gone, kept);
   return blocks > 1 ? (size_t)(blocks * kept) * sizeof(double) : 0;
 }
 
-static bool in_columns(const sno_axes *gone, const sno_axes *kept) {
+bool sno_axes_in_columns(const sno_axes *gone, const sno_axes *kept) {
   return kept->stride[kept->n - 1] == 1 && gone->stride[gone->n - 1] != 1 && kept->shape[kept->n - 1] >= 4 && gone->count > 1;
 }
 bool sno_reduce_in_rows(const snt_tensor *x, unsigned mask) {
   sno_axes gone, kept;
   sno_axes_take(&gone, x, mask);
   sno_axes_take(&kept, x, ~mask);
-  return !in_columns(&gone, &kept);
+  return !sno_axes_in_columns(&gone, &kept);
 }
 
 void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
@@ -198,13 +244,13 @@ void sno_reduce_run(sno_call *c, int which, unsigned mask, double divide) {
   sno_axes_take(&p.kept, p.x, ~mask);
   if (p.kept.count == 0) return;
   const int64_t n = p.gone.count, small = n < SNK_BLOCK ? (n > 0 ? n : 1) : SNK_BLOCK;
+  p.inner = p.kept.shape[p.kept.n - 1];
   if (!sn_is_float((sn_dtype)p.y->dtype)) {
-    sn_parallel(p.kept.count, 1 + GRAIN / (n + 1), ints, &p);
+    run_ints(&p);
     return;
   }
   p.blocks = count_blocks(n);
-  p.inner = p.kept.shape[p.kept.n - 1];
-  if (in_columns(&p.gone, &p.kept) && sn_is_float((sn_dtype)p.x->dtype)) {
+  if (sno_axes_in_columns(&p.gone, &p.kept) && sn_is_float((sn_dtype)p.x->dtype)) {
     const int64_t size = p.f64 ? 8 : 4;
     p.per = p.inner * size <= SNK_TILE_BYTES ? p.inner : SNK_PIECE_BYTES / size;
     p.tiles = (p.inner + p.per - 1) / p.per;

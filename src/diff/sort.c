@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/reduce.h"
 #include "calc/sort.h"
 #include "diff/index.h"
 #include "diff/matmul.h"
@@ -297,12 +298,13 @@ static int infer_bincount(sno_call *c) {
   if (w && !snt_same_shape(x, w)) return sn_fail("bincount: weights are %s, the numbers %s; they must be equal", SNT_SHAPE(w), SNT_SHAPE(x));
   if (least < 0) return sn_fail("bincount: minlength is %lld; 0 or more make sense", (long long)least);
   const int64_t *p = snt_data(x), n = x->shape[0];
-  int64_t size = least;
-  for (int64_t i = 0; i < n; i++) {
-    if (p[i] < base)
-      return sn_fail("bincount: number %lld at position %lld; they count from %lld", (long long)p[i], (long long)(i + base), (long long)base);
-    if (p[i] - base >= size) size = p[i] - base + 1;
+  int64_t low = base, high = base - 1, at = 0;
+  if (n > 0) snk_reduce_ints_row(SNK_MIN, SN_I64, n, p, &low), snk_reduce_ints_row(SNK_MAX, SN_I64, n, p, &high);
+  if (low < base) {
+    while (p[at] >= base) at++;
+    return sn_fail("bincount: number %lld at position %lld; they count from %lld", (long long)p[at], (long long)(at + base), (long long)base);
   }
+  const int64_t size = high - base >= least ? high - base + 1 : least;
   if (snt_check_shape(1, &size, "bincount") < 0) return -1;
   sn_dtype t = SN_I64;
   if (w) {
@@ -316,13 +318,13 @@ static int infer_bincount(sno_call *c) {
 static void forward_bincount(sno_call *c) {
   const int64_t *p = snt_data(c->in[0]), n = c->in[0]->shape[0], base = c->attr[1].i;
   void *y = snt_data(c->out[0]);
+  const void *w = c->in[1] ? snt_data(c->in[1]) : NULL;
   sno_zero_elements(c->out[0]);
-  for (int64_t i = 0; i < n; i++) {
-    const int64_t k = p[i] - base;
-    if (c->in[1] == NULL) ((int64_t *)y)[k]++;
-    else if (c->in[1]->dtype == SN_F32) ((float *)y)[k] += ((const float *)snt_data(c->in[1]))[i];
-    else ((double *)y)[k] += ((const double *)snt_data(c->in[1]))[i];
-  }
+#define COUNT(T, ONE) for (int64_t i = 0; i < n; i++) ((T *)y)[p[i] - base] += ONE
+  if (w == NULL) COUNT(int64_t, 1);
+  else if (c->in[1]->dtype == SN_F32) COUNT(float, ((const float *)w)[i]);
+  else COUNT(double, ((const double *)w)[i]);
+#undef COUNT
 }
 
 /*** bincount(x, weights?, {minlength=0})
