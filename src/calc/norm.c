@@ -4,7 +4,7 @@
 
 typedef struct norm_job { const snk_norm_args *a; snk_norm_units *units; snk_norm_planes *planes; } norm_job;
 
-static const snk_norm_type *type_of(const snk_norm_args *a) { return a->f64 ? &snk_norm_now()->f64 : &snk_norm_now()->f32; }
+static const snk_norm_type *type_of(const snk_norm_args *a) { return a->f64 ? &snk_norm_doubles_now()->f64 : &snk_norm_now()->f32; }
 
 static void share(sn_task *task, const norm_job *j, int64_t n, int64_t each) {
   sn_parallel(n, 16384 / (each > 0 ? each : 1) + 1, task, (void *)(uintptr_t)j);

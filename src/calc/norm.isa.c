@@ -22,6 +22,7 @@
 #undef L
 #undef W
 #undef N
+#if SNK_DOUBLES
 SNK_SMALL_BEGIN
 #define S double
 #define V vd
@@ -31,9 +32,13 @@ SNK_SMALL_BEGIN
 #include "calc/norm_batch.h"
 #include "calc/norm_rows.h"
 SNK_SMALL_END
+#define F64 {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_fold_f64, VD}
+#else
+#define F64 {0}
+#endif
 
 const snk_norm SNK_FN(snk_norm) = {
     {roots_f32, stats_f32, sums_f32, apply_f32, back_f32, row_f32, row_back_f32, row_fold_f32, VF},
-    {roots_f64, stats_f64, sums_f64, apply_f64, back_f64, row_f64, row_back_f64, row_fold_f64, VD},
+    F64,
     HALF,
 };

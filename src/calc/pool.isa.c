@@ -137,6 +137,7 @@ INL void share_f32(bool relu, vf a, vf b, vf c, vf d, vf gv, vf *won) {
 #undef LOW
 #undef HIGH
 #undef ORDER
+#if SNK_DOUBLES
 SNK_SMALL_BEGIN
 #define T double
 #define V vd
@@ -151,9 +152,13 @@ SNK_SMALL_BEGIN
 #define ORDER ORDERD
 #include "calc/pool_plane.h"
 SNK_SMALL_END
+#define F64 {max_f64, max_back_f64, pick_f64, mean_f64, mean_back_f64}
+#else
+#define F64 {0}
+#endif
 
 const snk_pool SNK_FN(snk_pool) = {
     {max_f32, max_back_f32, pick_f32, mean_f32, mean_back_f32},
-    {max_f64, max_back_f64, pick_f64, mean_f64, mean_back_f64},
+    F64,
     max_half, max_back_half,
 };
