@@ -100,6 +100,19 @@ INL void put(float *y, int64_t n, vf z[4]) {
 
 INL vf unit(vu32 w) { return __builtin_convertvector((vfm)(w >> 8), vf) * VFK(0x1p-24); }
 
+/* A float here is 32 bits and no number. */
+static void words(uint64_t seed, uint64_t block, int64_t n, uint32_t *y) {
+  uint32_t key[20];
+  keys_of(seed, key);
+  for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
+    vu32 c[4];
+    vf z[4];
+    philox(key, block, c);
+    SNK_ALL for (int w = 0; w < 4; w++) z[w] = (vf)c[w];
+    put((float *)(void *)(y + i), n - i, z);
+  }
+}
+
 static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi) {
   uint32_t key[20];
   keys_of(seed, key);
@@ -171,4 +184,4 @@ static void normal(uint64_t seed, uint64_t block, int64_t n, float *y, float mea
   }
 }
 
-const snk_random SNK_FN(snk_random) = {uniform, normal, mask};
+const snk_random SNK_FN(snk_random) = {words, uniform, normal, mask};
