@@ -3,6 +3,7 @@
 #include "calc/sort.h"
 #include <string.h>
 #include "base/thread.h"
+#include "calc/isa.h"
 
 #define RUN 24       /* insertion sort up to here */
 #define RADIX 512    /* radix sort from here on */
@@ -19,13 +20,21 @@ size_t snk_sort_bytes(sn_dtype t, int64_t n) {
 
 /* ---- keys */
 
+static inline uint32_t key_bits(uint32_t u) { /* of a float */
+  const uint32_t size = u & UINT32_MAX >> 1, key = u ^ ((uint32_t)((int32_t)u >> 31) | UINT32_C(1) << 31);
+  return (int32_t)size > 0x7F800000 ? UINT32_MAX : size == 0 ? UINT32_C(1) << 31 : key;
+}
+
 static inline uint32_t key_f32(const char *p) {
-  float v;
   uint32_t u;
-  memcpy(&v, p, sizeof v);
   memcpy(&u, p, sizeof u);
-  const uint32_t key = u ^ (u >> 31 ? UINT32_MAX : UINT32_C(1) << 31);
-  return v != v ? UINT32_MAX : v == 0 ? UINT32_C(1) << 31 : key;
+  return key_bits(u);
+}
+
+static inline uint64_t key_i64(const char *p) {
+  uint64_t u;
+  memcpy(&u, p, sizeof u);
+  return u ^ UINT64_C(1) << 63;
 }
 
 static uint64_t key_of(const char *p, sn_dtype t) {
@@ -40,7 +49,7 @@ static uint64_t key_of(const char *p, sn_dtype t) {
       return u >> 63 ? ~u : u | UINT64_C(1) << 63;
     }
     case SN_F32: return key_f32(p);
-    case SN_I64: return (uint64_t)sn_load_int(p, t) ^ UINT64_C(1) << 63;
+    case SN_I64: return key_i64(p);
     case SN_I32: return (uint32_t)sn_load_int(p, t) ^ UINT32_C(1) << 31;
     default: return (uint8_t)*p;
   }
@@ -134,13 +143,28 @@ typedef struct radix {
   int64_t place[PARTS][RANGES];   /* how many words of each part of the line go there, then where the next one goes */
 } radix;
 
+SNK_LONG_BEGIN
+static void float_words(int64_t n, const uint32_t *x, uint32_t first, uint32_t flip, uint64_t *e) {
+  for (int64_t i = 0; i < n; i++) e[i] = (uint64_t)(key_bits(x[i]) ^ flip) << 32 | (first + (uint32_t)i);
+}
+SNK_LONG_END
+
+/* Those of elements begin..end-1. */
+#define WORDS(KEY) for (int64_t i = begin; i < end; i++) *e++ = (uint64_t)((uint32_t)(KEY) ^ flip) << 32 | (uint64_t)i; break
 static void make_words(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, uint64_t *e) {
   const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  const uint64_t low = a->low;
   const uint32_t flip = a->descending ? UINT32_MAX : 0;
-  if (a->dtype == SN_F32)
-    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)(key_f32(x + i * step) ^ flip) << 32 | (uint64_t)i;
-  else
-    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)((uint32_t)key_of(x + i * step, a->dtype) ^ flip) << 32 | (uint64_t)i;
+  switch ((int)a->dtype) {
+    case SN_F32:
+      if (step == 4) {
+        float_words(end - begin, (const uint32_t *)(const void *)x + begin, (uint32_t)begin, flip, e);
+        break;
+      }
+      WORDS(key_f32(x + i * step));
+    case SN_I64: WORDS(key_i64(x + i * step) - low);
+    default: WORDS(key_of(x + i * step, a->dtype));
+  }
 }
 
 /* By the upper half, 11 bits at a time; the lower half is in order already. The result is where `from` or `to` was. */
@@ -166,18 +190,23 @@ static const uint64_t *radix_sort(uint64_t *from, int64_t n, uint64_t *to) {
   return from;
 }
 
-/* Most float32 numbers can be read out of the word: those of x do not lie one behind the other. */
+/* Most numbers can be read out of the word: those of x do not lie one behind the other. */
 static void give(const radix *r, const uint64_t *e, int64_t begin, int64_t end) {
   const snk_sort_args *a = r->a;
   const uint32_t flip = a->descending ? UINT32_MAX : 0, top = UINT32_C(1) << 31;
   for (int64_t i = begin; i < end; i++, e++) {
     const uint32_t key = (uint32_t)(*e >> 32) ^ flip, at = (uint32_t)*e;
-    if (!r->value || a->dtype != SN_F32 || key == top || key == UINT32_MAX) put(a, r->x, r->value, r->index, i, at);
-    else {
+    if (r->value && a->dtype == SN_F32 && key != top && key != UINT32_MAX) {
       const uint32_t u = key & top ? key ^ top : ~key;
       memcpy(r->value + i * a->ystep * 4, &u, 4);
-      if (r->index) r->index[i * a->ystep] = at + a->base;
+    } else if (r->value && a->dtype == SN_I64) {
+      const uint64_t u = (key + a->low) ^ UINT64_C(1) << 63;
+      memcpy(r->value + i * a->ystep * 8, &u, 8);
+    } else {
+      put(a, r->x, r->value, r->index, i, at);
+      continue;
     }
+    if (r->index) r->index[i * a->ystep] = at + a->base;
   }
 }
 
@@ -202,7 +231,7 @@ static void count_parts(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   radix *r = ctx;
   for (int64_t p = begin; p < end; p++) {
-    make_words(r->a, r->x, part_at(r, p), part_at(r, p + 1), r->e);
+    make_words(r->a, r->x, part_at(r, p), part_at(r, p + 1), r->e + part_at(r, p));
     memset(r->place[p], 0, sizeof r->place[p]);
     for (int64_t i = part_at(r, p); i < part_at(r, p + 1); i++) r->place[p][range_of(r, r->e[i])]++;
   }
@@ -224,10 +253,7 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
     return;
   }
   const int64_t sample = r.ranges * SAMPLE;
-  for (int64_t i = 0; i < sample; i++) {
-    make_words(a, x, a->n / sample * i, a->n / sample * i + 1, r.e);
-    r.t[i] = r.e[a->n / sample * i];
-  }
+  for (int64_t i = 0; i < sample; i++) make_words(a, x, a->n / sample * i, a->n / sample * i + 1, r.t + i);
   sort_n(r.t, sample, r.e);
   for (int q = 0; q < r.ranges; q++) r.bound[q] = r.t[q * SAMPLE];
   sn_parallel(PARTS, 1, count_parts, &r);
@@ -247,14 +273,35 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
 
 /* ---- lines */
 
+/* The first k of the line's words to the front of e. One that stands behind the k-th of those seen when e was last cut is not kept. */
+static void first_words(const snk_sort_args *a, const char *x, uint64_t *e) {
+  enum { SOME = 64 };
+  const int64_t k = a->k, room = 2 * k + 2 * SOME;
+  uint64_t w[SOME], bound = UINT64_MAX;
+  int64_t m = 0;
+  for (int64_t i = 0, n; i < a->n; i += n) {
+    n = a->n - i < SOME ? a->n - i : SOME;
+    make_words(a, x, i, i + n, w);
+    for (int64_t j = 0; j < n; j++) e[m] = w[j], m += w[j] < bound;
+    if (m + SOME <= room) continue;
+    split_n(e, m, k);
+    bound = e[k - 1];
+    m = k;
+  }
+  split_n(e, m, k);
+}
+
 static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
   int64_t n = a->n, m = n;
   if (n >= RADIX && a->what == SNK_SORT_ALL) {
     radix_line(a, x, value, index, e);
     return;
   }
-  make_words(a, x, 0, n, e);
-  if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
+  if (a->what == SNK_SORT_FIRST && a->k <= n / 8 && n >= RADIX) first_words(a, x, e), m = a->k;
+  else {
+    make_words(a, x, 0, n, e);
+    if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
+  }
   if (a->what == SNK_SORT_KTH) {
     put(a, x, value, index, 0, (int64_t)(uint32_t)e[m - 1]);
     return;
@@ -290,6 +337,20 @@ void snk_sort_line(const snk_sort_args *a, const char *x, char *value, int64_t *
         return;
       }
     }
+  if (a->dtype == SN_I64 && a->n <= UINT32_MAX) { /* numbers less than 2^32 apart are as good as those of 32 bits */
+    uint64_t low = UINT64_MAX, high = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+      const uint64_t key = key_i64(x + i * step);
+      low = key < low ? key : low;
+      high = key > high ? key : high;
+    }
+    if (high - low <= UINT32_MAX) {
+      snk_sort_args near = *a;
+      near.low = low;
+      line_narrow(&near, x, value, index, scratch);
+      return;
+    }
+  }
   if (is_wide(a->dtype, a->n)) line_wide(a, x, value, index, scratch);
   else line_narrow(a, x, value, index, scratch);
 }
