@@ -221,26 +221,9 @@ void snk_lines_run(const snk_lines *l, snk_way way) {
 
 /* ---- elements by a condition */
 
-enum { SOME = 256 };
+enum { SOME = 248 };
 
-SNK_LONG_BEGIN
-#define SET(T, shift) for (int64_t i = 0; i < n; i++) to[i] = (T)(((const T *)(const void *)x)[i] << (shift)) != 0; break
-static void is_set(int64_t n, uint8_t *to, const char *x, sn_dtype t) {
-  const int sign = sn_is_float(t) != 0; /* -0 is 0 */
-  switch (sn_size_of(t)) {
-    case 1: SET(uint8_t, 0);
-    case 2: SET(uint16_t, sign);
-    case 4: SET(uint32_t, sign);
-    default: SET(uint64_t, sign);
-  }
-}
-
-static int64_t sum_some(int64_t n, const uint8_t *m) {
-  uint32_t k = 0;
-  for (int64_t i = 0; i < n; i++) k += m[i];
-  return k;
-}
-
+#define SET(T, shift) for (int64_t i = 0; i < n; i++) to[i] = (T)(((const T *)(const void *)x)[i] << (shift)) != 0
 #define WHERE(T)                                                                            \
   do {                                                                                      \
     const T *a = (const T *)(const void *)q[2], *b = (const T *)(const void *)q[3];         \
@@ -250,17 +233,37 @@ static int64_t sum_some(int64_t n, const uint8_t *m) {
       const T k = (T)(0 - (T)(m[i] != 0));                                                  \
       y[i] = (T)((a[i] & k) | (b[i] & (T)~k));                                              \
     }                                                                                       \
-    return;                                                                                 \
   } while (0)
+
+SNK_LONG_BEGIN /* vectors for what is common */
+static void set_words(int64_t n, uint8_t *to, const char *x, int sign) { SET(uint32_t, sign); }
+static void where_words(int64_t n, char *const *q) { WHERE(uint32_t); }
+
+static int64_t sum_some(int64_t n, const uint8_t *m) {
+  uint8_t k = 0; /* of at most SOME - 1 */
+  for (int64_t i = 0; i < n; i++) k = (uint8_t)(k + m[i]);
+  return k;
+}
+SNK_LONG_END
+
+static void is_set(int64_t n, uint8_t *to, const char *x, sn_dtype t) {
+  const int sign = sn_is_float(t) != 0; /* -0 is 0 */
+  switch (sn_size_of(t)) {
+    case 1: SET(uint8_t, 0); break;
+    case 2: SET(uint16_t, sign); break;
+    case 4: set_words(n, to, x, sign); break;
+    default: SET(uint64_t, sign);
+  }
+}
+
 static void where_close(int64_t n, char *const *q, size_t size) {
   switch (size) {
-    case 1: WHERE(uint8_t);
-    case 2: WHERE(uint16_t);
-    case 4: WHERE(uint32_t);
+    case 1: WHERE(uint8_t); break;
+    case 2: WHERE(uint16_t); break;
+    case 4: where_words(n, q); break;
     default: WHERE(uint64_t);
   }
 }
-SNK_LONG_END
 
 void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
   const sn_dtype as = size == 1 ? SN_U8 : size == 2 ? SN_F16 : size == 4 ? SN_F32 : SN_F64;
