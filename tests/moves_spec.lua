@@ -149,6 +149,40 @@ describe("rows and elements by position", function()
   end)
 end)
 
+describe("index_add and index_copy along the last dimension", function()
+  it("write in the order of the index, whatever comes twice", function()
+    sn.manual_seed(11)
+    on_threads(function()
+      for _, dtype in ipairs(types) do
+        for _, s in ipairs { { 1, 1, 1 }, { 1, 9, 40 }, { 6, 7, 0 }, { 5, 7, 11 }, { 301, 20, 130 } } do
+          local x, y, index = numbers(dtype, s[1], s[2]), numbers(dtype, s[1], s[3]), sn.randint(1, s[2] + 1, s[3])
+          local xt, yt, it = x:totable(), y:totable(), index:totable()
+          local copied, added = x:totable(), x:totable()
+          for i = 1, s[1] do
+            for k = 1, s[3] do
+              copied[i][it[k]] = yt[i][k]
+              if dtype ~= "bool" then added[i][it[k]] = added[i][it[k]] + yt[i][k] end
+            end
+            for k = 1, s[2] do
+              if dtype == "uint8" then added[i][k] = added[i][k] % 256 end
+            end
+          end
+          for _, yl in ipairs(layouts(y)) do
+            assert.same(copied, x:index_copy(2, index, yl):totable())
+            if not dtype:find "float16" and dtype ~= "bool" then assert.same(added, x:index_add(2, index, yl):totable()) end
+          end
+          assert.same(xt, x:totable())
+        end
+      end
+      local x, index = sn.randn(300, 7):requires_grad_(), sn.randint(1, 8, 200) -- as a gradient: zeros first
+      local g = sn.randint(-9, 9, 300, 200):to("float32")
+      x:index_select(2, index):backward(g)
+      assert.is_true(x.grad:equal(sn.zeros(300, 7):index_add(2, index, g)))
+      assert.is_true(x.grad:equal(sn.mm(g, sn.one_hot(index, 7):to("float32"))))
+    end)
+  end)
+end)
+
 describe("topk of long lines", function()
   it("is the beginning of sort, with ties, NaN and any order", function()
     sn.manual_seed(4)

@@ -100,17 +100,6 @@ static void into_task(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
-static void rows_into(const snk_rows *r, snk_row *add) {
-  const int64_t rows = r->outer * r->size, work = r->outer * r->n * r->inner + (r->zero ? rows * r->inner / 4 : 0);
-  into w = {r, add};
-  if (rows == 0 || r->inner == 0) return;
-  /* a few large pieces: each reads the indices once more */
-  sn_parallel(rows, work < GRAIN ? rows : 1 + rows / (2 * sn_threads()), into_task, &w);
-}
-
-void snk_rows_put(const snk_rows *r) { rows_into(r, NULL); }
-void snk_rows_add(const snk_rows *r) { rows_into(r, snk_map_row(SNK_MAP_add, r->dtype)); }
-
 /* ---- elements of lines */
 
 /* A bundle of lines that lie behind one another along the last dimension: a x b elements, walked with these steps. */
@@ -167,6 +156,35 @@ static void add_bundle(const bundle *u, sn_dtype type) {
     default: WALK(uint8_t, uint8_t, *t = (uint8_t)(*t + *v));
   }
 }
+
+/* ---- rows of one element: lines that share their indices */
+
+static void single_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const into *w = ctx;
+  const snk_rows *r = w->r;
+  const int64_t size = (int64_t)sn_size_of(r->dtype);
+  const bundle u = {.a = end - begin, .b = r->n, .ib = 1, .ta = r->size, .va = r->n, .vb = 1, .td = 1, .index = r->index,
+      .table = r->table + begin * r->size * size, .value = r->rows + begin * r->n * size, .base = r->base};
+  if (r->zero) memset(u.table, 0, (size_t)((end - begin) * r->size * size));
+  if (w->add) add_bundle(&u, r->dtype);
+  else put_bundle(&u, (size_t)size);
+}
+
+static void rows_into(const snk_rows *r, snk_row *add) {
+  const int64_t rows = r->outer * r->size, work = r->outer * r->n * r->inner + (r->zero ? rows * r->inner / 4 : 0);
+  into w = {r, add};
+  if (rows == 0 || r->inner == 0) return;
+  if (r->inner == 1 && !r->skips) {
+    sn_parallel(r->outer, 1 + GRAIN / (r->n + 1), single_task, &w);
+    return;
+  }
+  /* a few large pieces: each reads the indices once more */
+  sn_parallel(rows, work < GRAIN ? rows : 1 + rows / (2 * sn_threads()), into_task, &w);
+}
+
+void snk_rows_put(const snk_rows *r) { rows_into(r, NULL); }
+void snk_rows_add(const snk_rows *r) { rows_into(r, snk_map_row(SNK_MAP_add, r->dtype)); }
 
 /* The position along the line is i or k, whichever runs along it. */
 static void mark_bundle(const bundle *u, bool inner) { WALK(int64_t, uint8_t, (void)v; *t = inner ? k : i); }

@@ -7,6 +7,7 @@
 
 #define RUN 24       /* insertion sort up to here */
 #define RADIX 512    /* radix sort from here on */
+#define WIDE_RADIX 2048 /* that of wide entries */
 #define SHARED 32768 /* and shared out among threads from here on */
 
 typedef struct wide { uint64_t key; int64_t at; } wide;
@@ -121,6 +122,7 @@ static void put(const snk_sort_args *a, const char *x, char *value, int64_t *ind
   const int64_t size = (int64_t)sn_size_of(a->dtype);
   if (value) {
     if (size == 4) memcpy(value + to * a->ystep * 4, x + at * a->xstep * 4, 4);
+    else if (size == 8) memcpy(value + to * a->ystep * 8, x + at * a->xstep * 8, 8);
     else memcpy(value + to * a->ystep * size, x + at * a->xstep * size, (size_t)size);
   }
   if (index) index[to * a->ystep] = at + a->base;
@@ -129,7 +131,7 @@ static void put(const snk_sort_args *a, const char *x, char *value, int64_t *ind
 /* ---- a whole line by radix. Where several threads may work on it, its words first go to as many ranges, whose bounds come from a sample, so
  * that each thread has one to sort for itself: what was written by another processor is slow to read, and is read once. */
 
-enum { DIGITS = 2048, PASSES = 3, RANGES = 16, PARTS = 32, SAMPLE = 64 }; /* SAMPLE: words for each range */
+enum { DIGITS = 2048, RANGES = 16, PARTS = 32, SAMPLE = 64 }; /* SAMPLE: words for each range */
 
 typedef struct radix {
   const snk_sort_args *a;
@@ -167,28 +169,32 @@ static void make_words(const snk_sort_args *a, const char *x, int64_t begin, int
   }
 }
 
-/* By the upper half, 11 bits at a time; the lower half is in order already. The result is where `from` or `to` was. */
-static const uint64_t *radix_sort(uint64_t *from, int64_t n, uint64_t *to) {
-  uint32_t count[PASSES][DIGITS];
-  memset(count, 0, sizeof count);
-  for (int64_t i = 0; i < n; i++)
-    for (int pass = 0; pass < PASSES; pass++) count[pass][from[i] >> (32 + 11 * pass) & (DIGITS - 1)]++;
-  for (int pass = 0; pass < PASSES; pass++) {
-    const int shift = 32 + 11 * pass;
-    uint32_t sum = 0, *k = count[pass];
-    if (k[from[0] >> shift & (DIGITS - 1)] == (uint32_t)n) continue; /* all equal here */
-    for (int d = 0; d < DIGITS; d++) {
-      const uint32_t c = k[d];
-      k[d] = sum;
-      sum += c;
-    }
-    for (int64_t i = 0; i < n; i++) to[k[from[i] >> shift & (DIGITS - 1)]++] = from[i];
-    uint64_t *const swap = from;
-    from = to;
-    to = swap;
+/* By their keys, 11 bits at a time; positions are in order already. The result is where `from` or `to` was. */
+#define DIGIT_n(v, pass) ((v) >> (32 + 11 * (pass)) & (DIGITS - 1))
+#define DIGIT_w(v, pass) ((v).key >> 11 * (pass) & (DIGITS - 1))
+#define RADIX_SORT(T, s, PASSES)                                                                     \
+  static const T *radix_##s(T *from, int64_t n, T *to) {                                             \
+    uint32_t count[PASSES][DIGITS];                                                                  \
+    memset(count, 0, sizeof count);                                                                  \
+    for (int64_t i = 0; i < n; i++)                                                                  \
+      for (int pass = 0; pass < PASSES; pass++) count[pass][DIGIT_##s(from[i], pass)]++;             \
+    for (int pass = 0; pass < PASSES; pass++) {                                                      \
+      uint32_t sum = 0, *k = count[pass];                                                            \
+      if (k[DIGIT_##s(from[0], pass)] == (uint32_t)n) continue; /* all equal here */                 \
+      for (int d = 0; d < DIGITS; d++) {                                                             \
+        const uint32_t c = k[d];                                                                     \
+        k[d] = sum;                                                                                  \
+        sum += c;                                                                                    \
+      }                                                                                              \
+      for (int64_t i = 0; i < n; i++) to[k[DIGIT_##s(from[i], pass)]++] = from[i];                   \
+      T *const swap = from;                                                                          \
+      from = to;                                                                                     \
+      to = swap;                                                                                     \
+    }                                                                                                \
+    return from;                                                                                     \
   }
-  return from;
-}
+RADIX_SORT(uint64_t, n, 3)
+RADIX_SORT(wide, w, 6)
 
 /* Most numbers can be read out of the word: those of x do not lie one behind the other. */
 static void give(const radix *r, const uint64_t *e, int64_t begin, int64_t end) {
@@ -215,7 +221,7 @@ static void sort_ranges(void *ctx, int64_t begin, int64_t end, int worker) {
   const radix *r = ctx;
   for (int64_t q = begin; q < end; q++) {
     const int64_t at = r->begin[q], n = r->begin[q + 1] - at;
-    if (n > 0) give(r, radix_sort(r->t + at, n, r->e + at), at, at + n);
+    if (n > 0) give(r, radix_n(r->t + at, n, r->e + at), at, at + n);
   }
 }
 
@@ -273,23 +279,38 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
 
 /* ---- lines */
 
-/* The first k of the line's words to the front of e. One that stands behind the k-th of those seen when e was last cut is not kept. */
-static void first_words(const snk_sort_args *a, const char *x, uint64_t *e) {
-  enum { SOME = 64 };
-  const int64_t k = a->k, room = 2 * k + 2 * SOME;
-  uint64_t w[SOME], bound = UINT64_MAX;
-  int64_t m = 0;
-  for (int64_t i = 0, n; i < a->n; i += n) {
-    n = a->n - i < SOME ? a->n - i : SOME;
-    make_words(a, x, i, i + n, w);
-    for (int64_t j = 0; j < n; j++) e[m] = w[j], m += w[j] < bound;
-    if (m + SOME <= room) continue;
-    split_n(e, m, k);
-    bound = e[k - 1];
-    m = k;
+static void make_wide(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, wide *e) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  for (int64_t i = begin; i < end; i++) {
+    const uint64_t key = key_of(x + i * step, a->dtype);
+    *e++ = (wide){a->descending ? ~key : key, i};
   }
-  split_n(e, m, k);
 }
+
+/* The first k of the line's entries to the front of e. One that stands behind the k-th of those seen when e was last cut is not kept. */
+#define FIRST(T, s, make)                                                                            \
+  static void first_##s(const snk_sort_args *a, const char *x, T *e) {                               \
+    enum { SOME = 64 };                                                                              \
+    const int64_t k = a->k, room = 2 * k + 2 * SOME;                                                 \
+    T some[SOME], bound = {0};                                                                       \
+    bool bounded = false;                                                                            \
+    int64_t m = 0;                                                                                   \
+    for (int64_t i = 0, n; i < a->n; i += n) {                                                       \
+      n = a->n - i < SOME ? a->n - i : SOME;                                                         \
+      make(a, x, i, i + n, some);                                                                    \
+      for (int64_t j = 0; j < n; j++) e[m] = some[j], m += !bounded | LESS_##s(some[j], bound);      \
+      if (m + SOME <= room) continue;                                                                \
+      split_##s(e, m, k);                                                                            \
+      bound = e[k - 1];                                                                              \
+      bounded = true;                                                                                \
+      m = k;                                                                                         \
+    }                                                                                                \
+    split_##s(e, m, k);                                                                              \
+  }
+FIRST(uint64_t, n, make_words)
+FIRST(wide, w, make_wide)
+
+static bool few(const snk_sort_args *a) { return a->what == SNK_SORT_FIRST && a->k <= a->n / 8 && a->n >= RADIX; }
 
 static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
   int64_t n = a->n, m = n;
@@ -297,7 +318,7 @@ static void line_narrow(const snk_sort_args *a, const char *x, char *value, int6
     radix_line(a, x, value, index, e);
     return;
   }
-  if (a->what == SNK_SORT_FIRST && a->k <= n / 8 && n >= RADIX) first_words(a, x, e), m = a->k;
+  if (few(a)) first_n(a, x, e), m = a->k;
   else {
     make_words(a, x, 0, n, e);
     if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
@@ -311,19 +332,21 @@ static void line_narrow(const snk_sort_args *a, const char *x, char *value, int6
 }
 
 static void line_wide(const snk_sort_args *a, const char *x, char *value, int64_t *index, wide *e) {
-  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype), n = a->n;
-  for (int64_t i = 0; i < n; i++) {
-    const uint64_t key = key_of(x + i * step, a->dtype);
-    e[i] = (wide){a->descending ? ~key : key, i};
-  }
+  const int64_t n = a->n;
+  const wide *made = e;
   int64_t m = n;
-  if (a->what != SNK_SORT_ALL) split_w(e, n, m = a->k);
+  if (few(a)) first_w(a, x, e), m = a->k;
+  else {
+    make_wide(a, x, 0, n, e);
+    if (a->what != SNK_SORT_ALL) split_w(e, n, m = a->k);
+  }
   if (a->what == SNK_SORT_KTH) {
     put(a, x, value, index, 0, e[m - 1].at);
     return;
   }
-  sort_w(e, m, e + n);
-  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, e[i].at);
+  if (m >= WIDE_RADIX && n <= UINT32_MAX && a->what == SNK_SORT_ALL) made = radix_w(e, n, e + n);
+  else sort_w(e, m, e + n);
+  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, made[i].at);
 }
 
 void snk_sort_line(const snk_sort_args *a, const char *x, char *value, int64_t *index, void *scratch) {
