@@ -328,8 +328,6 @@ SNK_LONG_BEGIN
 static void flip_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
   const sn_dtype t = *(const sn_dtype *)ctx;
   switch (s[1] == -s[0] ? s[0] : 0) {
-    case 1: BACK(uint8_t);
-    case 2: BACK(uint16_t);
     case 4: BACK(uint32_t);
     case 8: BACK(uint64_t);
     default: snk_cast_row(n, p[0], s[0], t, p[1], s[1], t);
