@@ -297,6 +297,24 @@ describe("copies of permuted tensors", function()
   end)
 end)
 
+describe("copies of expanded tensors", function()
+  it("have one number in every place of a row", function()
+    sn.manual_seed(12)
+    for _, dtype in ipairs(types) do
+      for _, s in ipairs { { 1, 1 }, { 5, 3 }, { 4, 67 }, { 300, 250 } } do
+        local x = numbers(dtype, s[1], 1)
+        local t, want = flat(x), {}
+        for i = 1, s[1] do
+          want[i] = {}
+          for k = 1, s[2] do want[i][k] = t[i] end
+        end
+        on_threads(function() assert.same(want, x:expand(s[1], s[2]):contiguous():totable()) end)
+        assert.same(want, sn.zeros(s[1], s[2]):to(dtype):copy_(x):totable())
+      end
+    end
+  end)
+end)
+
 describe("cat and stack of many rows", function()
   it("put every part in its place", function()
     sn.manual_seed(8)
