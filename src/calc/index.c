@@ -360,27 +360,15 @@ void snk_set_take(const snk_set *s, char *y, const char *from, size_t size) {
   sn_parallel(SNK_SET_PARTS, parts(s), take_task, &c);
 }
 
-/* at: the position of element `seen`, the last one found. */
-static inline int64_t *write_positions(int64_t *y, const chosen *c, int last, int64_t *at, int64_t seen, int64_t i, const uint16_t *found, int count) {
-  for (int k = 0; k < count; k++, y += last + 1) {
-    at[last] += i + found[k] - seen;
-    seen = i + found[k];
-    for (int d = last; d > 0 && at[d] >= c->shape[d]; d--) {
-      at[d - 1] += at[d] / c->shape[d];
-      at[d] %= c->shape[d];
-    }
-    for (int d = 0; d <= last; d++) y[d] = at[d] + c->base;
-  }
-  return y;
-}
-
 static void positions_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const chosen *c = ctx;
   const snk_set *s = c->s;
   const int last = c->ndim - 1;
   const int64_t from = part_at(s, begin), to = part_at(s, end), size = (int64_t)sn_size_of(s->dtype);
-  int64_t *y = (int64_t *)(void *)c->y + s->before[begin] * c->ndim, at[8] = {0}, seen = 0;
+  const int64_t wide = c->shape[last], base = c->base;
+  int64_t *y = (int64_t *)(void *)c->y + s->before[begin] * c->ndim;
+  int64_t at[8] = {0}, place = 0, seen = 0; /* the position of element `seen`, the last one found; `place` is along the last dimension */
   uint8_t m[SOME];
   uint16_t found[SOME];
   for (int64_t i = from, n; i < to; i += n) {
@@ -388,9 +376,20 @@ static void positions_task(void *ctx, int64_t begin, int64_t end, int worker) {
     n = to - i < SOME ? to - i : SOME;
     is_set(n, m, s->x + i * size, s->dtype);
     for (int k = 0; k < n; k++) found[count] = (uint16_t)k, count += m[k];
-    if (count == 0) continue;
-    y = last == 1 ? write_positions(y, c, 1, at, seen, i, found, count) : write_positions(y, c, last, at, seen, i, found, count);
-    seen = i + found[count - 1];
+    for (int k = 0; k < count; k++, y += last + 1) {
+      place += i + found[k] - seen;
+      seen = i + found[k];
+      if (place >= wide) {
+        at[last] = place;
+        for (int d = last; d > 0 && at[d] >= c->shape[d]; d--) {
+          at[d - 1] += at[d] / c->shape[d];
+          at[d] %= c->shape[d];
+        }
+        place = at[last];
+      }
+      for (int d = 0; d < last; d++) y[d] = at[d] + base;
+      y[last] = place + base;
+    }
   }
 }
 

@@ -32,7 +32,7 @@ int sno_index_input(sno_call *c, int i) {
 
 typedef struct range { const int64_t *p; int64_t base, size; uint64_t bad; } range;
 
-/* The highest bit of d or of what is left of the size: d lies outside. */
+/* The highest bit of d or of what is left of the size: d lies outside. From behind, so that what will be read first is in the cache last. */
 SNK_LONG_BEGIN
 static void range_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
@@ -40,9 +40,12 @@ static void range_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const uint64_t base = (uint64_t)r->base, last = (uint64_t)r->size - 1;
   const int64_t *p = r->p;
   uint64_t bad = 0;
-  for (int64_t k = begin; k < end; k++) {
-    const uint64_t d = (uint64_t)p[k] - base;
-    bad |= d | (last - d);
+  for (int64_t from, to = end; to > begin; to = from) {
+    from = to - begin < 4096 ? begin : to - 4096;
+    for (int64_t k = from; k < to; k++) {
+      const uint64_t d = (uint64_t)p[k] - base;
+      bad |= d | (last - d);
+    }
   }
   __atomic_fetch_or(&r->bad, bad, __ATOMIC_RELAXED);
 }
