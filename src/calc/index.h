@@ -45,4 +45,19 @@ typedef struct snk_lines {
   /* SNK_LAST: the table is int64 scratch, the value bytes: 1 where no later element of the line has the same index */
 } snk_lines;
 void snk_lines_run(const snk_lines *l, snk_way way); /* within a line in order; parallel over lines */
+
+/* Those of n elements side by side that are not 0 (NaN is not), in order. */
+#define SNK_SET_PARTS 64
+typedef struct snk_set {
+  const char *x;
+  sn_dtype dtype;
+  int64_t n;
+  int64_t before[SNK_SET_PARTS + 1]; /* how many stand in front of each part: by snk_set_count */
+} snk_set;
+int64_t snk_set_count(snk_set *s);                                                     /* how many there are */
+void snk_set_take(const snk_set *s, char *y, const char *from, size_t size);           /* y <- from's elements, of `size` bytes, in their places; x is of bytes */
+void snk_set_positions(const snk_set *s, int64_t *y, int ndim, const int64_t *shape, int64_t base);
+
+/* n elements of `size` bytes. p: y, condition (bytes), a, b; s steps in bytes. y may be a or b, element for element. */
+void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size);
 #endif

@@ -172,17 +172,6 @@ snk_row *snk_map_row(int index, sn_dtype t) {
 }
 
 /* ---- the rest */
-#define WHERE_LOOP(T) \
-  for (int64_t i = 0; i < n; i++) *(T *)(void *)(p[0] + i * s[0]) = p[1][i * s[1]] ? *(const T *)(const void *)(p[2] + i * s[2]) : *(const T *)(const void *)(p[3] + i * s[3])
-void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size) {
-  switch (size) {
-    case 1: WHERE_LOOP(uint8_t); break;
-    case 2: WHERE_LOOP(uint16_t); break;
-    case 4: WHERE_LOOP(uint32_t); break;
-    default: WHERE_LOOP(uint64_t); break;
-  }
-}
-
 SNK_LONG_BEGIN
 CLOSE(not, uint8_t, uint8_t, A, B, A == 0)
 SNK_LONG_END

@@ -31,7 +31,6 @@ SNK_TABLE_DOUBLES(map)
 snk_row *snk_map_row(int index, sn_dtype t); /* the kernel for operands of dtype t; NULL where there is none */
 
 /* Rows that no formula makes. */
-void snk_where_row(int64_t n, char *const *p, const int64_t *s, size_t size); /* p: y, condition (bytes), a, b */
 enum { SNK_AND, SNK_OR, SNK_XOR, SNK_NOT };
 void snk_logic_row(int64_t n, char *const *p, const int64_t *s, int which);   /* bytes 0 or 1; NOT has one operand */
 enum { SNK_ISNAN, SNK_ISINF, SNK_ISFINITE };

@@ -100,35 +100,45 @@ INL void put(float *y, int64_t n, vf z[4]) {
 
 INL vf unit(vu32 w) { return __builtin_convertvector((vfm)(w >> 8), vf) * VFK(0x1p-24); }
 
-static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi) {
+/* The words of n elements; a float stands for 32 bits. */
+SNK_APART void words(uint64_t seed, uint64_t block, int64_t n, float *y) {
   uint32_t key[20];
   keys_of(seed, key);
-  const vf low = vf_splat(lo), high = vf_splat(hi), span = high - low;
   for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
     vu32 c[4];
     vf z[4];
     philox(key, block, c);
-    SNK_ALL for (int w = 0; w < 4; w++) {
-      const vf v = low + unit(c[w]) * span;
-      z[w] = vf_where((vfm)(v < high), v, low); /* rounding up may reach hi, which is excluded */
-    }
+    SNK_ALL for (int w = 0; w < 4; w++) z[w] = (vf)c[w];
     put(y + i, n - i, z);
   }
 }
 
+static void plain(uint64_t seed, uint64_t block, int64_t n, uint32_t *y) { words(seed, block, n, (float *)(void *)y); }
+
+enum { NEAR = 1024 }; /* words made at a time where they become numbers: they are in the nearest cache still */
+
+/* The words of y become what f makes of a vector of them. */
+#define BECOME(V)                                                                              \
+  for (int64_t i = 0; i < n; i += NEAR, block += NEAR / 4) {                                   \
+    const int64_t end = n - i < NEAR ? n : i + NEAR;                                           \
+    words(seed, block, end - i, y + i);                                                        \
+    int64_t k = i;                                                                             \
+    for (; k + VF <= end; k += VF) vf_store(y + k, V((vu32)vf_load(y + k)));                   \
+    if (k < end) vf_store_part(y + k, V((vu32)vf_load_part(y + k, end - k)), end - k);         \
+  }
+
+static void uniform(uint64_t seed, uint64_t block, int64_t n, float *y, float lo, float hi) {
+  const vf low = vf_splat(lo), high = vf_splat(hi), span = high - low;
+#define BETWEEN(w) vf_where((vfm)(low + unit(w) * span < high), low + unit(w) * span, low) /* rounding up may reach hi, which is excluded */
+  BECOME(BETWEEN)
+}
+
 static void mask(uint64_t seed, uint64_t block, int64_t n, float *y, float p, float kept) {
-  uint32_t key[20];
-  keys_of(seed, key);
   const float steps = ceilf(p * 0x1p24f); /* the 24 bits compared as they are */
   const vu32 least = ((uint32_t)steps << 8) - (vu32){0};
   const vf value = vf_splat(steps < 0x1p24f ? kept : 0);
-  for (int64_t i = 0; i < n; i += 4 * VF, block += VF) {
-    vu32 c[4];
-    vf z[4];
-    philox(key, block, c);
-    SNK_ALL for (int w = 0; w < 4; w++) z[w] = (vf)((vfm)value & (vfm)(c[w] >= least));
-    put(y + i, n - i, z);
-  }
+#define KEEP(w) (vf)((vfm)value & (vfm)((w) >= least))
+  BECOME(KEEP)
 }
 
 /* Sine and cosine of v turns, 0 <= v < 1: 2 ulp. */
@@ -171,4 +181,4 @@ static void normal(uint64_t seed, uint64_t block, int64_t n, float *y, float mea
   }
 }
 
-const snk_random SNK_FN(snk_random) = {uniform, normal, mask};
+const snk_random SNK_FN(snk_random) = {plain, uniform, normal, mask};

@@ -3,9 +3,11 @@
 #include "calc/sort.h"
 #include <string.h>
 #include "base/thread.h"
+#include "calc/isa.h"
 
 #define RUN 24       /* insertion sort up to here */
 #define RADIX 512    /* radix sort from here on */
+#define WIDE_RADIX 2048 /* that of wide entries */
 #define SHARED 32768 /* and shared out among threads from here on */
 
 typedef struct wide { uint64_t key; int64_t at; } wide;
@@ -19,13 +21,21 @@ size_t snk_sort_bytes(sn_dtype t, int64_t n) {
 
 /* ---- keys */
 
+static inline uint32_t key_bits(uint32_t u) { /* of a float */
+  const uint32_t size = u & UINT32_MAX >> 1, key = u ^ ((uint32_t)((int32_t)u >> 31) | UINT32_C(1) << 31);
+  return (int32_t)size > 0x7F800000 ? UINT32_MAX : size == 0 ? UINT32_C(1) << 31 : key;
+}
+
 static inline uint32_t key_f32(const char *p) {
-  float v;
   uint32_t u;
-  memcpy(&v, p, sizeof v);
   memcpy(&u, p, sizeof u);
-  const uint32_t key = u ^ (u >> 31 ? UINT32_MAX : UINT32_C(1) << 31);
-  return v != v ? UINT32_MAX : v == 0 ? UINT32_C(1) << 31 : key;
+  return key_bits(u);
+}
+
+static inline uint64_t key_i64(const char *p) {
+  uint64_t u;
+  memcpy(&u, p, sizeof u);
+  return u ^ UINT64_C(1) << 63;
 }
 
 static uint64_t key_of(const char *p, sn_dtype t) {
@@ -40,7 +50,7 @@ static uint64_t key_of(const char *p, sn_dtype t) {
       return u >> 63 ? ~u : u | UINT64_C(1) << 63;
     }
     case SN_F32: return key_f32(p);
-    case SN_I64: return (uint64_t)sn_load_int(p, t) ^ UINT64_C(1) << 63;
+    case SN_I64: return key_i64(p);
     case SN_I32: return (uint32_t)sn_load_int(p, t) ^ UINT32_C(1) << 31;
     default: return (uint8_t)*p;
   }
@@ -112,6 +122,7 @@ static void put(const snk_sort_args *a, const char *x, char *value, int64_t *ind
   const int64_t size = (int64_t)sn_size_of(a->dtype);
   if (value) {
     if (size == 4) memcpy(value + to * a->ystep * 4, x + at * a->xstep * 4, 4);
+    else if (size == 8) memcpy(value + to * a->ystep * 8, x + at * a->xstep * 8, 8);
     else memcpy(value + to * a->ystep * size, x + at * a->xstep * size, (size_t)size);
   }
   if (index) index[to * a->ystep] = at + a->base;
@@ -120,7 +131,7 @@ static void put(const snk_sort_args *a, const char *x, char *value, int64_t *ind
 /* ---- a whole line by radix. Where several threads may work on it, its words first go to as many ranges, whose bounds come from a sample, so
  * that each thread has one to sort for itself: what was written by another processor is slow to read, and is read once. */
 
-enum { DIGITS = 2048, PASSES = 3, RANGES = 16, PARTS = 32, SAMPLE = 64 }; /* SAMPLE: words for each range */
+enum { DIGITS = 2048, RANGES = 16, PARTS = 32, SAMPLE = 64 }; /* SAMPLE: words for each range */
 
 typedef struct radix {
   const snk_sort_args *a;
@@ -134,50 +145,74 @@ typedef struct radix {
   int64_t place[PARTS][RANGES];   /* how many words of each part of the line go there, then where the next one goes */
 } radix;
 
+SNK_LONG_BEGIN
+static void float_words(int64_t n, const uint32_t *x, uint32_t first, uint32_t flip, uint64_t *e) {
+  for (int64_t i = 0; i < n; i++) e[i] = (uint64_t)(key_bits(x[i]) ^ flip) << 32 | (first + (uint32_t)i);
+}
+SNK_LONG_END
+
+/* Those of elements begin..end-1. */
+#define WORDS(KEY) for (int64_t i = begin; i < end; i++) *e++ = (uint64_t)((uint32_t)(KEY) ^ flip) << 32 | (uint64_t)i; break
 static void make_words(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, uint64_t *e) {
   const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  const uint64_t low = a->low;
   const uint32_t flip = a->descending ? UINT32_MAX : 0;
-  if (a->dtype == SN_F32)
-    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)(key_f32(x + i * step) ^ flip) << 32 | (uint64_t)i;
-  else
-    for (int64_t i = begin; i < end; i++) e[i] = (uint64_t)((uint32_t)key_of(x + i * step, a->dtype) ^ flip) << 32 | (uint64_t)i;
-}
-
-/* By the upper half, 11 bits at a time; the lower half is in order already. The result is where `from` or `to` was. */
-static const uint64_t *radix_sort(uint64_t *from, int64_t n, uint64_t *to) {
-  uint32_t count[PASSES][DIGITS];
-  memset(count, 0, sizeof count);
-  for (int64_t i = 0; i < n; i++)
-    for (int pass = 0; pass < PASSES; pass++) count[pass][from[i] >> (32 + 11 * pass) & (DIGITS - 1)]++;
-  for (int pass = 0; pass < PASSES; pass++) {
-    const int shift = 32 + 11 * pass;
-    uint32_t sum = 0, *k = count[pass];
-    if (k[from[0] >> shift & (DIGITS - 1)] == (uint32_t)n) continue; /* all equal here */
-    for (int d = 0; d < DIGITS; d++) {
-      const uint32_t c = k[d];
-      k[d] = sum;
-      sum += c;
-    }
-    for (int64_t i = 0; i < n; i++) to[k[from[i] >> shift & (DIGITS - 1)]++] = from[i];
-    uint64_t *const swap = from;
-    from = to;
-    to = swap;
+  switch ((int)a->dtype) {
+    case SN_F32:
+      if (step == 4) {
+        float_words(end - begin, (const uint32_t *)(const void *)x + begin, (uint32_t)begin, flip, e);
+        break;
+      }
+      WORDS(key_f32(x + i * step));
+    case SN_I64: WORDS(key_i64(x + i * step) - low);
+    default: WORDS(key_of(x + i * step, a->dtype));
   }
-  return from;
 }
 
-/* Most float32 numbers can be read out of the word: those of x do not lie one behind the other. */
+/* By their keys, 11 bits at a time; positions are in order already. The result is where `from` or `to` was. */
+#define DIGIT_n(v, pass) ((v) >> (32 + 11 * (pass)) & (DIGITS - 1))
+#define DIGIT_w(v, pass) ((v).key >> 11 * (pass) & (DIGITS - 1))
+#define RADIX_SORT(T, s, PASSES)                                                                     \
+  static const T *radix_##s(T *from, int64_t n, T *to) {                                             \
+    uint32_t count[PASSES][DIGITS];                                                                  \
+    memset(count, 0, sizeof count);                                                                  \
+    for (int64_t i = 0; i < n; i++)                                                                  \
+      for (int pass = 0; pass < PASSES; pass++) count[pass][DIGIT_##s(from[i], pass)]++;             \
+    for (int pass = 0; pass < PASSES; pass++) {                                                      \
+      uint32_t sum = 0, *k = count[pass];                                                            \
+      if (k[DIGIT_##s(from[0], pass)] == (uint32_t)n) continue; /* all equal here */                 \
+      for (int d = 0; d < DIGITS; d++) {                                                             \
+        const uint32_t c = k[d];                                                                     \
+        k[d] = sum;                                                                                  \
+        sum += c;                                                                                    \
+      }                                                                                              \
+      for (int64_t i = 0; i < n; i++) to[k[DIGIT_##s(from[i], pass)]++] = from[i];                   \
+      T *const swap = from;                                                                          \
+      from = to;                                                                                     \
+      to = swap;                                                                                     \
+    }                                                                                                \
+    return from;                                                                                     \
+  }
+RADIX_SORT(uint64_t, n, 3)
+RADIX_SORT(wide, w, 6)
+
+/* Most numbers can be read out of the word: those of x do not lie one behind the other. */
 static void give(const radix *r, const uint64_t *e, int64_t begin, int64_t end) {
   const snk_sort_args *a = r->a;
   const uint32_t flip = a->descending ? UINT32_MAX : 0, top = UINT32_C(1) << 31;
   for (int64_t i = begin; i < end; i++, e++) {
     const uint32_t key = (uint32_t)(*e >> 32) ^ flip, at = (uint32_t)*e;
-    if (!r->value || a->dtype != SN_F32 || key == top || key == UINT32_MAX) put(a, r->x, r->value, r->index, i, at);
-    else {
+    if (r->value && a->dtype == SN_F32 && key != top && key != UINT32_MAX) {
       const uint32_t u = key & top ? key ^ top : ~key;
       memcpy(r->value + i * a->ystep * 4, &u, 4);
-      if (r->index) r->index[i * a->ystep] = at + a->base;
+    } else if (r->value && a->dtype == SN_I64) {
+      const uint64_t u = (key + a->low) ^ UINT64_C(1) << 63;
+      memcpy(r->value + i * a->ystep * 8, &u, 8);
+    } else {
+      put(a, r->x, r->value, r->index, i, at);
+      continue;
     }
+    if (r->index) r->index[i * a->ystep] = at + a->base;
   }
 }
 
@@ -186,7 +221,7 @@ static void sort_ranges(void *ctx, int64_t begin, int64_t end, int worker) {
   const radix *r = ctx;
   for (int64_t q = begin; q < end; q++) {
     const int64_t at = r->begin[q], n = r->begin[q + 1] - at;
-    if (n > 0) give(r, radix_sort(r->t + at, n, r->e + at), at, at + n);
+    if (n > 0) give(r, radix_n(r->t + at, n, r->e + at), at, at + n);
   }
 }
 
@@ -202,7 +237,7 @@ static void count_parts(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   radix *r = ctx;
   for (int64_t p = begin; p < end; p++) {
-    make_words(r->a, r->x, part_at(r, p), part_at(r, p + 1), r->e);
+    make_words(r->a, r->x, part_at(r, p), part_at(r, p + 1), r->e + part_at(r, p));
     memset(r->place[p], 0, sizeof r->place[p]);
     for (int64_t i = part_at(r, p); i < part_at(r, p + 1); i++) r->place[p][range_of(r, r->e[i])]++;
   }
@@ -224,10 +259,7 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
     return;
   }
   const int64_t sample = r.ranges * SAMPLE;
-  for (int64_t i = 0; i < sample; i++) {
-    make_words(a, x, a->n / sample * i, a->n / sample * i + 1, r.e);
-    r.t[i] = r.e[a->n / sample * i];
-  }
+  for (int64_t i = 0; i < sample; i++) make_words(a, x, a->n / sample * i, a->n / sample * i + 1, r.t + i);
   sort_n(r.t, sample, r.e);
   for (int q = 0; q < r.ranges; q++) r.bound[q] = r.t[q * SAMPLE];
   sn_parallel(PARTS, 1, count_parts, &r);
@@ -247,14 +279,50 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
 
 /* ---- lines */
 
+static void make_wide(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, wide *e) {
+  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype);
+  for (int64_t i = begin; i < end; i++) {
+    const uint64_t key = key_of(x + i * step, a->dtype);
+    *e++ = (wide){a->descending ? ~key : key, i};
+  }
+}
+
+/* The first k of the line's entries to the front of e. One that stands behind the k-th of those seen when e was last cut is not kept. */
+#define FIRST(T, s, make)                                                                            \
+  static void first_##s(const snk_sort_args *a, const char *x, T *e) {                               \
+    enum { SOME = 64 };                                                                              \
+    const int64_t k = a->k, room = 2 * k + 2 * SOME;                                                 \
+    T some[SOME], bound = {0};                                                                       \
+    bool bounded = false;                                                                            \
+    int64_t m = 0;                                                                                   \
+    for (int64_t i = 0, n; i < a->n; i += n) {                                                       \
+      n = a->n - i < SOME ? a->n - i : SOME;                                                         \
+      make(a, x, i, i + n, some);                                                                    \
+      for (int64_t j = 0; j < n; j++) e[m] = some[j], m += !bounded | LESS_##s(some[j], bound);      \
+      if (m + SOME <= room) continue;                                                                \
+      split_##s(e, m, k);                                                                            \
+      bound = e[k - 1];                                                                              \
+      bounded = true;                                                                                \
+      m = k;                                                                                         \
+    }                                                                                                \
+    split_##s(e, m, k);                                                                              \
+  }
+FIRST(uint64_t, n, make_words)
+FIRST(wide, w, make_wide)
+
+static bool few(const snk_sort_args *a) { return a->what == SNK_SORT_FIRST && a->k <= a->n / 8 && a->n >= RADIX; }
+
 static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
   int64_t n = a->n, m = n;
   if (n >= RADIX && a->what == SNK_SORT_ALL) {
     radix_line(a, x, value, index, e);
     return;
   }
-  make_words(a, x, 0, n, e);
-  if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
+  if (few(a)) first_n(a, x, e), m = a->k;
+  else {
+    make_words(a, x, 0, n, e);
+    if (a->what != SNK_SORT_ALL) split_n(e, n, m = a->k);
+  }
   if (a->what == SNK_SORT_KTH) {
     put(a, x, value, index, 0, (int64_t)(uint32_t)e[m - 1]);
     return;
@@ -264,19 +332,21 @@ static void line_narrow(const snk_sort_args *a, const char *x, char *value, int6
 }
 
 static void line_wide(const snk_sort_args *a, const char *x, char *value, int64_t *index, wide *e) {
-  const int64_t step = a->xstep * (int64_t)sn_size_of(a->dtype), n = a->n;
-  for (int64_t i = 0; i < n; i++) {
-    const uint64_t key = key_of(x + i * step, a->dtype);
-    e[i] = (wide){a->descending ? ~key : key, i};
-  }
+  const int64_t n = a->n;
+  const wide *made = e;
   int64_t m = n;
-  if (a->what != SNK_SORT_ALL) split_w(e, n, m = a->k);
+  if (few(a)) first_w(a, x, e), m = a->k;
+  else {
+    make_wide(a, x, 0, n, e);
+    if (a->what != SNK_SORT_ALL) split_w(e, n, m = a->k);
+  }
   if (a->what == SNK_SORT_KTH) {
     put(a, x, value, index, 0, e[m - 1].at);
     return;
   }
-  sort_w(e, m, e + n);
-  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, e[i].at);
+  if (m >= WIDE_RADIX && n <= UINT32_MAX && a->what == SNK_SORT_ALL) made = radix_w(e, n, e + n);
+  else sort_w(e, m, e + n);
+  for (int64_t i = 0; i < m; i++) put(a, x, value, index, i, made[i].at);
 }
 
 void snk_sort_line(const snk_sort_args *a, const char *x, char *value, int64_t *index, void *scratch) {
@@ -290,6 +360,20 @@ void snk_sort_line(const snk_sort_args *a, const char *x, char *value, int64_t *
         return;
       }
     }
+  if (a->dtype == SN_I64 && a->n <= UINT32_MAX) { /* numbers less than 2^32 apart are as good as those of 32 bits */
+    uint64_t low = UINT64_MAX, high = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+      const uint64_t key = key_i64(x + i * step);
+      low = key < low ? key : low;
+      high = key > high ? key : high;
+    }
+    if (high - low <= UINT32_MAX) {
+      snk_sort_args near = *a;
+      near.low = low;
+      line_narrow(&near, x, value, index, scratch);
+      return;
+    }
+  }
   if (is_wide(a->dtype, a->n)) line_wide(a, x, value, index, scratch);
   else line_narrow(a, x, value, index, scratch);
 }

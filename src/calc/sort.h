@@ -17,6 +17,7 @@ typedef struct snk_sort_args {
   int threads;                 /* that may work on this line */
   int64_t xstep, ystep;        /* in elements, along the line; ystep of values and indices */
   int64_t base;                /* the first position's number */
+  uint64_t low;                /* for snk_sort_line itself */
 } snk_sort_args;
 
 size_t snk_sort_bytes(sn_dtype t, int64_t n); /* scratch for one line, 64-byte multiple */

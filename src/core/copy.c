@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "calc/cast.h"
+#include "calc/isa.h"
 #include "core/iter.h"
 #include "base/thread.h"
 
@@ -10,8 +11,18 @@
 
 typedef struct types { sn_dtype to, from; } types;
 
+SNK_LONG_BEGIN
+static void fill_words(int64_t n, uint32_t *y, uint32_t v) {
+  for (int64_t i = 0; i < n; i++) y[i] = v;
+}
+SNK_LONG_END
+
 static void cast_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
   const types *t = ctx;
+  if (t->to == t->from && s[0] == 4 && s[1] == 0 && sn_size_of(t->to) == 4) { /* rows of an expanded tensor are short */
+    fill_words(n, (uint32_t *)(void *)p[0], *(const uint32_t *)(const void *)p[1]);
+    return;
+  }
   snk_cast_row(n, p[0], s[0], t->to, p[1], s[1], t->from);
 }
 
@@ -37,13 +48,27 @@ static void turn_range(void *ctx, int64_t begin, int64_t end, int worker) {
   }
 }
 
+/* The dimension along which the source's elements are side by side becomes the last but one: then whole lines of the cache are read. */
+static void bring_rows(snt_iter *it, int64_t size) {
+  const int r = it->ndim - 2;
+  for (int i = 0; i < r; i++) {
+    if (it->stride[1][i] != size || it->stride[1][r] == size) continue;
+    int64_t *const pairs[3] = {it->shape, it->stride[0], it->stride[1]};
+    for (int k = 0; k < 3; k++) {
+      const int64_t t = pairs[k][i];
+      pairs[k][i] = pairs[k][r];
+      pairs[k][r] = t;
+    }
+  }
+}
+
 static void move(snt_tensor *dst, const snt_tensor *src) {
   snt_iter it;
   snt_iter_init(&it, 2, (const snt_tensor *const[]){dst, src});
   types t = {(sn_dtype)dst->dtype, (sn_dtype)src->dtype};
   const int64_t size = (int64_t)sn_size_of(t.to);
   if (t.to == t.from && it.ndim >= 2 && it.stride[0][it.ndim - 1] == size && it.stride[1][it.ndim - 1] != size &&
-      it.stride[1][it.ndim - 1] != 0 && it.shape[it.ndim - 2] > 4) {
+      it.stride[1][it.ndim - 1] != 0 && (bring_rows(&it, size), it.shape[it.ndim - 2] > 4)) {
     turn c = {&it, (it.shape[it.ndim - 2] + TURN_ROWS - 1) / TURN_ROWS, (size_t)size};
     int64_t outer = c.per;
     for (int i = 0; i < it.ndim - 2; i++) outer *= it.shape[i];

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "calc/cast.h"
 #include "calc/index.h"
+#include "calc/isa.h"
 #include "core/iter.h"
 #include "diff/ops.h"
 
@@ -29,14 +30,35 @@ int sno_index_input(sno_call *c, int i) {
   return sno_contiguous_input(c, i);
 }
 
+typedef struct range { const int64_t *p; int64_t base, size; uint64_t bad; } range;
+
+/* The highest bit of d or of what is left of the size: d lies outside. From behind, so that what will be read first is in the cache last. */
+SNK_LONG_BEGIN
+static void range_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  range *r = ctx;
+  const uint64_t base = (uint64_t)r->base, last = (uint64_t)r->size - 1;
+  const int64_t *p = r->p;
+  uint64_t bad = 0;
+  for (int64_t from, to = end; to > begin; to = from) {
+    from = to - begin < 4096 ? begin : to - 4096;
+    for (int64_t k = from; k < to; k++) {
+      const uint64_t d = (uint64_t)p[k] - base;
+      bad |= d | (last - d);
+    }
+  }
+  __atomic_fetch_or(&r->bad, bad, __ATOMIC_RELAXED);
+}
+SNK_LONG_END
+
 int sno_check_index(sno_call *c, int i, int64_t base, const snt_tensor *x, int dim) {
   if (sno_index_input(c, i) < 0) return -1;
-  const int64_t *p = snt_data(c->in[i]), n = snt_numel(c->in[i]), size = x->shape[dim];
-  bool bad = false;
-  for (int64_t k = 0; k < n; k++) bad |= (uint64_t)(p[k] - base) >= (uint64_t)size;
-  if (!bad) return 0;
+  range r = {snt_data(c->in[i]), base, x->shape[dim], 0};
+  sn_parallel(snt_numel(c->in[i]), GRAIN, range_task, &r);
+  if (r.bad >> 63 == 0) return 0;
+  const int64_t *p = r.p, size = r.size;
   int64_t k = 0;
-  while ((uint64_t)(p[k] - base) < (uint64_t)size) k++;
+  while ((uint64_t)p[k] - (uint64_t)base < (uint64_t)size) k++;
   return sn_fail("%s: index %lld at position %lld, dimension %d has %lld (positions count from %lld; shape %s)", c->op->name, (long long)p[k],
       (long long)(k + base), dim + 1, (long long)size, (long long)base, SNT_SHAPE(x));
 }

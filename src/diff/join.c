@@ -2,6 +2,8 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/cast.h"
+#include "core/iter.h"
 #include "diff/index.h"
 #include "diff/matmul.h"
 #include "diff/ops.h"
@@ -11,14 +13,6 @@
 
 static sno_val dim_val(int64_t dim) { return (sno_val){.kind = SNO_DIM, .i = dim}; }
 static sno_val pos_val(int64_t pos) { return (sno_val){.kind = SNO_POS, .i = pos}; }
-
-/* A result made by other operations: the tape knows those. back_made hands the gradient on. */
-static int made(sno_call *c, snt_tensor *y) {
-  if (y == NULL) return -1;
-  c->in[0] = y;
-  c->want[0].alias = snt_view(y);
-  return c->want[0].alias ? 0 : -1;
-}
 
 /* ---- cat and stack */
 
@@ -52,8 +46,42 @@ static int infer_cat(sno_call *c) {
   return 0;
 }
 
+/* Rows of the result from one after another of the inputs, some at a time: what is written lies side by side. */
+enum { SOME_BYTES = 32768, LEAST_BYTES = 64 };
+typedef struct joined { const sno_call *c; int64_t outer, wide; } joined;
+
+static int64_t row_bytes(const snt_tensor *x, int64_t outer) { return snt_numel(x) / outer * (int64_t)sn_size_of((sn_dtype)x->dtype); }
+
+static void join_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const joined *r = ctx;
+  const sno_call *c = r->c;
+  const int64_t some = 1 + SOME_BYTES / r->wide;
+  for (int64_t o = begin; o < end; o += some) {
+    char *to = (char *)snt_data(c->out[0]) + o * r->wide;
+    for (int i = 0; i < c->nin; i++) {
+      const int64_t bytes = row_bytes(c->in[i], r->outer);
+      const char *from = (const char *)snt_data(c->in[i]) + o * bytes;
+      for (int64_t k = 0; k < some && k < end - o; k++) memcpy(to + k * r->wide, from + k * bytes, (size_t)bytes);
+      to += bytes;
+    }
+  }
+}
+
+/* False where another way is better: few rows, short ones, inputs that are not contiguous. */
+static bool join_rows(sno_call *c, int dim) {
+  const int64_t outer = snt_count(dim, c->out[0]->shape);
+  if (outer < 8 || snt_numel(c->out[0]) == 0) return false;
+  for (int i = 0; i < c->nin; i++)
+    if (!snt_is_contiguous(c->in[i]) || row_bytes(c->in[i], outer) < LEAST_BYTES) return false;
+  joined r = {c, outer, row_bytes(c->out[0], outer)};
+  sn_parallel(outer, 1 + GRAIN / (snt_numel(c->out[0]) / outer), join_task, &r);
+  return true;
+}
+
 static void forward_cat(sno_call *c) {
   const int dim = (int)c->attr[0].i;
+  if (join_rows(c, dim)) return;
   int64_t at = 0;
   for (int i = 0; i < c->nin; i++) {
     snt_tensor part = sno_part(c->out[0], dim, at, c->in[i]->shape[dim], 1);
@@ -102,6 +130,7 @@ static int infer_stack(sno_call *c) {
 
 static void forward_stack(sno_call *c) {
   const int dim = (int)c->attr[0].i;
+  if (join_rows(c, dim)) return;
   for (int i = 0; i < c->nin; i++) {
     snt_tensor part = *c->in[i];
     part.storage = c->out[0]->storage;
@@ -143,25 +172,6 @@ static int64_t source(pad_mode mode, int64_t p, int64_t n) {
   return p < 0 ? -p : p >= n ? 2 * (n - 1) - p : p;
 }
 
-/* Padding by values of the tensor itself: the positions of each dimension are selected. */
-static int pad_by_index(sno_call *c, pad_mode mode, const int64_t *lo, const int64_t *hi) {
-  snt_tensor *y = c->in[0];
-  for (int d = 0; d < c->in[0]->ndim; d++) {
-    const int64_t n = c->in[0]->shape[d], most = lo[d] > hi[d] ? lo[d] : hi[d], size = n + lo[d] + hi[d];
-    if (lo[d] == 0 && hi[d] == 0) continue;
-    if (most > 0 && ((mode == REFLECT && most >= n) || n == 0))
-      return sn_fail("pad: %lld positions %s dimension %d, which has %lld (%s)", (long long)most,
-          mode == REFLECT ? "cannot be reflected in" : "cannot be made from", d + 1, (long long)n,
-          mode == REFLECT ? "less than its size would do" : "it is empty");
-    snt_tensor *index = sno_own(snt_new(SN_I64, 1, &size));
-    if (index == NULL) return -1;
-    int64_t *p = snt_data(index);
-    for (int64_t i = 0; i < size; i++) p[i] = source(mode, i - lo[d], n);
-    if ((y = sno_run(&sno_op_index_select, SNO_IN(y, index), SNO_ATTRS(dim_val(d)))) == NULL) return -1;
-  }
-  return made(c, y);
-}
-
 /* The list names the last dimension first: what is added before and behind each. */
 static int read_pads(const sno_call *c, int64_t *lo, int64_t *hi) {
   const snt_tensor *x = c->in[0];
@@ -181,6 +191,45 @@ static int read_pads(const sno_call *c, int64_t *lo, int64_t *hi) {
   return 0;
 }
 
+/* Padding by values of the tensor itself: whether it has them. */
+static int check_source(const snt_tensor *x, pad_mode mode, const int64_t *lo, const int64_t *hi) {
+  for (int d = 0; d < x->ndim; d++) {
+    const int64_t n = x->shape[d], most = lo[d] > hi[d] ? lo[d] : hi[d];
+    if (most > 0 && ((mode == REFLECT && most >= n) || n == 0))
+      return sn_fail("pad: %lld positions %s dimension %d, which has %lld (%s)", (long long)most,
+          mode == REFLECT ? "cannot be reflected in" : "cannot be made from", d + 1, (long long)n,
+          mode == REFLECT ? "less than its size would do" : "it is empty");
+  }
+  return 0;
+}
+
+typedef struct frame { const snt_tensor *x, *y; pad_mode mode; int64_t lo[SNT_MAXDIM], hi[SNT_MAXDIM]; } frame;
+
+static void frame_task(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const frame *a = ctx;
+  const snt_tensor *x = a->x, *y = a->y;
+  const int last = x->ndim - 1;
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)x->dtype), n = x->shape[last], lo = a->lo[last], wide = y->shape[last];
+  const int64_t from = lo > 0 ? lo : 0, to = lo + n < wide ? lo + n : wide; /* what is x itself */
+  for (int64_t i = begin; i < end; i++) {
+    int64_t rest = i, at = 0;
+    for (int d = last - 1; d >= 0; d--) {
+      at += source(a->mode, rest % y->shape[d] - a->lo[d], x->shape[d]) * x->stride[d];
+      rest /= y->shape[d];
+    }
+    const char *line = (const char *)snt_data(x) + at * size;
+    char *p = (char *)snt_data(y) + i * wide * size;
+    for (int64_t k = 0; k < wide; k++) {
+      if (k == from && to > from) {
+        memcpy(p + k * size, line + (k - lo) * size, (size_t)((to - from) * size));
+        if ((k = to) == wide) break;
+      }
+      memcpy(p + k * size, line + source(a->mode, k - lo, n) * size, (size_t)size);
+    }
+  }
+}
+
 static int infer_pad(sno_call *c) {
   int64_t lo[SNT_MAXDIM], hi[SNT_MAXDIM], shape[SNT_MAXDIM];
   const snt_tensor *x = c->in[0];
@@ -188,14 +237,20 @@ static int infer_pad(sno_call *c) {
   for (int d = 0; d < x->ndim; d++) shape[d] = x->shape[d] + lo[d] + hi[d];
   if (snt_check_shape(x->ndim, shape, "pad") < 0) return -1;
   const pad_mode mode = mode_of(c->attr[1].s);
-  if (mode != CONSTANT) return pad_by_index(c, mode, lo, hi);
+  if (mode != CONSTANT && (check_source(x, mode, lo, hi) < 0 || sno_contiguous_input(c, 0) < 0)) return -1;
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, shape);
   return 0;
 }
 
 static void forward_pad(sno_call *c) {
-  int64_t lo[SNT_MAXDIM], hi[SNT_MAXDIM];
-  if (mode_of(c->attr[1].s) != CONSTANT || read_pads(c, lo, hi) < 0) return; /* it was read before and is right */
+  frame a = {c->in[0], c->out[0], mode_of(c->attr[1].s), {0}, {0}};
+  int64_t *lo = a.lo, *hi = a.hi;
+  if (read_pads(c, lo, hi) < 0) return; /* it was read before and is right */
+  if (a.mode != CONSTANT && a.x->ndim > 0) {
+    const int64_t wide = a.y->shape[a.y->ndim - 1];
+    if (snt_numel(a.y) > 0) sn_parallel(snt_numel(a.y) / wide, 1 + GRAIN / wide, frame_task, &a);
+    return;
+  }
   snt_tensor to = *c->out[0], from = *c->in[0], fill = to;
   char value[8] = {0};
   static const char zero[8];
@@ -222,11 +277,23 @@ static void forward_pad(sno_call *c) {
 }
 
 static int back_pad(sno_back *b) {
-  if (mode_of(b->attr[1].s) != CONSTANT) {
-    b->gx[0] = b->gy[0];
+  sno_val v = b->attr[0];
+  const pad_mode mode = mode_of(b->attr[1].s);
+  if (mode != CONSTANT) { /* one dimension after the other: positions of it that were read are added up */
+    snt_tensor *g = b->gy[0];
+    for (int k = 0; k < v.n / 2; k++) {
+      const int d = b->in_spec[0].ndim - 1 - k;
+      const int64_t lo = v.v[2 * k], n = b->in_spec[0].shape[d], size = n + lo + v.v[2 * k + 1];
+      if (lo == 0 && size == n) continue;
+      snt_tensor *index = sno_own(snt_new(SN_I64, 1, &size));
+      if (index == NULL) return -1;
+      for (int64_t i = 0; i < size; i++) ((int64_t *)snt_data(index))[i] = source(mode, i - lo, n);
+      g = sno_run(&sno_op_index_select_backward, SNO_IN(g, index), SNO_ATTRS(dim_val(d), sno_int(n), sno_absent(), {.kind = SNO_BASE}));
+      if (g == NULL) return -1;
+    }
+    b->gx[0] = g;
     return 0;
   }
-  sno_val v = b->attr[0];
   for (int k = 0; k < v.n; k++) v.v[k] = -v.v[k];
   return (b->gx[0] = sno_run(&sno_op_pad, SNO_IN(b->gy[0]), SNO_ATTRS(v, b->attr[1]))) ? 0 : -1;
 }
@@ -256,6 +323,18 @@ static int infer_flip(sno_call *c) {
   return 0;
 }
 
+SNK_LONG_BEGIN
+#define BACK(T) { T *restrict y = (T *)(void *)p[0]; const T *restrict x = (const T *)(const void *)p[1]; for (int64_t i = 0; i < n; i++) y[i] = x[-i]; } break
+static void flip_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
+  const sn_dtype t = *(const sn_dtype *)ctx;
+  switch (s[1] == -s[0] ? s[0] : 0) {
+    case 4: BACK(uint32_t);
+    case 8: BACK(uint64_t);
+    default: snk_cast_row(n, p[0], s[0], t, p[1], s[1], t);
+  }
+}
+SNK_LONG_END
+
 static void forward_flip(sno_call *c) {
   snt_tensor x = *c->in[0];
   if (snt_numel(&x) == 0) return;
@@ -264,7 +343,10 @@ static void forward_flip(sno_call *c) {
     x.offset += (x.shape[d] - 1) * x.stride[d];
     x.stride[d] = -x.stride[d];
   }
-  sno_copy_elements(c->out[0], &x);
+  sn_dtype t = (sn_dtype)x.dtype;
+  snt_iter it;
+  snt_iter_init(&it, 2, (const snt_tensor *const[]){c->out[0], &x});
+  snt_iter_run(&it, GRAIN, flip_row, &t);
 }
 
 static int back_flip(sno_back *b) { return (b->gx[0] = sno_run(&sno_op_flip, SNO_IN(b->gy[0]), 1, b->attr)) ? 0 : -1; }
@@ -462,10 +544,23 @@ static void interleave_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const snt_tensor *x = c->in[0];
   const int dim = (int)c->attr[1].i;
   const size_t row = (size_t)snt_count(x->ndim - dim - 1, x->shape + dim + 1) * sn_size_of((sn_dtype)x->dtype), wide = row * (size_t)c->attr[0].i;
-  for (int64_t i = begin; i < end; i++) {
-    char *to = (char *)snt_data(c->out[0]) + (size_t)i * wide;
-    memcpy(to, (const char *)snt_data(x) + (size_t)i * row, row);
-    repeat_bytes(to, row, wide);
+  const int64_t reps = c->attr[0].i;
+  const char *from = snt_data(x);
+  char *to = (char *)snt_data(c->out[0]) + (size_t)begin * wide;
+#define EACH(T)                                                                   \
+  for (int64_t i = begin; i < end; i++)                                           \
+    for (int64_t k = 0; k < reps; k++, to += sizeof(T)) *(T *)(void *)to = ((const T *)(const void *)from)[i]; \
+  break
+  switch (row) {
+    case 1: EACH(uint8_t);
+    case 2: EACH(uint16_t);
+    case 4: EACH(uint32_t);
+    case 8: EACH(uint64_t);
+    default:
+      for (int64_t i = begin; i < end; i++, to += wide) {
+        memcpy(to, from + (size_t)i * row, row);
+        repeat_bytes(to, row, wide);
+      }
   }
 }
 

@@ -1,7 +1,7 @@
 /* mask.c - elements by a condition: masked_fill, masked_select, nonzero; and one_hot, which goes the other way. */
 #include <string.h>
 #include "base/error.h"
-#include "calc/map.h"
+#include "calc/index.h"
 #include "core/iter.h"
 #include "diff/index.h"
 #include "diff/ops.h"
@@ -83,11 +83,8 @@ const sno_op sno_op_masked_fill_ = {
 
 /* ---- masked_select */
 
-static int64_t count_bytes(const uint8_t *m, int64_t n) {
-  int64_t k = 0;
-  for (int64_t i = 0; i < n; i++) k += m[i] != 0;
-  return k;
-}
+/* The elements of contiguous x that are not 0. */
+static snk_set set_of(const snt_tensor *x) { return (snk_set){.x = snt_data(x), .dtype = (sn_dtype)x->dtype, .n = snt_numel(x)}; }
 
 /* Brought to one shape by operations, so that the tape sees it. */
 static int spread(sno_call *c, int i, int n, const int64_t *shape) {
@@ -103,28 +100,16 @@ static int infer_masked_select(sno_call *c) {
   if (mask_input(c, 1) < 0) return -1;
   const int n = snt_broadcast(c->in[0]->ndim, c->in[0]->shape, c->in[1]->ndim, c->in[1]->shape, shape, "masked_select");
   if (n < 0 || spread(c, 0, n, shape) < 0 || spread(c, 1, n, shape) < 0) return -1;
-  const int64_t count = count_bytes(snt_data(c->in[1]), snt_numel(c->in[1]));
+  snk_set s = set_of(c->in[1]);
+  const int64_t count = snk_set_count(&s);
   sno_want(c, 0, (sn_dtype)c->in[0]->dtype, 1, &count);
   return 0;
 }
 
-#define EACH_SIZE(DO)                    \
-  switch (sn_size_of((sn_dtype)t)) {     \
-    case 1: DO(uint8_t); break;          \
-    case 2: DO(uint16_t); break;         \
-    case 4: DO(uint32_t); break;         \
-    default: DO(uint64_t);               \
-  }
-
 static void forward_masked_select(sno_call *c) {
-  const int64_t n = snt_numel(c->in[0]);
-  const int t = c->in[0]->dtype;
-  const uint8_t *m = snt_data(c->in[1]);
-  const void *x = snt_data(c->in[0]);
-  void *y = snt_data(c->out[0]);
-  int64_t k = 0;
-#define TAKE(T) for (int64_t i = 0; i < n; i++) if (m[i]) ((T *)y)[k++] = ((const T *)x)[i]
-  EACH_SIZE(TAKE)
+  snk_set s = set_of(c->in[1]);
+  snk_set_count(&s);
+  snk_set_take(&s, snt_data(c->out[0]), snt_data(c->in[0]), sn_size_of((sn_dtype)c->in[0]->dtype));
 }
 
 static int back_masked_select(sno_back *b) { return (b->gx[0] = sno_call2(&sno_op_masked_select_backward, b->gy[0], b->in[1])) ? 0 : -1; }
@@ -154,7 +139,12 @@ static void forward_masked_backward(sno_call *c) {
   void *y = snt_data(c->out[0]);
   int64_t k = 0;
 #define SPREAD(T) for (int64_t i = 0; i < n; i++) ((T *)y)[i] = m[i] ? ((const T *)g)[k++] : 0
-  EACH_SIZE(SPREAD)
+  switch (sn_size_of((sn_dtype)t)) {
+    case 1: SPREAD(uint8_t); break;
+    case 2: SPREAD(uint16_t); break;
+    case 4: SPREAD(uint32_t); break;
+    default: SPREAD(uint64_t);
+  }
 }
 
 static int back_masked_backward(sno_back *b) { return (b->gx[0] = sno_call2(&sno_op_masked_select, b->gy[0], b->in[1])) ? 0 : -1; }
@@ -168,33 +158,18 @@ const sno_op sno_op_masked_select_backward = {
 
 /* ---- nonzero */
 
-static bool is_set(const char *p, sn_dtype t) { return sn_is_float(t) ? !(sn_load_double(p, t) == 0) : sn_load_int(p, t) != 0; }
-
 static int infer_nonzero(sno_call *c) {
-  const snt_tensor *x = c->in[0];
-  const sn_dtype t = (sn_dtype)x->dtype;
-  const char *p = snt_data(x);
-  int64_t count = 0;
-  for (int64_t i = 0, n = snt_numel(x); i < n; i++) count += is_set(p + (size_t)i * sn_size_of(t), t);
-  const int64_t shape[2] = {count, x->ndim};
+  snk_set s = set_of(c->in[0]);
+  const int64_t shape[2] = {snk_set_count(&s), c->in[0]->ndim};
   sno_want(c, 0, SN_I64, 2, shape);
   return 0;
 }
 
 static void forward_nonzero(sno_call *c) {
   const snt_tensor *x = c->in[0];
-  const sn_dtype t = (sn_dtype)x->dtype;
-  const char *p = snt_data(x);
-  int64_t *y = snt_data(c->out[0]);
-  for (int64_t i = 0, n = snt_numel(x); i < n; i++) {
-    if (!is_set(p + (size_t)i * sn_size_of(t), t)) continue;
-    int64_t rest = i;
-    for (int d = x->ndim - 1; d >= 0; d--) {
-      y[d] = rest % x->shape[d] + c->attr[0].i;
-      rest /= x->shape[d];
-    }
-    y += x->ndim;
-  }
+  snk_set s = set_of(x);
+  snk_set_count(&s);
+  snk_set_positions(&s, snt_data(c->out[0]), x->ndim, x->shape, c->attr[0].i);
 }
 
 /*** nonzero(x)

@@ -3,6 +3,8 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "calc/map.h"
+#include "core/iter.h"
 #include "diff/ops.h"
 #include "diff/tape.h"
 
@@ -252,7 +254,9 @@ const sno_op sno_op_mv = {.name = "mv", .args = "a x", .flops = flops_product, .
 const sno_op sno_op_dot = {.name = "dot", .args = "a b", .flops = flops_product, .nout = 1, .save_in = 3, .infer = infer_dot, .forward = forward_product,
                            .backward = back_matmul, .samples = "f(5), f(5)", .wrong = "f(5), f(4) => one length; f(2,2), f(4) => vectors"};
 
-/* ---- outer */
+/* ---- outer: written as it is made, and so no product of matrices */
+
+#define OUTER_GRAIN 32768
 
 static int infer_outer(sno_call *c) {
   if (c->in[0]->ndim != 1 || c->in[1]->ndim != 1) return rank_fail(c, "two vectors");
@@ -262,12 +266,14 @@ static int infer_outer(sno_call *c) {
   return 0;
 }
 
+static void product_row(void *ctx, int64_t n, char *const *p, const int64_t *s) { ((snk_row *)(uintptr_t)ctx)(n, p, s, NULL); }
+
 static void forward_outer(sno_call *c) {
-  const snt_tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
-  snk_gemm_args g = {.f64 = y->dtype == SN_F64, .m = a->shape[0], .n = b->shape[0], .k = 1, .a = snt_data(a), .b = snt_data(b), .c = snt_data(y),
-                     .ars = a->stride[0], .bcs = b->stride[0], .crs = b->shape[0], .ccs = 1};
-  if (sn_is_float((sn_dtype)y->dtype)) snk_gemm_run(&g);
-  else run_ints(&g, (sn_dtype)y->dtype);
+  snt_tensor a = *c->in[0];
+  a.ndim = 2, a.shape[1] = 1, a.stride[1] = 0;
+  snt_iter it;
+  snt_iter_init(&it, 3, (const snt_tensor *const[]){c->out[0], &a, c->in[1]});
+  snt_iter_run(&it, OUTER_GRAIN, product_row, (void *)(uintptr_t)snk_map_row(SNK_MAP_mul, (sn_dtype)c->out[0]->dtype));
 }
 
 static int back_outer(sno_back *b) {

@@ -220,19 +220,19 @@ static void randint_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const sno_call *c = ctx;
   const sn_dtype t = (sn_dtype)c->out[0]->dtype;
-  const size_t size = sn_size_of(t);
-  const uint64_t lo = (uint64_t)c->attr[0].i, range = (uint64_t)c->attr[1].i - lo;
+  const int64_t lo = c->attr[0].i, size = (int64_t)sn_size_of(t);
+  const uint64_t range = (uint64_t)c->attr[1].i - (uint64_t)lo;
   char *y = snt_data(c->out[0]);
-  uint64_t bits[512];
+  int64_t v[512];
   for (int64_t i = begin; i < end; i += 512) {
     const int64_t n = end - i < 512 ? end - i : 512;
-    snk_random_bits(c->rng.seed, c->rng.position + (uint64_t)i / 2, n, bits);
-    for (int64_t k = 0; k < n; k++) {
-      const int64_t v = (int64_t)(lo + snk_below(bits[k], range));
-      if (t == SN_I64) ((int64_t *)(void *)y)[i + k] = v;
-      else if (sn_is_float(t)) sn_store_double(y + (size_t)(i + k) * size, t, (double)v);
-      else sn_store_int(y + (size_t)(i + k) * size, t, v);
-    }
+    int64_t *to = t == SN_I64 ? (int64_t *)(void *)y + i : v;
+    snk_random_below(c->rng.seed, c->rng.position + (uint64_t)i / 2, n, to, lo, range);
+    if (sn_is_float(t)) { /* by double, which rounds numbers beyond 2^53 */
+      double w[512];
+      snk_cast_row(n, (char *)w, 8, SN_F64, (const char *)v, 8, SN_I64);
+      snk_cast_row(n, y + i * size, size, t, (const char *)w, 8, SN_F64);
+    } else if (t != SN_I64) snk_cast_row(n, y + i * size, size, t, (const char *)v, 8, SN_I64);
   }
 }
 static void forward_randint(sno_call *c) { sn_parallel(snt_numel(c->out[0]), GRAIN, randint_task, c); }

@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "calc/cast.h"
+#include "calc/index.h"
 #include "core/iter.h"
 #include "diff/map.h"
 #include "diff/tape.h"

@@ -242,10 +242,17 @@ const sno_op sno_op_median = {
 
 /* ---- unique: sorted, then every first of equals */
 
-static bool differ(const char *x, sn_dtype t, int64_t i, int64_t j) {
-  const size_t size = sn_size_of(t);
-  if (sn_is_float(t)) return !(sn_load_double(x + (size_t)i * size, t) == sn_load_double(x + (size_t)j * size, t));
-  return memcmp(x + (size_t)i * size, x + (size_t)j * size, size) != 0;
+/* Whether number i is not the one before it. Every NaN is different. */
+#define DIFFER(T) (((const T *)(const void *)x)[i] != ((const T *)(const void *)x)[i - 1])
+static inline bool differ(const char *x, sn_dtype t, int64_t i) {
+  if (i == 0) return true;
+  switch ((int)t) {
+    case SN_F32: return DIFFER(float);
+    case SN_F64: return DIFFER(double);
+    case SN_I64: return DIFFER(int64_t);
+    case SN_I32: return DIFFER(int32_t);
+    default: return DIFFER(uint8_t);
+  }
 }
 
 static int infer_unique(sno_call *c) {
@@ -258,7 +265,7 @@ static int infer_unique(sno_call *c) {
   const sn_dtype t = (sn_dtype)x->dtype;
   const size_t size = sn_size_of(t);
   int64_t count = 0;
-  for (int64_t i = 0; i < n; i++) count += i == 0 || differ(v, t, i, i - 1);
+  for (int64_t i = 0; i < n; i++) count += differ(v, t, i);
   out[0] = snt_new(t, 1, &count);
   out[1] = want[1] ? snt_new(SN_I64, x->ndim, x->shape) : NULL;
   out[2] = want[2] ? snt_zeros(SN_I64, 1, &count) : NULL;
@@ -268,7 +275,7 @@ static int infer_unique(sno_call *c) {
   }
   const int64_t *at = snt_data(s[1]);
   for (int64_t i = 0, k = -1; i < n; i++) {
-    if (i == 0 || differ(v, t, i, i - 1)) memcpy((char *)snt_data(out[0]) + (size_t)++k * size, v + (size_t)i * size, size);
+    if (differ(v, t, i)) memcpy((char *)snt_data(out[0]) + (size_t)++k * size, v + (size_t)i * size, size);
     if (out[1]) ((int64_t *)snt_data(out[1]))[at[i]] = k + c->attr[2].i;
     if (out[2]) ((int64_t *)snt_data(out[2]))[k]++;
   }

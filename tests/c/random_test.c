@@ -25,7 +25,36 @@ static void one(uint64_t seed, uint64_t block, int64_t n, float p) {
   CHECK(u[n] == 7 && m[n] == 7 && z[n] == 7);
 }
 
+/* Words and bits are the generator's, scaled as one number of 128 bits; doubles come from the same. Nothing behind the last is touched. */
+static void bits_too(uint64_t seed, uint64_t block, int64_t n) {
+  uint32_t w[300];
+  uint64_t b[300];
+  int64_t v[600], same = 0;
+  double u[600];
+  const uint64_t bound = seed % 3 ? 1000003 : 0xF123456789ABCDEFu;
+  for (int64_t i = 0; i < 300; i++) w[i] = 7, b[i] = 7;
+  for (int64_t i = 0; i < 600; i++) v[i] = 7, u[i] = 7;
+  snk_random_now()->words(seed, block, n, w);
+  snk_random_bits(seed, block, n, b);
+  snk_random_below(seed, block, 2 * n, v, -5, bound);
+  snk_uniform_f64(seed, block, 2 * n, u, 0, 1);
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t r[4];
+    sn_philox(seed, block + (uint64_t)i / 4, r);
+    same += w[i] == r[i % 4];
+    sn_philox(seed, block + (uint64_t)i / 2, r);
+    same += b[i] == ((uint64_t)r[i % 2 * 2 + 1] << 32 | r[i % 2 * 2]) && b[i] == snk_random_bits_at(seed, block, i);
+  }
+  for (int64_t i = 0; i < 2 * n; i++) {
+    const uint64_t bits = snk_random_bits_at(seed, block, i);
+    same += v[i] == (int64_t)((uint64_t)((unsigned __int128)bits * bound >> 64) - 5) && u[i] == (double)(bits >> 11) * 0x1p-53;
+  }
+  CHECK(same == 4 * n);
+  CHECK(w[n] == 7 && b[n] == 7 && v[2 * n] == 7 && u[2 * n] == 7);
+}
+
 int main(void) {
+  for (int64_t n = 0; n < 299; n++) bits_too(0x9E3779B97F4A7C15u * (uint64_t)n, 0xFFFFFFFFu - (uint64_t)n % 50, n);
   const float p[] = {0, 0x1p-25f, 0.1f, 0.5f, 0x1.fffffep-1f, 1};
   for (int64_t n = 0; n < 299; n++) one(0x9E3779B97F4A7C15u * (uint64_t)n, (uint64_t)n * 0x123456789u, n, p[n % 6]);
   for (uint64_t k = 0; k < 40; k++) one(k, 0xFFFFFFFFu - k, 200, p[k % 6]);
