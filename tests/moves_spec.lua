@@ -414,3 +414,19 @@ describe("outer", function()
     assert.are.equal("int32", sn.outer(numbers("int32", 2), numbers("int32", 2)).dtype)
   end)
 end)
+
+describe("numbers below the normal range", function()
+  it("are numbers to what looks for those that are set, and have their place in an order, whether arithmetic flushes them or not", function()
+    for _, flush in ipairs { true, false } do
+      sn.flush_denormals(flush)
+      local d = sn.full({ 5 }, 1e-40, { dtype = "float64" }):to "float32"
+      local x = sn.cat { sn.zeros(2), d, sn.zeros(3), -d, sn.ones(2), d }
+      assert.are.same({ { 3 }, { 4 }, { 5 }, { 6 }, { 7 }, { 11 }, { 12 }, { 13 }, { 14 }, { 15 }, { 16 }, { 17 }, { 18 }, { 19 }, { 20 }, { 21 }, { 22 } },
+        sn.nonzero(x):totable())
+      assert.are.equal(17, x:masked_select(x:to("float64"):ne(0)):numel())
+      assert.are.equal(4, x:unique():numel())
+      assert.is_true(sn.equal(x:unique():to "float64", sn.tensor({ -1e-40, 0, 1e-40, 1 }, { dtype = "float64" }):to("float32"):to "float64"))
+    end
+    sn.flush_denormals(true)
+  end)
+end)
