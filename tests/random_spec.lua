@@ -48,18 +48,22 @@ describe("random numbers", function()
       x = x:to("int64"):reshape(-1)
       return (x * sn.arange(1, x:size(1) + 1)):sum():item()
     end
-    for n, want in pairs { [7] = { 3941, 3594, 5810, 16, 3023, 3392, 7478291424183089543, 128, 121, 14230955643 }, [20001] = { 25286021039, 25381785326, 25579768850, 99063092, 25504825674, 25468588982, -7260646474481702061, 1994345437526, 2006494383340, 100696081438224866 } } do
+    local sums = {
+      [7] = { 3941, 3594, 5810, 16, 3023, 3392, 7478291424183089543, 128, 121, 14230955643 },
+      [20001] = { 25286021039, 25381785326, 25579768850, 99063092, 25504825674, 25468588982, -7260646474481702061, 1994345437526, 2006494383340, 100696081438224866 },
+    }
+    for count, want in pairs(sums) do
       local got = {}
       sn.manual_seed(11)
       for _, dtype in ipairs { "int64", "int32", "uint8", "bool", "float32", "float64" } do
-        got[#got + 1] = sum(sn.randint(0, dtype == "bool" and 2 or 256, n, { dtype = dtype }))
+        got[#got + 1] = sum(sn.randint(0, dtype == "bool" and 2 or 256, count, { dtype = dtype }))
       end
-      got[#got + 1] = sum(sn.randint(-(1 << 60), 1 << 60, n))
-      for _, dtype in ipairs { "int64", "int32" } do got[#got + 1] = sum(sn.randperm(n, { dtype = dtype })) end
-      got[#got + 1] = sum(sn.rand(n, { dtype = "float64" }) * 1e9)
+      got[#got + 1] = sum(sn.randint(-(1 << 60), 1 << 60, count))
+      for _, dtype in ipairs { "int64", "int32" } do got[#got + 1] = sum(sn.randperm(count, { dtype = dtype })) end
+      got[#got + 1] = sum(sn.rand(count, { dtype = "float64" }) * 1e9)
       assert.same(want, got)
-      local short, long = sn.manual_seed(12) or sn.randn(n, { dtype = "float64" }), sn.manual_seed(12) or sn.randn(n + 600, { dtype = "float64" })
-      assert.is_true(short:equal(long:narrow(1, 1, n)))
+      local short, long = sn.manual_seed(12) or sn.randn(count, { dtype = "float64" }), sn.manual_seed(12) or sn.randn(count + 600, { dtype = "float64" })
+      assert.is_true(short:equal(long:narrow(1, 1, count)))
     end
   end)
   it("are whole numbers from a range without its end", function()

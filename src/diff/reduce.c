@@ -241,7 +241,7 @@ static void seek_rows(void *ctx, int64_t begin, int64_t end, int worker) {
     const int64_t col = q % s->tiles * s->per, o = q / s->tiles * s->inner + col, width = s->inner - col < s->per ? s->inner - col : s->per;
     const int64_t base = sno_axes_offset(&s->kept, o);
     const char *x = (const char *)snt_data(s->x) + base * size;
-    int64_t at[LINE_BYTES] = {0};
+    int64_t at[LINE_BYTES];
     for (int64_t from = 0; from < s->gone.count; from += SNK_BLOCK) {
       const int64_t n = s->gone.count - from < SNK_BLOCK ? s->gone.count - from : SNK_BLOCK, step = s->gone.stride[0];
       const char *v = buf;
@@ -249,10 +249,14 @@ static void seek_rows(void *ctx, int64_t begin, int64_t end, int worker) {
       else v = sno_axes_gather(&s->gone, s->x, base, from, n, t, buf);
       for (int64_t c = 0; c < width; c++) {
         const int64_t k = seek_block(t, s->least, n, v + c * n * size);
+        if (from == 0) {
+          at[c] = k;
+          continue;
+        }
         _Alignas(8) char pair[16]; /* the best so far, and of this block */
         memcpy(pair, x + (c + sno_axes_offset(&s->gone, at[c])) * size, (size_t)size);
         memcpy(pair + size, v + (c * n + k) * size, (size_t)size);
-        if (from == 0 || seek_block(t, s->least, 2, pair) == 1) at[c] = from + k;
+        if (seek_block(t, s->least, 2, pair) == 1) at[c] = from + k;
       }
     }
     for (int64_t c = 0; c < width; c++) {
