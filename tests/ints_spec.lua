@@ -235,6 +235,20 @@ describe("ranges and constants", function()
     for i = 1, x:numel() do assert.equal(0 + (i - 1) * 0.37, x[i]) end
     assert.equal(0, sn.arange(5, 5):numel())
   end)
+  it("stand at equal distances, counted from the nearer end", function()
+    for _, n in ipairs { 1, 2, 3, 255, 256, 257, 1000, 70001 } do
+      for _, r in ipairs { { -3.3, 7.7 }, { 5, -5 }, { 1e9, -1e9 } } do
+        local want, a, b = {}, r[1], r[2]
+        for i = 0, n - 1 do
+          local s = n > 1 and i / (n - 1) or 0
+          want[i + 1] = (i < n // 2 or n == 1) and a + (b - a) * s or b - (b - a) * (1 - s)
+        end
+        assert.same(want, sn.linspace(a, b, n, { dtype = "float64" }):totable())
+        assert.is_true(sn.linspace(a, b, n):equal(sn.tensor(want, { dtype = "float64" }):to "float32"))
+        assert.is_true(sn.linspace(a, b, n, { dtype = "int64" }):equal(sn.tensor(want, { dtype = "float64" }):to "int64"))
+      end
+    end
+  end)
   it("fill", function()
     for _, dtype in ipairs { "int64", "int32", "uint8", "float32", "float64", "float16", "bool" } do
       for _, n in ipairs { 0, 1, 100, 70001 } do

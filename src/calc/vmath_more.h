@@ -160,16 +160,16 @@ SNK_APART vf vf_pow(vf a, vf b) {
 }
 
 /* a - trunc(a / b) b, of which no bit is lost while the quotient, rounded, is at most 1 too large: then the rest has the other sign. */
-#define SNK_FMOD(V, M, X, most, call)                                                          \
+#define SNK_FMOD(V, M, T, X, most, call)                                                        \
   SNK_APART V X##_fmod(V a, V b) {                                                             \
     const V q = X##_trunc(a / b), r = X##_fma(-q, b, a), z = X##_splat(0);                     \
     const M over = ((M)(r < z) & (M)(a > z)) | ((M)(r > z) & (M)(a < z));                      \
     const V y = X##_copysign(X##_where(over, r + X##_copysign(b, a), r), a);                   \
-    const M plain = (M)(X##_abs(q) < X##_splat(most)) & (M)(X##_abs(b) < X##_splat(INFINITY)); \
+    const M plain = (M)(X##_abs(q) < X##_splat(most)) & (M)(X##_abs(b) < X##_splat((T)INFINITY)); \
     return X##_any(plain == 0) ? X##_where(plain, y, X##_lanes2(a, b, call)) : y;              \
   }
-SNK_FMOD(vf, vfm, vf, 4194304, fmodf)
-SNK_FMOD(vd, vdm, vd, 2251799813685248, fmod)
+SNK_FMOD(vf, vfm, float, vf, 4194304, fmodf)
+SNK_FMOD(vd, vdm, double, vd, 2251799813685248, fmod)
 
 /* ---- doubles: the functions that networks do call. Errors at most: exp 1.2, log 1, log1p 1.5, tanh 3, sigmoid 2.5, sin 1.6, cos 1.6 units in the last place. */
 
@@ -222,7 +222,7 @@ INL vd vd_log_plain(vd x) {
   const vd w = vd_fma(s, vd_fma(z, r, h), e * VDK(7.4406171100123968e-11));
   return vd_fma(e, VDK(0.69314718048553914), f - (h - w));
 }
-INL vdm vd_plain_base(vd x) { return (vdm)(x >= VDK(2.2250738585072014e-308)) & (vdm)(x < VDK(INFINITY)); }
+INL vdm vd_plain_base(vd x) { return (vdm)(x >= VDK(2.2250738585072014e-308)) & (vdm)(x < VDK((double)INFINITY)); }
 SNK_APART vd vd_log(vd x) {
   const vdm plain = vd_plain_base(x);
   const vd y = vd_log_plain(x);

@@ -190,15 +190,28 @@ static int infer_linspace(sno_call *c) {
   return 0;
 }
 
-static void forward_linspace(sno_call *c) {
-  const double a = c->attr[0].d, b = c->attr[1].d;
-  const int64_t n = c->attr[2].i;
-  const sn_dtype t = (sn_dtype)c->out[0]->dtype;
-  char *p = snt_data(c->out[0]);
-  for (int64_t i = 0; i < n; i++) {
-    const double s = n > 1 ? (double)i / (double)(n - 1) : 0;
-    sn_store_double(p + i * (int64_t)sn_size_of(t), t, i < n / 2 || n == 1 ? a + (b - a) * s : b - (b - a) * (1 - s));
+typedef struct line { char *y; sn_dtype t; double a, b; int64_t n; } line;
+
+/* From the nearer end. */
+static void line_part(void *ctx, int64_t begin, int64_t end, int worker) {
+  enum { SOME = 256 };
+  (void)worker;
+  const line *l = ctx;
+  const int64_t size = (int64_t)sn_size_of(l->t), half = l->n == 1 ? 1 : l->n / 2;
+  const double all = l->n > 1 ? (double)(l->n - 1) : 1, span = l->b - l->a;
+  double x[SOME];
+  for (int64_t some; begin < end; begin += some) {
+    some = end - begin < SOME ? end - begin : SOME;
+    const int64_t left = begin >= half ? 0 : half - begin < some ? half - begin : some;
+    for (int64_t k = 0; k < left; k++) x[k] = l->a + span * ((double)(begin + k) / all);
+    for (int64_t k = left; k < some; k++) x[k] = l->b - span * (1 - (double)(begin + k) / all);
+    snk_cast_row(some, l->y + begin * size, size, l->t, (const char *)x, 8, SN_F64);
   }
+}
+
+static void forward_linspace(sno_call *c) {
+  line l = {snt_data(c->out[0]), (sn_dtype)c->out[0]->dtype, c->attr[0].d, c->attr[1].d, c->attr[2].i};
+  sn_parallel(l.n, GRAIN, line_part, &l);
 }
 
 /*** linspace(start, stop, n, {dtype="float32"})
