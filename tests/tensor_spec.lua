@@ -266,3 +266,47 @@ describe("operands whose rows lie in columns", function()
     for _ = 1, 3 do assert.is_true(sn.equal(f(keep), sn.exp(keep:t():contiguous()) + 1)) end
   end)
 end)
+
+describe("two-byte floats", function()
+  it("go through elementwise functions by blocks as they would through float32 tensors, in every layout", function()
+    sn.manual_seed(5)
+    local one = { "abs", "neg", "sign", "exp", "log1p", "sqrt", "sin", "tanh", "erf", "sigmoid", "relu", "gelu", "silu", "round", "square" }
+    local two = { "add", "sub", "mul", "div", "pow", "maximum", "minimum", "atan2", "remainder", "floor_divide" }
+    for _, dtype in ipairs { "bfloat16", "float16" } do
+      local function back(f, ...)
+        local list = { ... }
+        for i, v in ipairs(list) do list[i] = sn.is_tensor(v) and v:to "float32" or v end
+        return f(table.unpack(list)):to(dtype)
+      end
+      local function same(name, ...)
+        local got, want = sn[name](...), back(sn[name], ...)
+        assert.are.equal(dtype, got.dtype)
+        assert.is_true(got:to("float32"):equal(want:to("float32")), dtype .. " " .. name)
+      end
+      local x, y = sn.randn(67, 40):abs():add(0.1):to(dtype), sn.randn(67, 40):to(dtype)
+      local wide = sn.randn(280, 280):abs():to(dtype)
+      local z = sn.randn(67, 40):abs():to(dtype)
+      local apart = sn.stack({ z, z }, 3):select(3, 2)
+      for _, name in ipairs(one) do same(name, x) same(name, apart) same(name, wide:t()) same(name, x:narrow(2, 2, 33)) end
+      for _, name in ipairs(two) do
+        same(name, x, y) same(name, x, y:narrow(1, 3, 1)) same(name, apart, y) same(name, x, 0.3) same(name, 3, y) same(name, wide, wide:t())
+        same(name, x, y:select(1, 1):select(1, 1))
+      end
+      same("clamp", y, -0.5, 0.5)
+      assert.are.equal("float32", (x + sn.randn(67, 40)).dtype)
+      assert.are.equal(0, sn.exp(sn.zeros(0, { dtype = dtype })):numel())
+      local g = x:clone():requires_grad_(true)
+      sn.exp(g):sum():backward()
+      assert.is_true(g.grad:equal(sn.exp(x)))
+    end
+  end)
+end)
+
+describe("rows of several elements that begin anywhere", function()
+  it("are chosen and repeated", function()
+    local b = sn.arange(0, 41):to("uint8"):narrow(1, 2, 40):view(10, 4)
+    local at = sn.tensor({ 3, 1, 10 }, { dtype = "int64" })
+    assert.are.same({ { 9, 10, 11, 12 }, { 1, 2, 3, 4 }, { 37, 38, 39, 40 } }, b:index_select(1, at):totable())
+    assert.are.same({ { 1, 2, 3, 4 }, { 1, 2, 3, 4 }, { 5, 6, 7, 8 } }, b:repeat_interleave(2, 1):narrow(1, 1, 3):totable())
+  end)
+end)

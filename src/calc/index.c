@@ -19,8 +19,8 @@ static inline void copy_row(char *to, const char *from, int64_t bytes) {
   }
 }
 
-/* Elements or rows of one line of the table, at its own positions. */
-#define TAKE(T) for (int64_t k = 0; k < n; k++) ((T *)(void *)to)[k] = ((const T *)(const void *)line)[at[k]]; break
+/* Rows of so many bytes of one line of the table, at its own positions; several elements may be one row, which lies anywhere then. */
+#define TAKE(size) for (int64_t k = 0; k < n; k++) memcpy(to + k * (size), line + at[k] * (size), size); break
 
 static void get_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
@@ -33,11 +33,11 @@ static void get_task(void *ctx, int64_t begin, int64_t end, int worker) {
     char *to = r->rows + i * bytes;
     const int64_t *at = r->index + j;
     switch (bytes) {
-      case 1: TAKE(uint8_t);
-      case 2: TAKE(uint16_t);
-      case 4: TAKE(uint32_t);
-      case 8: TAKE(uint64_t);
-      default: for (int64_t k = 0; k < n; k++) memcpy(to + k * bytes, line + at[k] * bytes, (size_t)bytes);
+      case 1: TAKE(1);
+      case 2: TAKE(2);
+      case 4: TAKE(4);
+      case 8: TAKE(8);
+      default: TAKE((size_t)bytes);
     }
   }
 }

@@ -547,15 +547,15 @@ static void interleave_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const int64_t reps = c->attr[0].i;
   const char *from = snt_data(x);
   char *to = (char *)snt_data(c->out[0]) + (size_t)begin * wide;
-#define EACH(T)                                                                   \
+#define EACH(size)                                                                \
   for (int64_t i = begin; i < end; i++)                                           \
-    for (int64_t k = 0; k < reps; k++, to += sizeof(T)) *(T *)(void *)to = ((const T *)(const void *)from)[i]; \
+    for (int64_t k = 0; k < reps; k++, to += (size)) memcpy(to, from + i * (size), size); \
   break
   switch (row) {
-    case 1: EACH(uint8_t);
-    case 2: EACH(uint16_t);
-    case 4: EACH(uint32_t);
-    case 8: EACH(uint64_t);
+    case 1: EACH(1);
+    case 2: EACH(2);
+    case 4: EACH(4);
+    case 8: EACH(8);
     default:
       for (int64_t i = begin; i < end; i++, to += wide) {
         memcpy(to, from + (size_t)i * row, row);

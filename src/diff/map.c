@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
+#include "calc/cast.h"
 #include "core/iter.h"
 #include "diff/index.h"
 #include "diff/tape.h"
@@ -78,6 +79,9 @@ static sn_dtype computed_in(const sno_map *m, sn_dtype t) {
   return t == SN_BOOL && !m->compare ? SN_I64 : t; /* arithmetic on booleans counts them */
 }
 
+/* Two-byte floats come this far where neither tape nor recorder would see their casts (sno_map_halves); numbers beside them stay float32. */
+static bool is_half(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
+
 static int infer_map(sno_call *c) {
   const sno_map *m = c->op->data;
   sn_dtype t = computed_in(m, promote(c->in, c->nin));
@@ -95,7 +99,7 @@ static int infer_map(sno_call *c) {
     }
   }
   for (int i = 0; i < c->nin; i++) {
-    if (convert(c, i, t) < 0) return -1;
+    if (convert(c, i, is_half(t) && c->in[i]->weak ? SN_F32 : t) < 0) return -1;
     if (!(i == 0 && c->op->flags & SNO_WRITES) && unturned(c, i) < 0) return -1;
   }
   return broadcast_inputs(c, 0, m->compare ? SN_BOOL : t);
@@ -114,15 +118,56 @@ static void run_row(void *p, int64_t n, char *const *q, const int64_t *s) {
   r->row(n, q, s, r->param);
 }
 
+/* A row of two-byte floats, some at a time: as float32, and back. */
+typedef struct half_ctx { row_ctx row; int nin; sn_dtype t; bool wide[3]; } half_ctx;
+
+static void run_half_row(void *p, int64_t n, char *const *q, const int64_t *s) {
+  enum { SOME = 512 };
+  const half_ctx *h = p;
+  _Alignas(64) float buf[4][SOME];
+  for (int64_t i = 0, some; i < n; i += some) {
+    char *at[4] = {(char *)buf[0]};
+    int64_t step[4] = {4};
+    some = n - i < SOME ? n - i : SOME;
+    for (int k = 1; k <= h->nin; k++) {
+      char *const x = q[k] + i * s[k];
+      const bool wide = h->wide[k - 1];
+      step[k] = wide ? s[k] : s[k] ? 4 : 0;
+      at[k] = wide ? x : (char *)buf[k];
+      if (!wide && (s[k] || i == 0)) snk_cast_row(s[k] ? some : 1, at[k], 4, SN_F32, x, s[k], h->t);
+    }
+    h->row.row(some, at, step, h->row.param);
+    snk_cast_row(some, q[0] + i * s[0], s[0], h->t, at[0], 4, SN_F32);
+  }
+}
+
 static void forward_map(sno_call *c) {
   const sno_map *m = c->op->data;
   double param[SNO_MAXATTR];
   sno_map_params(c->op, c->attr, param);
-  row_ctx r = {snk_map_row(m->row, (sn_dtype)c->in[0]->dtype), param};
+  const sn_dtype t = (sn_dtype)c->out[0]->dtype;
+  row_ctx r = {snk_map_row(m->row, is_half(t) ? SN_F32 : (sn_dtype)c->in[0]->dtype), param};
   const snt_tensor *ops[4] = {c->out[0], c->in[0], c->nin > 1 ? c->in[1] : NULL, c->nin > 2 ? c->in[2] : NULL};
   snt_iter it;
   snt_iter_init(&it, c->nin + 1, ops);
-  snt_iter_run(&it, GRAIN, run_row, &r);
+  if (!is_half(t)) {
+    snt_iter_run(&it, GRAIN, run_row, &r);
+    return;
+  }
+  half_ctx h = {r, c->nin, t, {false}};
+  for (int i = 0; i < c->nin; i++) h.wide[i] = c->in[i]->dtype == SN_F32;
+  snt_iter_run(&it, GRAIN, run_half_row, &h);
+}
+
+bool sno_map_halves(const sno_op *op, int nin, snt_tensor *const *in) {
+  int t = -1;
+  if (op->infer != infer_map || op->flags & SNO_WRITES || ((const sno_map *)op->data)->compare) return false;
+  for (int i = 0; i < nin; i++) {
+    if (in[i] && in[i]->weak) continue;
+    if (in[i] == NULL || !is_half((sn_dtype)in[i]->dtype) || (t >= 0 && in[i]->dtype != t)) return false;
+    t = in[i]->dtype;
+  }
+  return true;
 }
 
 bool sno_is_map(const sno_op *op) { return op->forward == forward_map; }

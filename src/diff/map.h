@@ -32,6 +32,7 @@ typedef struct sno_map {
 } sno_map;
 static inline const sno_map *sno_map_of(const sno_op *op) { return op->data; } /* only for operations of the book */
 bool sno_is_map(const sno_op *op);
+bool sno_map_halves(const sno_op *op, int nin, snt_tensor *const *in); /* may it be called with these two-byte floats as they are? */
 int sno_map_params(const sno_op *op, const sno_val *attr, double *param); /* how many */
 
 #endif
