@@ -268,3 +268,26 @@ describe("ranges and constants", function()
     assert.equal(0, sn.zeros({ 0 }, { dtype = "int64" }):bincount():numel())
   end)
 end)
+
+describe("extremes of floats", function()
+  it("are NaN wherever one stands, and else the largest and smallest, of short rows and long ones", function()
+    sn.manual_seed(8)
+    for _, dtype in ipairs { "float32", "float64" } do
+      for _, n in ipairs { 1, 7, 16, 33, 100, 1030, 5000 } do
+        local x = sn.randn(2, n):to(dtype)
+        local list = x[1]:totable()
+        assert.are.equal(math.max(table.unpack(list)), x[1]:amax():item())
+        assert.are.equal(math.min(table.unpack(list)), x:amin(2)[1])
+        assert.are.equal(-math.huge, sn.full({ n }, -math.huge, { dtype = dtype }):amax():item())
+        assert.are.equal(math.huge, sn.full({ n }, math.huge, { dtype = dtype }):amin():item())
+        for _, at in ipairs { 1, n // 3 + 1, n // 2 + 1, n } do
+          local y = x:clone()
+          y[2][at] = 0 / 0
+          local most, least = y:amax(2), y:amin(2)
+          assert.is_true(most[2] ~= most[2] and least[2] ~= least[2] and most[1] == x[1]:amax():item())
+          assert.is_true(y:amax():item() ~= y:amax():item())
+        end
+      end
+    end
+  end)
+end)

@@ -34,6 +34,7 @@ INL T N(fold_lanes)(int which, const V *lanes) {
   SNK_ALL for (int w = NV / 2; w > 0; w /= 2)
     SNK_ALL for (int k = 0; k < w; k++) a[k] = N(join)(which, a[k], a[k + w]);
   if (which == SNK_SUM || which == SNK_SUMSQ || which == SNK_SUMABS) return W(total)(a[0]);
+  if (which != SNK_PROD && !W(any)((VM)W(nan)(a[0]))) return which == SNK_MIN ? -W(highest)(-a[0]) : W(highest)(a[0]); /* branches would be foreseen wrongly */
   T v[L];
   memcpy(v, &a[0], sizeof v);
   for (int w = L / 2; w > 0; w /= 2)
