@@ -128,3 +128,21 @@ describe("order statistics", function()
     assert.are.same({ 2, 4 }, sn.searchsorted(sn.tensor { 1, 3, 5 }, sn.tensor { 1, 5 }, { right = true }):totable())
   end)
 end)
+
+describe("unique of bytes", function()
+  it("is that of the same numbers as int32, with places and counts, in every layout", function()
+    sn.manual_seed(4)
+    for _, dtype in ipairs { "uint8", "bool" } do
+      for _, n in ipairs { 0, 1, 5, 3000 } do
+        local x = sn.randint(0, dtype == "bool" and 2 or 256, n):to(dtype)
+        for _, v in ipairs { x, sn.stack({ x, x }, 2):select(2, 1) } do
+          local a, ai, ac = v:unique { return_inverse = true, return_counts = true }
+          local b, bi, bc = v:to("int32"):unique { return_inverse = true, return_counts = true }
+          assert.are.equal(dtype, a.dtype)
+          assert.is_true(a:to("int32"):equal(b) and ai:equal(bi) and ac:equal(bc))
+          assert.is_true(v:unique():equal(a))
+        end
+      end
+    end
+  end)
+end)

@@ -127,28 +127,40 @@ static int infer_rest(sno_call *c) {
   sno_want(c, 0, (sn_dtype)c->in[0]->dtype, c->in[0]->ndim, c->in[0]->shape);
   return 0;
 }
+typedef struct others { const snt_tensor *x, *y; sno_axes gx, kx, gy, ky; } others;
+static int64_t along(const sno_axes *a, int64_t i) { return a->n == 1 ? i * a->stride[0] : sno_axes_offset(a, i); }
+
+/* From the left, then what is there times that from the right, both in double. */
+#define REST(T)                                                                \
+  do {                                                                         \
+    const T *x = (const T *)snt_data(r->x) + sno_axes_offset(&r->kx, o);       \
+    T *y = (T *)snt_data(r->y) + sno_axes_offset(&r->ky, o);                   \
+    double left = 1, right = 1;                                                \
+    for (int64_t i = 0; i < n; i++) {                                          \
+      y[along(&r->gy, i)] = (T)left;                                           \
+      left *= (double)x[along(&r->gx, i)];                                     \
+    }                                                                          \
+    for (int64_t i = n - 1; i >= 0; i--) {                                     \
+      T *q = y + along(&r->gy, i);                                             \
+      *q = (T)((double)*q * right);                                            \
+      right *= (double)x[along(&r->gx, i)];                                    \
+    }                                                                          \
+  } while (0)
+static void rest_rows(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const others *r = ctx;
+  const int64_t n = r->gx.count;
+  for (int64_t o = begin; o < end; o++) {
+    if (r->x->dtype == SN_F32) REST(float);
+    else REST(double);
+  }
+}
 static void forward_rest(sno_call *c) {
   const snt_tensor *x = c->in[0], *y = c->out[0];
   const unsigned mask = mask_of(&c->attr[0], x->ndim);
-  const sn_dtype t = (sn_dtype)x->dtype;
-  const int64_t size = (int64_t)sn_size_of(t);
-  sno_axes gx, kx, gy, ky;
-  sno_axes_take(&gx, x, mask), sno_axes_take(&kx, x, ~mask), sno_axes_take(&gy, y, mask), sno_axes_take(&ky, y, ~mask);
-  const char *xp = snt_data(x);
-  char *yp = snt_data(y);
-  for (int64_t o = 0; o < kx.count; o++) {
-    const int64_t xo = sno_axes_offset(&kx, o), yo = sno_axes_offset(&ky, o);
-    double left = 1, right = 1;
-    for (int64_t i = 0; i < gx.count; i++) {
-      sn_store_double(yp + (yo + sno_axes_offset(&gy, i)) * size, t, left);
-      left *= sn_load_double(xp + (xo + sno_axes_offset(&gx, i)) * size, t);
-    }
-    for (int64_t i = gx.count - 1; i >= 0; i--) {
-      char *q = yp + (yo + sno_axes_offset(&gy, i)) * size;
-      sn_store_double(q, t, sn_load_double(q, t) * right);
-      right *= sn_load_double(xp + (xo + sno_axes_offset(&gx, i)) * size, t);
-    }
-  }
+  others r = {.x = x, .y = y};
+  sno_axes_take(&r.gx, x, mask), sno_axes_take(&r.kx, x, ~mask), sno_axes_take(&r.gy, y, mask), sno_axes_take(&r.ky, y, ~mask);
+  if (r.kx.count) sn_parallel(r.kx.count, 1 + 16384 / (r.gx.count + 1), rest_rows, &r);
 }
 
 /*** prod_rest(x, dim?)

@@ -250,35 +250,67 @@ static inline bool differ(const char *x, sn_dtype t, int64_t i) {
     case SN_F32: return DIFFER(float);
     case SN_F64: return DIFFER(double);
     case SN_I64: return DIFFER(int64_t);
-    case SN_I32: return DIFFER(int32_t);
-    default: return DIFFER(uint8_t);
+    default: return DIFFER(int32_t);
   }
 }
 
-static int infer_unique(sno_call *c) {
-  snt_tensor *s[SNO_MAXOUT] = {NULL}, *x = c->in[0];
-  const int64_t n = snt_numel(x);
+/* Room for `count` of x's elements, and for what else is wanted. */
+static int unique_room(const sno_call *c, int64_t count, snt_tensor **out) {
+  const snt_tensor *x = c->in[0];
   const bool want[3] = {true, c->attr[0].i, c->attr[1].i};
-  snt_tensor *flat = sno_shaped(x, 1, &n), *out[3] = {NULL};
-  if (flat == NULL || sno_invoke(&sno_op_sort, 1, &flat, -1, 0, NULL, s, NULL, NULL) < 0) return -1;
+  out[0] = snt_new((sn_dtype)x->dtype, 1, &count);
+  out[1] = want[1] ? snt_new(SN_I64, x->ndim, x->shape) : NULL;
+  out[2] = want[2] ? snt_zeros(SN_I64, 1, &count) : NULL;
+  for (int k = 0; k < 3; k++)
+    if (want[k] && out[k] == NULL) {
+      for (int j = 0; j < 3; j++) snt_release(out[j]);
+      return -1;
+    }
+  return 0;
+}
+
+/* Bytes have 256 values: no order is needed. */
+static int unique_bytes(const sno_call *c, const uint8_t *x, int64_t n, snt_tensor **out) {
+  int64_t often[256] = {0}, place[256], count = 0;
+  for (int64_t i = 0; i < n; i++) often[x[i]]++;
+  for (int v = 0; v < 256; v++) {
+    place[v] = count;
+    count += often[v] > 0;
+  }
+  if (unique_room(c, count, out) < 0) return -1;
+  for (int v = 0; v < 256; v++) {
+    if (often[v] == 0) continue;
+    ((uint8_t *)snt_data(out[0]))[place[v]] = (uint8_t)v;
+    if (out[2]) ((int64_t *)snt_data(out[2]))[place[v]] = often[v];
+  }
+  for (int64_t i = 0; i < n && out[1]; i++) ((int64_t *)snt_data(out[1]))[i] = place[x[i]] + c->attr[2].i;
+  return 0;
+}
+
+static int unique_sorted(const sno_call *c, snt_tensor *flat, int64_t n, snt_tensor **out) {
+  snt_tensor *s[SNO_MAXOUT] = {NULL};
+  if (sno_invoke(&sno_op_sort, 1, &flat, -1, 0, NULL, s, NULL, NULL) < 0) return -1;
   const char *v = snt_data(s[0]);
-  const sn_dtype t = (sn_dtype)x->dtype;
+  const sn_dtype t = (sn_dtype)flat->dtype;
   const size_t size = sn_size_of(t);
   int64_t count = 0;
   for (int64_t i = 0; i < n; i++) count += differ(v, t, i);
-  out[0] = snt_new(t, 1, &count);
-  out[1] = want[1] ? snt_new(SN_I64, x->ndim, x->shape) : NULL;
-  out[2] = want[2] ? snt_zeros(SN_I64, 1, &count) : NULL;
-  if (out[0] == NULL || (want[1] && out[1] == NULL) || (want[2] && out[2] == NULL)) {
-    for (int k = 0; k < 3; k++) snt_release(out[k]);
-    return -1;
-  }
+  if (unique_room(c, count, out) < 0) return -1;
   const int64_t *at = snt_data(s[1]);
   for (int64_t i = 0, k = -1; i < n; i++) {
     if (differ(v, t, i)) memcpy((char *)snt_data(out[0]) + (size_t)++k * size, v + (size_t)i * size, size);
     if (out[1]) ((int64_t *)snt_data(out[1]))[at[i]] = k + c->attr[2].i;
     if (out[2]) ((int64_t *)snt_data(out[2]))[k]++;
   }
+  return 0;
+}
+
+static int infer_unique(sno_call *c) {
+  const int64_t n = snt_numel(c->in[0]);
+  const bool bytes = sn_size_of((sn_dtype)c->in[0]->dtype) == 1;
+  snt_tensor *flat = sno_shaped(c->in[0], 1, &n), *out[3] = {NULL};
+  if (flat && bytes) flat = sno_call1(&sno_op_contiguous, flat);
+  if (flat == NULL || (bytes ? unique_bytes(c, snt_data(flat), n, out) : unique_sorted(c, flat, n, out)) < 0) return -1;
   c->nout = 0;
   for (int k = 0; k < 3; k++)
     if (out[k]) c->want[c->nout++].alias = out[k];
