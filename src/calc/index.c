@@ -20,7 +20,7 @@ static inline void copy_row(char *to, const char *from, int64_t bytes) {
 }
 
 /* Rows of so many bytes of one line of the table, at its own positions; several elements may be one row, which lies anywhere then. */
-#define TAKE(size) for (int64_t k = 0; k < n; k++) memcpy(to + k * (size), line + at[k] * (size), size); break
+#define TAKE(size) for (int64_t k = 0; k < n; k++) memcpy(to + k * (size), line + at[k] * (size), (size_t)(size)); break
 
 static void get_task(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
@@ -37,7 +37,7 @@ static void get_task(void *ctx, int64_t begin, int64_t end, int worker) {
       case 2: TAKE(2);
       case 4: TAKE(4);
       case 8: TAKE(8);
-      default: TAKE((size_t)bytes);
+      default: TAKE(bytes);
     }
   }
 }
