@@ -26,6 +26,7 @@ typedef double vd __attribute__((vector_size(SNK_BYTES)));
 typedef int32_t vfm __attribute__((vector_size(SNK_BYTES))); /* mask and integers beside vf */
 typedef int64_t vdm __attribute__((vector_size(SNK_BYTES)));
 typedef uint32_t vu32 __attribute__((vector_size(SNK_BYTES)));
+typedef uint64_t vu64 __attribute__((vector_size(SNK_BYTES)));
 
 /* Before a loop of a constant count: written out, so that small arrays of vectors live in registers. */
 #if defined(__clang__)

@@ -141,7 +141,7 @@ INL vd vd_pow_part(vd m, vd e, vd b) {
   p = vd_fma(r, p, VDK(0.240226468859833));
   p = vd_fma(r, p, VDK(0.693147205767068));
   p = vd_fma(r, p, VDK(1.00000000055505));
-  return (vd)((vdm)p + ((vdm)n << 52));
+  return (vd)((vu64)p + ((vu64)n << 52));
 #undef VDK
 }
 /* Bases below 0 by the sign of what is left; 0, denormal and infinite ones by libm. The roots and powers that come up most are exact, or nearly. */
@@ -193,7 +193,7 @@ INL vd vd_exp_part(vd x, vd *n) {
   VD_TERM(p, r, 0.5);
   return vd_fma(r * r, p, r);
 }
-INL vd vd_scale(vd n) { return (vd)((vdm)(n + VDK(6755399441055744 + 1023)) << 52); } /* 2^n for an exponent */
+INL vd vd_scale(vd n) { return (vd)((vu64)(n + VDK(6755399441055744 + 1023)) << 52); } /* 2^n for an exponent */
 SNK_APART vd vd_exp(vd x) {
   vd n;
   const vd z = vd_atleast(vd_atmost(x, 710), -746), p = vd_exp_part(z, &n), h = vd_trunc(n * VDK(0.5));
@@ -209,9 +209,9 @@ SNK_APART vd vd_tanh(vd x) {
 
 /* With 1 + f from sqrt(1/2) to sqrt(2), s = f / (2 + f): log(1 + f) = f - (f^2 / 2 - s (f^2 / 2 + R(s^2))). */
 INL vd vd_log_plain(vd x) {
-  const vdm t = (vdm)x + (0x3FF0000000000000 - 0x3FE6A09E667F3BCD), k = (vdm)((t & 0x7FF0000000000000) - 0x3FF0000000000000);
-  const vd e = (vd)(((t & 0x7FF0000000000000) >> 52) | 0x4330000000000000) - VDK(4503599627370496 + 1023);
-  const vd f = (vd)((vdm)x - k) - VDK(1), s = f / (f + VDK(2)), z = s * s, h = f * f * VDK(0.5);
+  const vu64 t = (vu64)x + (uint64_t)(0x3FF0000000000000 - 0x3FE6A09E667F3BCD), k = (t & 0x7FF0000000000000u) - 0x3FF0000000000000u;
+  const vd e = (vd)(((t & 0x7FF0000000000000u) >> 52) | 0x4330000000000000u) - VDK(4503599627370496 + 1023);
+  const vd f = (vd)((vu64)x - k) - VDK(1), s = f / (f + VDK(2)), z = s * s, h = f * f * VDK(0.5);
   vd r = VDK(0.1461703754879165);
   VD_TERM(r, z, 0.15331674030167861);
   VD_TERM(r, z, 0.18182890556695602);
@@ -249,7 +249,7 @@ SNK_APART vd vd_circle(vd x, int64_t quarter) {
   VD_TERM(c, z, -0.0013888888888887395);
   VD_TERM(s, z, -0.16666666666666666);
   VD_TERM(c, z, 0.041666666666666664);
-  const vdm q = (vdm)t + quarter;
+  const vdm q = (vdm)((vu64)t + (uint64_t)quarter);
   const vd y = vd_where(-(q & 1), vd_fma(z * z, c, vd_fma(z, VDK(-0.5), VDK(1))), vd_fma(r * z, s, r));
   return (vd)((vdm)y ^ (q & 2) << 62);
 }

@@ -16,7 +16,7 @@ static int infer_sizes(sno_call *c) {
   return 0;
 }
 
-typedef struct filling { char *y; sn_dtype t; double start, step; bool whole; char one[8]; } filling;
+typedef struct filling { char *y; sn_dtype t; double start, step; bool whole; _Alignas(8) char one[8]; } filling;
 
 static void fill_part(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;

@@ -30,7 +30,7 @@ static float of_bits(uint32_t u) {
   return x;
 }
 
-/* The largest error over every 1021st float there is; results smaller than `least` are not looked at. */
+/* The largest error over every 4093rd float there is; results smaller than `least` are not looked at. */
 static double worst(const snk_map *t, int f, double (*ref)(double), double least) {
   enum { N = 4096 };
   static float x[N], y[N];
@@ -38,7 +38,7 @@ static double worst(const snk_map *t, int f, double (*ref)(double), double least
   uint64_t u = 0;
   while (u < UINT64_C(1) << 32) {
     int n = 0;
-    for (; n < N && u < UINT64_C(1) << 32; u += 1021) x[n++] = of_bits((uint32_t)u);
+    for (; n < N && u < UINT64_C(1) << 32; u += 4093) x[n++] = of_bits((uint32_t)u);
     t->f32[f](n, (char *const[]){(char *)y, (char *)x}, (const int64_t[]){4, 4}, NULL);
     for (int i = 0; i < n; i++) {
       const double want = ref((double)x[i]);
