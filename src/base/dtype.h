@@ -16,6 +16,7 @@ extern const sn_dtype_info sn_dtypes[SN_DTYPES];
 int sn_dtype_find(const char *name);                  /* the dtype, or -1 (no message) */
 sn_dtype sn_dtype_promote(sn_dtype a, sn_dtype b);    /* PyTorch's table for two tensors of dim > 0 */
 static inline int sn_is_float(sn_dtype t) { return sn_dtypes[t].category == 2; }
+static inline int sn_is_half(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
 static inline size_t sn_size_of(sn_dtype t) { return sn_dtypes[t].size; }
 
 /* One number of any type, to and from a double/int64 (f16/bf16 round to nearest even; bool is != 0). */

@@ -17,10 +17,20 @@
   } while (0)
 #define PAIR(a, b) ((a) * SN_DTYPES + (b))
 
+SNK_LONG_BEGIN
+static void fill_words(int64_t n, uint32_t *to, uint32_t v) {
+  for (int64_t i = 0; i < n; i++) to[i] = v;
+}
+SNK_LONG_END
+
 static void copy_row(int64_t n, char *to, int64_t ts, const char *from, int64_t fs, size_t size) {
   if (ts == (int64_t)size && fs == (int64_t)size) { memcpy(to, from, (size_t)n * size); return; }
   if (ts == (int64_t)size && fs == 0 && n > 0) { /* one for all: what is there is copied, up to four pages at a time */
     const size_t all = (size_t)n * size;
+    if (size == 4 && n <= 4096) { /* rows of an expanded tensor are short */
+      fill_words(n, (uint32_t *)(void *)to, *(const uint32_t *)(const void *)from);
+      return;
+    }
     memcpy(to, from, size);
     for (size_t done = size, some; done < all; done += some) {
       some = done < 16384 ? done : 16384;
@@ -111,12 +121,6 @@ static bool whole_doubles(int64_t n, const double *from, int32_t *to) {
 }
 static void bytes_full(int64_t n, char *to, const char *from) { LOOP(uint8_t, uint8_t, v != 0); }
 
-void snk_count_ints(int64_t n, int64_t *to, int64_t start, int64_t step) {
-  for (int64_t i = 0; i < n; i++) to[i] = (int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step);
-}
-void snk_count_doubles(int64_t n, double *to, double start, double step, double first) {
-  for (int i = 0; i < (int)n; i++) to[i] = start + (first + i) * step;
-}
 SNK_LONG_END
 
 SNK_SMALL_BEGIN
@@ -183,8 +187,6 @@ static void full(int64_t n, uint8_t *to, const char *from, sn_dtype t) {
 #endif
 }
 
-static bool two_bytes(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
-
 /* Numbers side by side on both ways. Those of two bytes go by float, others by double, whole numbers by int64, some at a time; floats that are cut to integers by int32 where all fit. */
 static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dtype ft) {
   const snk_cast *k = snk_cast_now();
@@ -205,7 +207,7 @@ static void cast_close(int64_t n, char *to, sn_dtype tt, const char *from, sn_dt
     default: break;
   }
   enum { SOME = 256 };
-  const bool half = two_bytes(tt) || two_bytes(ft), cut = (ft == SN_F32 && (tt == SN_I32 || tt == SN_I64 || tt == SN_U8)) || (ft == SN_F64 && (tt == SN_I32 || tt == SN_U8)), doubles = sn_is_float(ft) || sn_is_float(tt);
+  const bool half = sn_is_half(tt) || sn_is_half(ft), cut = (ft == SN_F32 && (tt == SN_I32 || tt == SN_I64 || tt == SN_U8)) || (ft == SN_F64 && (tt == SN_I32 || tt == SN_U8)), doubles = sn_is_float(ft) || sn_is_float(tt);
   const sn_dtype wide = doubles ? SN_F64 : SN_I64;
   const int64_t ts = (int64_t)sn_size_of(tt), fs = (int64_t)sn_size_of(ft);
   for (int64_t i = 0, some; i < n; i += some, from += some * fs, to += some * ts) {

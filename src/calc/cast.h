@@ -6,9 +6,6 @@
 
 /* n elements; steps in bytes. Floating to integer truncates (NaN gives 0), to bool is != 0, halves round to nearest even. */
 void snk_cast_row(int64_t n, char *to, int64_t to_step, sn_dtype to_type, const char *from, int64_t from_step, sn_dtype from_type);
-/* start + i step for i from 0, and from `first` (below 2^53) on; n < 2^31 doubles. */
-void snk_count_ints(int64_t n, int64_t *to, int64_t start, int64_t step);
-void snk_count_doubles(int64_t n, double *to, double start, double step, double first);
 /* A rows x cols matrix of elements of `size` bytes, in tiles, so that both sides stay in cache. */
 void snk_transpose_copy(int64_t rows, int64_t cols, char *to, int64_t to_row, int64_t to_col, const char *from, int64_t from_row, int64_t from_col, size_t size);
 

@@ -135,7 +135,6 @@ SNK_LONG_BEGIN
 #define D(name) name##_in_i32
 #include "calc/map_ints.h"
 
-
 /* ---- comparisons */
 #define CMP_ROW(name, op, T, t) CLOSE_ROW(name##_##t##_row, 2, uint8_t, T, A, B, A op B)
 #define MAP1(...)

@@ -17,33 +17,34 @@ INL vfm vf_quarters(vf a, vf *sine, vf *cosine) {
   *cosine = vf_fma(z * z, c, vf_fma(z, VFK(-0.5), VFK(1)));
   return (vfm)t;
 }
-INL vfm vf_far(vf a) { return (vfm)(a <= VFK(131072)) == 0; } /* or no number */
 INL vfm vf_sign_of(vf x) { return (vfm)x & (vfm)VFK(-0.0); }
 
-SNK_APART vf vf_sin(vf x) {
+/* The sine of |x|, `quarter` quarters of a turn on. */
+INL vf vf_circle(vf x, int quarter) {
   vf s, c;
-  const vf a = vf_abs(x);
-  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a);
-  const vf y = (vf)((vfm)vf_where(-(q & 1), c, s) ^ (q & 2) << 30 ^ vf_sign_of(x));
-  return vf_any(far) ? vf_where(far, vf_lanes(x, sinf), y) : y;
+  const vfm q = vf_quarters(vf_abs(x), &s, &c) + quarter;
+  return (vf)((vfm)vf_where(-(q & 1), c, s) ^ (q & 2) << 30);
 }
-SNK_APART vf vf_cos(vf x) {
-  vf s, c;
-  const vf a = vf_abs(x);
-  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a);
-  const vf y = (vf)((vfm)vf_where(-(q & 1), s, c) ^ ((q + 1) & 2) << 30);
-  return vf_any(far) ? vf_where(far, vf_lanes(x, cosf), y) : y;
-}
+#define SNK_CIRCLE(V, M, X, name, quarter, sign, call)                           \
+  SNK_APART V X##_##name(V x) {                                                  \
+    const M far = (M)(X##_abs(x) <= X##_splat(131072)) == 0; /* or no number */  \
+    const V y = (V)((M)X##_circle(x, quarter) ^ (sign));                         \
+    return X##_any(far) ? X##_where(far, X##_lanes(x, call), y) : y;             \
+  }
+SNK_CIRCLE(vf, vfm, vf, sin, 0, vf_sign_of(x), sinf)
+SNK_CIRCLE(vf, vfm, vf, cos, 1, (vfm){0}, cosf)
 SNK_APART vf vf_tan(vf x) {
   vf s, c;
   const vf a = vf_abs(x);
-  const vfm q = vf_quarters(a, &s, &c), far = vf_far(a), odd = -(q & 1);
+  const vfm q = vf_quarters(a, &s, &c), far = (vfm)(a <= VFK(131072)) == 0, odd = -(q & 1);
   const vf y = (vf)((vfm)(vf_where(odd, c, s) / vf_where(odd, s, c)) ^ q << 31 ^ vf_sign_of(x));
   return vf_any(far) ? vf_where(far, vf_lanes(x, tanf), y) : y;
 }
 
 /* pi/2 - w: what its first part lacks is taken from w. */
 INL vf vf_from_quarter(vf w) { return VFK(1.5707963705062866) - (w + VFK(4.371138828673793e-08)); }
+
+INL vf vf_from_half(vf w) { return VFK(3.1415927410125732) - (w + VFK(8.742277657347586e-08)); } /* pi - w */
 
 /* For 0 <= t <= 1. */
 INL vf vf_atan_part(vf t) {
@@ -70,7 +71,7 @@ SNK_APART vf vf_atan2(vf y, vf x) {
   const vf t = vf_where((vfm)(most == least), vf_where((vfm)(most == VFK(0)), most, VFK(1)), least / most);
   vf p = vf_atan_part(t);
   p = vf_where((vfm)(b > a), vf_from_quarter(p), p);
-  p = vf_where((vfm)x >> 31, VFK(3.1415927410125732) - (p + VFK(8.742277657347586e-08)), p);
+  p = vf_where((vfm)x >> 31, vf_from_half(p), p);
   return vf_copysign(vf_where(vf_nan(x) | vf_nan(y), x + y, p), y);
 }
 
@@ -97,7 +98,7 @@ SNK_APART vf vf_asin(vf x) {
 SNK_APART vf vf_acos(vf x) {
   vfm steep;
   const vf p = vf_asin_side(x, &steep), q = vf_copysign(p, x);
-  return vf_where(steep, vf_where((vfm)x >> 31, VFK(3.1415927410125732) - (p + VFK(8.742277657347586e-08)), p), vf_from_quarter(q));
+  return vf_where(steep, vf_where((vfm)x >> 31, vf_from_half(p), p), vf_from_quarter(q));
 }
 
 /* h, e^|x| / 4, does not overflow before the result does. sinh = 2 u + 2 u / (4 u + 1) with u = (e^|x| - 1) / 4. */
@@ -255,14 +256,8 @@ SNK_APART vd vd_circle(vd x, int64_t quarter) {
 }
 #undef VD_TERM
 #undef VDK
-#define SNK_CIRCLE(name, quarter, sign)                                                                    \
-  SNK_APART vd vd_##name(vd x) {                                                                            \
-    const vdm far = (vdm)(vd_abs(x) <= vd_splat(131072)) == 0;                                              \
-    const vd y = (vd)((vdm)vd_circle(x, quarter) ^ (sign));                                                 \
-    return vd_any(far) ? vd_where(far, vd_lanes(x, name), y) : y;                                           \
-  }
-SNK_CIRCLE(sin, 0, (vdm)x & (vdm)vd_splat(-0.0))
-SNK_CIRCLE(cos, 1, (vdm)vd_splat(0))
+SNK_CIRCLE(vd, vdm, vd, sin, 0, (vdm)x & (vdm)vd_splat(-0.0), sin)
+SNK_CIRCLE(vd, vdm, vd, cos, 1, (vdm){0}, cos)
 
 SNK_LANES(vd, vd, log2, log2) SNK_LANES(vd, vd, log10, log10) SNK_LANES(vd, vd, tan, tan)
 SNK_LANES(vd, vd, asin, asin) SNK_LANES(vd, vd, acos, acos) SNK_LANES(vd, vd, atan, atan) SNK_LANES(vd, vd, sinh, sinh) SNK_LANES(vd, vd, cosh, cosh)

@@ -2,7 +2,6 @@
 #include <string.h>
 #include "base/error.h"
 #include "calc/cast.h"
-#include "calc/isa.h"
 #include "core/iter.h"
 #include "base/thread.h"
 
@@ -11,18 +10,8 @@
 
 typedef struct types { sn_dtype to, from; } types;
 
-SNK_LONG_BEGIN
-static void fill_words(int64_t n, uint32_t *y, uint32_t v) {
-  for (int64_t i = 0; i < n; i++) y[i] = v;
-}
-SNK_LONG_END
-
 static void cast_row(void *ctx, int64_t n, char *const *p, const int64_t *s) {
   const types *t = ctx;
-  if (t->to == t->from && s[0] == 4 && s[1] == 0 && sn_size_of(t->to) == 4) { /* rows of an expanded tensor are short */
-    fill_words(n, (uint32_t *)(void *)p[0], *(const uint32_t *)(const void *)p[1]);
-    return;
-  }
   snk_cast_row(n, p[0], s[0], t->to, p[1], s[1], t->from);
 }
 

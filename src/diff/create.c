@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "calc/cast.h"
+#include "calc/isa.h"
 #include "diff/ops.h"
 
 #define GRAIN 32768
@@ -16,7 +17,7 @@ static int infer_sizes(sno_call *c) {
   return 0;
 }
 
-typedef struct filling { char *y; sn_dtype t; double start, step; bool whole; _Alignas(8) char one[8]; } filling;
+typedef struct filling { char *y; sn_dtype t; _Alignas(8) char one[8]; } filling;
 
 static void fill_part(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
@@ -153,27 +154,47 @@ static int infer_arange(sno_call *c) {
   return snt_check_shape(1, &n, "arange");
 }
 
-static void count_part(void *ctx, int64_t begin, int64_t end, int worker) {
+/* Doubles from element `first` on: by steps from the start or, where the step is 0, between two ends, from the nearer one. n: all there are. */
+typedef struct row { char *y; sn_dtype t; double start, step, stop; int64_t n; bool whole; } row;
+SNK_LONG_BEGIN
+static void stepped(const row *r, int64_t first, int n, double *x) {
+  for (int i = 0; i < n; i++) x[i] = r->start + ((double)first + i) * r->step;
+}
+static void spaced(const row *r, int64_t first, int n, double *x) {
+  const double all = r->n > 1 ? (double)(r->n - 1) : 1, span = r->stop - r->start, at = (double)first;
+  const int64_t half = r->n == 1 ? 1 : r->n / 2;
+  const int left = first >= half ? 0 : half - first < n ? (int)(half - first) : n;
+  for (int i = 0; i < left; i++) x[i] = r->start + span * ((at + i) / all);
+  for (int i = left; i < n; i++) x[i] = r->stop - span * (1 - (at + i) / all);
+}
+static void whole(const row *r, int64_t first, int64_t n) {
+  int64_t *y = (int64_t *)(void *)r->y + first, start = (int64_t)r->start, step = (int64_t)r->step;
+  for (int64_t i = 0; i < n; i++) y[i] = start + (first + i) * step;
+}
+SNK_LONG_END
+
+static void row_part(void *ctx, int64_t begin, int64_t end, int worker) {
   enum { SOME = 256 };
   (void)worker;
-  const filling *f = ctx;
-  const int64_t size = (int64_t)sn_size_of(f->t);
+  const row *r = ctx;
+  const int64_t size = (int64_t)sn_size_of(r->t);
   double x[SOME];
-  if (f->whole) snk_count_ints(end - begin, (int64_t *)(void *)f->y + begin, (int64_t)f->start + begin * (int64_t)f->step, (int64_t)f->step);
-  else
-    for (int64_t some; begin < end; begin += some) {
-      some = end - begin < SOME ? end - begin : SOME;
-      snk_count_doubles(some, x, f->start, f->step, (double)begin);
-      snk_cast_row(some, f->y + begin * size, size, f->t, (const char *)x, 8, SN_F64);
-    }
+  if (r->whole) {
+    whole(r, begin, end - begin);
+    return;
+  }
+  for (int64_t some; begin < end; begin += some) {
+    some = end - begin < SOME ? end - begin : SOME;
+    (r->step != 0 ? stepped : spaced)(r, begin, (int)some, x);
+    snk_cast_row(some, r->y + begin * size, size, r->t, (const char *)x, 8, SN_F64);
+  }
 }
 
 static void forward_arange(sno_call *c) {
-  filling f = {.y = snt_data(c->out[0]), .t = (sn_dtype)c->out[0]->dtype};
-  int64_t n = 0;
-  range(c, &f.start, &f.step, &n, &f.whole);
-  f.whole = f.whole && f.t == SN_I64 && fabs(f.start) + fabs(f.step) * (double)n < 0x1p53; /* then doubles are exact, and so the same */
-  sn_parallel(c->out[0]->shape[0], GRAIN, count_part, &f);
+  row r = {.y = snt_data(c->out[0]), .t = (sn_dtype)c->out[0]->dtype};
+  range(c, &r.start, &r.step, &r.n, &r.whole);
+  r.whole = r.whole && r.t == SN_I64 && fabs(r.start) + fabs(r.step) * (double)r.n < 0x1p53; /* then doubles are exact, and so the same */
+  sn_parallel(c->out[0]->shape[0], GRAIN, row_part, &r);
 }
 
 /*** arange(start=0, stop, step=1, {dtype})
@@ -190,29 +211,9 @@ static int infer_linspace(sno_call *c) {
   return 0;
 }
 
-typedef struct line { char *y; sn_dtype t; double a, b; int64_t n; } line;
-
-/* From the nearer end. */
-static void line_part(void *ctx, int64_t begin, int64_t end, int worker) {
-  enum { SOME = 256 };
-  (void)worker;
-  const line *l = ctx;
-  const int64_t size = (int64_t)sn_size_of(l->t), half = l->n == 1 ? 1 : l->n / 2;
-  const double all = l->n > 1 ? (double)(l->n - 1) : 1, span = l->b - l->a;
-  double x[SOME];
-  for (int64_t some; begin < end; begin += some) {
-    some = end - begin < SOME ? end - begin : SOME;
-    const int64_t left = begin >= half ? 0 : half - begin < some ? half - begin : some;
-    double at = (double)begin; /* counted: in code made small each conversion would wait for the number before */
-    for (int64_t k = 0; k < left; k++, at++) x[k] = l->a + span * (at / all);
-    for (int64_t k = left; k < some; k++, at++) x[k] = l->b - span * (1 - at / all);
-    snk_cast_row(some, l->y + begin * size, size, l->t, (const char *)x, 8, SN_F64);
-  }
-}
-
 static void forward_linspace(sno_call *c) {
-  line l = {snt_data(c->out[0]), (sn_dtype)c->out[0]->dtype, c->attr[0].d, c->attr[1].d, c->attr[2].i};
-  sn_parallel(l.n, GRAIN, line_part, &l);
+  row r = {.y = snt_data(c->out[0]), .t = (sn_dtype)c->out[0]->dtype, .start = c->attr[0].d, .stop = c->attr[1].d, .n = c->attr[2].i};
+  sn_parallel(r.n, GRAIN, row_part, &r);
 }
 
 /*** linspace(start, stop, n, {dtype="float32"})

@@ -80,8 +80,6 @@ static sn_dtype computed_in(const sno_map *m, sn_dtype t) {
 }
 
 /* Two-byte floats come this far where neither tape nor recorder would see their casts (sno_map_halves); numbers beside them stay float32. */
-static bool is_half(sn_dtype t) { return t == SN_F16 || t == SN_BF16; }
-
 static int infer_map(sno_call *c) {
   const sno_map *m = c->op->data;
   sn_dtype t = computed_in(m, promote(c->in, c->nin));
@@ -99,7 +97,7 @@ static int infer_map(sno_call *c) {
     }
   }
   for (int i = 0; i < c->nin; i++) {
-    if (convert(c, i, is_half(t) && c->in[i]->weak ? SN_F32 : t) < 0) return -1;
+    if (convert(c, i, sn_is_half(t) && c->in[i]->weak ? SN_F32 : t) < 0) return -1;
     if (!(i == 0 && c->op->flags & SNO_WRITES) && unturned(c, i) < 0) return -1;
   }
   return broadcast_inputs(c, 0, m->compare ? SN_BOOL : t);
@@ -146,11 +144,11 @@ static void forward_map(sno_call *c) {
   double param[SNO_MAXATTR];
   sno_map_params(c->op, c->attr, param);
   const sn_dtype t = (sn_dtype)c->out[0]->dtype;
-  row_ctx r = {snk_map_row(m->row, is_half(t) ? SN_F32 : (sn_dtype)c->in[0]->dtype), param};
+  row_ctx r = {snk_map_row(m->row, sn_is_half(t) ? SN_F32 : (sn_dtype)c->in[0]->dtype), param};
   const snt_tensor *ops[4] = {c->out[0], c->in[0], c->nin > 1 ? c->in[1] : NULL, c->nin > 2 ? c->in[2] : NULL};
   snt_iter it;
   snt_iter_init(&it, c->nin + 1, ops);
-  if (!is_half(t)) {
+  if (!sn_is_half(t)) {
     snt_iter_run(&it, GRAIN, run_row, &r);
     return;
   }
@@ -164,7 +162,7 @@ bool sno_map_halves(const sno_op *op, int nin, snt_tensor *const *in) {
   if (op->infer != infer_map || op->flags & SNO_WRITES || ((const sno_map *)op->data)->compare) return false;
   for (int i = 0; i < nin; i++) {
     if (in[i] && in[i]->weak) continue;
-    if (in[i] == NULL || !is_half((sn_dtype)in[i]->dtype) || (t >= 0 && in[i]->dtype != t)) return false;
+    if (in[i] == NULL || !sn_is_half((sn_dtype)in[i]->dtype) || (t >= 0 && in[i]->dtype != t)) return false;
     t = in[i]->dtype;
   }
   return true;

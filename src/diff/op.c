@@ -40,7 +40,7 @@ int sno_cast_input(sno_call *c, int i, sn_dtype t) {
 
 /* ---- preparation of inputs */
 
-static bool is_half(const snt_tensor *t) { return t && (t->dtype == SN_F16 || t->dtype == SN_BF16); }
+static bool is_half(const snt_tensor *t) { return t && sn_is_half((sn_dtype)t->dtype); }
 
 static int check_inputs(const sno_op *op, int nin, snt_tensor *const *in, int nlist) {
   int n;
@@ -287,18 +287,21 @@ fail:
 
 /* What reads and gives bfloat16 numbers as they lie (sno_op.halved), and elementwise functions of two-byte floats, need no casts where neither tape nor
  * recorder would see them: the same bits. 1: done; 0: not this one; -1: failed. */
+static bool takes_narrow(const sno_op *op, int nin, snt_tensor **in) {
+  if (sno_map_halves(op, nin, in)) return true;
+  if (op->halved == NULL || !(op->flags & SNO_HALVES) || (op->flags & SNO_CONTIG) || op->nout != 1) return false;
+  for (int i = 0; i < nin; i++)
+    if (in[i] == NULL || in[i]->dtype != SN_BF16) return false;
+  return true;
+}
 static int invoke_narrow(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out) {
-  if (sno_mode_now()->recorder) return 0;
-  const bool map = sno_map_halves(op, nin, in);
-  if (!map && (op->halved == NULL || !(op->flags & SNO_HALVES) || (op->flags & SNO_CONTIG) || op->nout != 1)) return 0;
-  for (int i = 0; i < nin && !map; i++)
-    if (in[i] == NULL || in[i]->dtype != SN_BF16) return 0;
+  if (sno_mode_now()->recorder || !takes_narrow(op, nin, in)) return 0;
   sno_val full[SNO_MAXATTR];
   sno_call c = {.op = op, .nin = nin, .nout = 1, .in = in, .nlist = nlist, .attr = full, .half = true};
   if (sno_tape_wants(&c)) return 0;
   if (fill_attrs(op, nattr, attr, full) < 0 || op->infer(&c) < 0 || allocate_outputs(&c) < 0) return -1;
   bool can = true;
-  for (int k = 0; k <= nin && can && !map; k++) can = op->halved(&c, k);
+  for (int k = 0; op->halved && k <= nin && can; k++) can = op->halved(&c, k);
   if (!can) {
     snt_release(c.out[0]);
     if (c.scratch) sn_release(c.scratch, c.scratch_bytes);
