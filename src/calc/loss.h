@@ -22,8 +22,17 @@ typedef struct snk_loss { snk_loss_type f32, f64; } snk_loss;
 SNK_TABLE(loss)
 SNK_TABLE_DOUBLES(loss)
 
-/* Sum in float64, blocks of 8192 numbers at a time; partial has room for snk_loss_blocks(n). Any number of threads gives the same bits. */
-#define SNK_LOSS_BLOCK 8192
+/* The sum of n parts in float64, SNK_LOSS_BLOCK at a time. They lie at p[0], or `row` makes them of p[1..4], whose steps are s[1..4]; s[0] is an
+ * element's size. `partial` has room for snk_loss_blocks(n). Any number of threads gives the same bits. */
+#define SNK_LOSS_BLOCK 2048
 static inline int64_t snk_loss_blocks(int64_t n) { return (n + SNK_LOSS_BLOCK - 1) / SNK_LOSS_BLOCK; }
-double snk_loss_sum(const void *x, bool f64, int64_t n, double *partial);
+typedef struct snk_loss_parts {
+  snk_loss_row *row; /* or NULL */
+  const double *param;
+  char *p[5];
+  int64_t s[5], n;
+  bool f64;
+  double *partial;
+} snk_loss_parts;
+double snk_loss_sum(const snk_loss_parts *a);
 #endif

@@ -127,7 +127,7 @@ static void forward_class(sno_call *c) {
   a.loss = none ? snt_data(c->out[0]) : (void *)parts;
   snk_cross_entropy_run(&a, false);
   if (none) return;
-  double s = snk_loss_sum(parts, a.f64, rows, parts + rows);
+  double s = snk_loss_sum(&(snk_loss_parts){.p = {(char *)parts}, .n = rows, .f64 = a.f64, .partial = parts + rows});
   if (reduces_to(c->attr, "mean")) s /= divisor(&a);
   sn_store_double(snt_data(c->out[0]), (sn_dtype)c->out[0]->dtype, s);
 }

@@ -15,6 +15,14 @@ typedef struct line { int index; const char *names[2]; int option, reduction, we
 static const line *line_of(const sno_op *op) { return op->data; }
 static bool reduces_to(const sno_call *c, const char *word) { return strcmp(c->attr[line_of(c->op)->reduction].s, word) == 0; }
 
+/* Is every operand one long row or one number, so that the parts need not be kept until they are summed? Only a weight can be anything else. */
+static bool flat(const sno_call *c) {
+  const int64_t all = snt_numel(c->in[0]);
+  for (int i = 2; i < c->nin; i++)
+    if (c->in[i] && snt_numel(c->in[i]) != all && snt_numel(c->in[i]) != 1) return false;
+  return true;
+}
+
 /* ---- checks */
 
 static int infer_loss(sno_call *c) {
@@ -39,7 +47,7 @@ static int infer_loss(sno_call *c) {
   }
   const bool none = reduces_to(c, "none");
   const int64_t all = snt_numel(x);
-  c->scratch_bytes = none ? 0 : (size_t)all * sn_size_of(type) + (size_t)(snk_loss_blocks(all) + 2) * sizeof(double);
+  c->scratch_bytes = none ? 0 : (flat(c) ? 0 : (size_t)all * sn_size_of(type)) + (size_t)(snk_loss_blocks(all) + 2) * sizeof(double);
   sno_want(c, 0, type, none ? x->ndim : 0, x->shape);
   return 0;
 }
@@ -83,16 +91,20 @@ static void add_operands(snt_iter *it, int from, const snt_tensor *like) {
 }
 
 /* Operands: destination, (gradient,) x, t and two weights, of which any may be absent. */
-static void run(snk_loss_row *row, const double *param, int n, const snt_tensor **ops) {
+static void plan(snt_iter *it, int n, const snt_tensor **ops) {
   const snt_tensor *like = ops[0];
   bool absent[SNT_ITER_MAX] = {false};
   for (int k = n - 2; k < n; k++)
     if (ops[k] == NULL) ops[k] = like, absent[k] = true;
-  snt_iter it;
-  snt_iter_init(&it, n, ops);
+  snt_iter_init(it, n, ops);
   for (int k = n - 2; k < n; k++)
-    if (absent[k]) it.base[k] = NULL;
-  add_operands(&it, n - 2, like);
+    if (absent[k]) it->base[k] = NULL;
+  add_operands(it, n - 2, like);
+}
+
+static void run(snk_loss_row *row, const double *param, int n, const snt_tensor **ops) {
+  snt_iter it;
+  plan(&it, n, ops);
   row_ctx r = {row, param};
   snt_iter_run(&it, GRAIN, run_row, &r);
 }
@@ -103,18 +115,24 @@ static void forward_loss(sno_call *c) {
   const bool f64 = x->dtype == SN_F64, none = reduces_to(c, "none");
   const int index = index_of(c->op, c->attr, (sn_dtype)x->dtype, param), weights = line_of(c->op)->weights;
   const snk_loss_type *k = f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
-  const int64_t all = snt_numel(x), blocks = snk_loss_blocks(all);
-  double *partial = c->scratch;
-  snt_storage room = {.data = none ? NULL : (char *)(partial + blocks + 1)};
+  snk_loss_parts a = {.param = param, .n = snt_numel(x), .f64 = f64, .partial = c->scratch};
+  snt_storage room = {.data = none ? NULL : (char *)(a.partial + snk_loss_blocks(a.n) + 1)};
   snt_tensor parts = *x; /* a contiguous place in the scratch */
   if (!none) parts.storage = &room, parts.offset = 0;
   snt_contiguous_strides(parts.ndim, parts.shape, parts.stride);
   const snt_tensor *ops[5] = {none ? c->out[0] : &parts, x, c->in[1], weights > 0 ? c->in[2] : NULL, weights > 1 ? c->in[3] : NULL};
-  run(k->row[index], param, 5, ops);
+  if (none || !flat(c)) run(k->row[index], param, 5, ops);
   if (none) return;
-  const double sum = snk_loss_sum(room.data, f64, all, partial);
+  a.p[0] = room.data;
+  if (flat(c) && a.n > 0) {
+    snt_iter it;
+    plan(&it, 5, ops);
+    a.row = k->row[index];
+    for (int i = 0; i < 5; i++) a.p[i] = it.base[i], a.s[i] = it.ndim > 0 ? it.stride[i][it.ndim - 1] : 0;
+  }
+  const double sum = snk_loss_sum(&a);
   const char *word = c->attr[line_of(c->op)->reduction].s;
-  const double by = strcmp(word, "mean") == 0 ? (double)all : strcmp(word, "batchmean") == 0 && x->ndim ? (double)x->shape[0] : 1;
+  const double by = strcmp(word, "mean") == 0 ? (double)a.n : strcmp(word, "batchmean") == 0 && x->ndim ? (double)x->shape[0] : 1;
   sn_store_double(snt_data(c->out[0]), (sn_dtype)c->out[0]->dtype, sum / by);
 }
 
