@@ -128,6 +128,23 @@ describe("losses over classes", function()
     local g = q.grad:totable()
     assert.is_true(g[1] < -1e6 and g[2] > 1e6)
   end)
+  it("sum what they are element by element, whatever the weights broadcast to", function()
+    for _, dtype in ipairs { "float32", "float64" } do
+      for _, shape in ipairs { { 1 }, { 31 }, { 33, 65 }, { 2048 }, { 3, 2049 }, { 4, 3000 } } do
+        local x, t = sn.randn(shape):to(dtype), sn.rand(shape):to(dtype)
+        local last = shape[#shape]
+        local weights = { false, sn.rand(shape):to(dtype), sn.rand { last }:to(dtype), sn.rand { 1 }:to(dtype), sn.tensor(0.3) }
+        for _, w in ipairs(weights) do
+          for _, q in ipairs(weights) do
+            local parts = sn.bce_with_logits(x, t, w or nil, q or nil, { reduction = "none" }):to("float64")
+            close(sn.bce_with_logits(x, t, w or nil, q or nil, { reduction = "sum" }):item(), parts:sum():item())
+            close(sn.bce_with_logits(x, t, w or nil, q or nil):item(), parts:mean():item())
+          end
+        end
+        close(sn.huber_loss(x, t, { delta = 0.5 }):item(), sn.huber_loss(x, t, { delta = 0.5, reduction = "none" }):to("float64"):mean():item())
+      end
+    end
+  end)
   it("give equal bits for any number of threads", function()
     local before = core.threads()
     local x, y = sn.randn(3000, 37), sn.randint(1, 38, 3000)
