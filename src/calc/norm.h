@@ -51,4 +51,18 @@ void snk_batch_apply(const snk_norm_args *a);    /* y from x, mean, rstd */
 void snk_batch_backward(const snk_norm_args *a); /* gw, gb, y from g, x, mean, rstd */
 void snk_row_norm(const snk_norm_args *a);
 void snk_row_norm_backward(const snk_norm_args *a);
+
+/* Groups of an example's channels: n x channels x inner, contiguous. A group's planes go through all passes while they are near. */
+typedef struct snk_group_args {
+  bool f64;
+  int64_t n, channels, groups, inner;
+  double epsilon;
+  const void *x, *g;         /* g: gradient of y, or NULL: forward */
+  const void *weight, *bias; /* a number a channel, or NULL */
+  void *y;                   /* the result, or the gradient of x */
+  void *gw, *gb;             /* gradients of weight and bias */
+  void *room;                /* SNK_GROUP_ROOM numbers for each plane (n * channels) */
+} snk_group_args;
+enum { SNK_GROUP_ROOM = 9 };
+void snk_group_norm(const snk_group_args *a); /* forward or, with g, backward */
 #endif

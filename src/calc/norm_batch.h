@@ -77,7 +77,7 @@ INL bool N(next)(const snk_norm_args *a, N(chunk) *k) {
 /* Its number of elements joins `count`, its mean `mean`, its squared deviations `dev` (Chan, Golub, LeVeque 1979): memory is read once, the
  * second pass finds the chunk in the first cache. Several sums at once, because an addition takes longer than a vector's loading. */
 INL void N(join_stats)(bool half, const snk_norm_args *a, const N(chunk) *k, int64_t c, double *count, double *mean, double *dev) {
-  const int64_t step = a->channels * a->inner, ahead = N(ahead)(a->inner, step);
+  const int64_t step = a->channels * a->inner, ahead = a->n > 1 ? N(ahead)(a->inner, step) : AHEAD;
   const int64_t x0 = (k->first * a->channels + c) * a->inner;
   const double n = (double)(k->planes * (k->end - k->at)), all = *count + n;
   const V zero = W(splat)(0);
@@ -249,7 +249,7 @@ static void N(column_sums)(const snk_norm_args *a, int64_t c, int64_t k) {
 
 INL void N(join_sums)(bool mixed, const snk_norm_args *args, const N(chunk) *k, int64_t c, const N(scales) *f, bool relu, bool seen, double *sg, double *sgx) {
   const snk_norm_args a = *args; /* no store changes it */
-  const int64_t step = a.channels * a.inner, ahead = N(ahead)(a.inner, step);
+  const int64_t step = a.channels * a.inner, ahead = a.n > 1 ? N(ahead)(a.inner, step) : AHEAD;
   const bool other = a.other != NULL, hg = N(half)(mixed, &a, SNK_NORM_G), hx = N(half)(mixed, &a, SNK_NORM_X), ho = N(half)(mixed, &a, SNK_NORM_OTHER),
              hs = N(half)(mixed, &a, SNK_NORM_SEEN);
   const V zero = W(splat)(0);

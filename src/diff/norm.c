@@ -179,7 +179,9 @@ const sno_op sno_op_rms_norm = {
     .samples = "f(3,5), p(5); f(2,3,4), p(3,4), {ndim=2}; f(4,6); f(2,19)", .wrong = "f(3,5), p(4) => weight is 4;"
         " f(3), {ndim=0} => the last 0 dimensions"};
 
-/* ---- groups: rows of a reshaped x, then a number a channel */
+/* ---- groups of channels */
+
+enum { GROUPS, GROUP_EPSILON };
 
 static snt_tensor *per_channel(snt_tensor *w, const snt_tensor *x) {
   int64_t shape[SNT_MAXDIM];
@@ -188,41 +190,103 @@ static snt_tensor *per_channel(snt_tensor *w, const snt_tensor *x) {
 }
 
 static int infer_group(sno_call *c) {
-  snt_tensor *x = c->in[0], *w = c->in[1], *b = c->in[2];
-  const int64_t groups = c->attr[0].i;
-  if (sno_norm_checks(c, c->attr[1].d) < 0) return -1;
+  const snt_tensor *x = c->in[0];
+  const int64_t groups = c->attr[GROUPS].i;
+  if (sno_norm_checks(c, c->attr[GROUP_EPSILON].d) < 0) return -1;
   if (x->ndim < 2) return sn_fail("group_norm: wants n x channels (x ...), got %s", SNT_SHAPE(x));
   if (groups < 1 || x->shape[1] % groups != 0)
     return sn_fail("group_norm: %lld channels (%s) cannot be divided into %lld groups", (long long)x->shape[1], SNT_SHAPE(x), (long long)groups);
-  for (int i = 1; i < 3; i++)
-    if (c->in[i] && (c->in[i]->ndim != 1 || c->in[i]->shape[0] != x->shape[1]))
-      return sn_fail("group_norm: %s is %s, but x (%s) has %lld channels", i == 1 ? "weight" : "bias", SNT_SHAPE(c->in[i]), SNT_SHAPE(x),
-          (long long)x->shape[1]);
-  const int64_t rows = x->shape[0] * groups, n = snt_numel(x), shape[2] = {rows, rows > 0 ? n / rows : 0};
-  snt_tensor *y = sno_run(&sno_op_layer_norm, SNO_IN(sno_shaped(x, 2, shape), NULL, NULL), SNO_ATTRS(sno_int(1), c->attr[1]));
-  y = sno_shaped(y, x->ndim, x->shape);
-  if (w) y = sno_mul(y, per_channel(w, x));
-  if (b) y = sno_add(y, per_channel(b, x));
-  if (y == NULL) return -1;
-  c->in[0] = y;
-  c->in[1] = c->in[2] = NULL;
-  return (c->want[0].alias = snt_view(y)) ? 0 : -1;
+  for (int i = 1; i < 3; i++) {
+    const snt_tensor *w = c->in[i];
+    if (w && (w->ndim != 1 || w->shape[0] != x->shape[1]))
+      return sn_fail("group_norm: %s is %s, but x (%s) has %lld channels", i == 1 ? "weight" : "bias", SNT_SHAPE(w), SNT_SHAPE(x), (long long)x->shape[1]);
+    if (w && sno_cast_input(c, i, (sn_dtype)x->dtype) < 0) return -1;
+  }
+  c->scratch_bytes = SNK_GROUP_ROOM * (size_t)(x->shape[0] * x->shape[1]) * sn_size_of((sn_dtype)x->dtype);
+  sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
+  return 0;
+}
+
+static snk_group_args group_args(const sno_call *c, const snt_tensor *x, const snt_tensor *w) {
+  return (snk_group_args){.f64 = x->dtype == SN_F64, .n = x->shape[0], .channels = x->shape[1], .groups = c->attr[GROUPS].i,
+                          .inner = snt_count(x->ndim - 2, x->shape + 2), .epsilon = c->attr[GROUP_EPSILON].d, .x = snt_data(x),
+                          .weight = w ? snt_data(w) : NULL, .y = snt_data(c->out[0]), .room = c->scratch};
+}
+
+static void forward_group(sno_call *c) {
+  snk_group_args a = group_args(c, c->in[0], c->in[1]);
+  a.bias = c->in[2] ? snt_data(c->in[2]) : NULL;
+  snk_group_norm(&a);
+}
+
+static int infer_group_backward(sno_call *c) {
+  const snt_tensor *x = c->in[1];
+  if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
+  c->scratch_bytes = SNK_GROUP_ROOM * (size_t)(x->shape[0] * x->shape[1]) * sn_size_of((sn_dtype)x->dtype);
+  sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
+  for (int i = 1; i < 3; i++) sno_want(c, i, (sn_dtype)x->dtype, 1, x->shape + 1);
+  return 0;
+}
+
+static void forward_group_backward(sno_call *c) {
+  snk_group_args a = group_args(c, c->in[1], c->in[2]);
+  a.g = snt_data(c->in[0]);
+  a.gw = snt_data(c->out[1]);
+  a.gb = snt_data(c->out[2]);
+  snk_group_norm(&a);
+}
+
+/*** group_norm_backward(gy, x, weight?, groups, epsilon)
+ * The gradients of group_norm, a group at a time; its statistics are found again.
+ * @math \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad g = \bar y\, w_c
+ */
+const sno_op sno_op_group_norm_backward = {.name = "group_norm_backward", .args = "gy x weight? groups:int epsilon:num",
+                                           .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_group_backward,
+                                           .forward = forward_group_backward};
+
+/* In plain operations: a group is a row. */
+static int back_group_plain(sno_back *b) {
+  snt_tensor *x = b->in[0], *g = b->gy[0], *w = b->in[1];
+  const int64_t rows = x->shape[0] * b->attr[GROUPS].i, shape[2] = {rows, rows > 0 ? snt_numel(x) / rows : 0};
+  const sno_val along = {.kind = SNO_DIMS, .n = 1, .v = {1}};
+  sno_val others = {.kind = SNO_DIMS};
+  for (int i = 0; i < x->ndim; i++)
+    if (i != 1) others.v[others.n++] = i;
+  snt_tensor *xr = sno_shaped(x, 2, shape), *d = sno_sub(xr, mean_over(xr, &along));
+  snt_tensor *r = sno_rsqrt(sno_add(mean_over(sno_square(d), &along), sno_weak(b->attr[GROUP_EPSILON].d))), *xhat = sno_mul(d, r);
+  if (b->want[0]) {
+    snt_tensor *v = sno_shaped(w ? sno_mul(g, per_channel(w, x)) : g, 2, shape);
+    v = sno_sub(sno_sub(v, mean_over(v, &along)), sno_mul(xhat, mean_over(sno_mul(v, xhat), &along)));
+    if ((b->gx[0] = sno_shaped(sno_mul(v, r), x->ndim, x->shape)) == NULL) return -1;
+  }
+  for (int i = 1; i < 3; i++) {
+    if (!b->want[i]) continue;
+    snt_tensor *v = i == 1 ? sno_mul(g, sno_shaped(xhat, x->ndim, x->shape)) : g;
+    if ((b->gx[i] = sno_run(&sno_op_sum, SNO_IN(v), SNO_ATTRS(others, sno_bool(false)))) == NULL) return -1;
+  }
+  return 0;
 }
 
 static int back_group(sno_back *b) {
-  b->gx[0] = b->gy[0];
+  if (b->create_graph) return back_group_plain(b);
+  snt_tensor *out[SNO_MAXOUT];
+  if (sno_invoke(&sno_op_group_norm_backward, SNO_IN(b->gy[0], b->in[0], b->in[1]), -1, SNO_ATTRS(b->attr[GROUPS], b->attr[GROUP_EPSILON]), out, NULL,
+                 NULL) < 0) return -1;
+  for (int i = 0; i < 3; i++)
+    if (b->want[i]) b->gx[i] = out[i];
   return 0;
 }
 
 /*** group_norm(x, groups, weight?, bias?, {epsilon = 1e-5})
  * Normalises the channels of each example (n x channels x ...) in `groups` groups of equal size; `weight` and `bias` have a number for each channel.
  * @math y = \frac{x - \mu_g}{\sqrt{\sigma_g^2 + \epsilon}}\, w_c + b_c
- * @grad \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad g = \bar y\, w_c
+ * @grad \bar x = r \left(g - \frac1n \sum_i g_i - \hat x\, \frac1n \sum_i g_i \hat x_i\right), \quad g = \bar y\, w_c, \quad
+ *   \bar w_c = \sum \bar y\, \hat x, \quad \bar b_c = \sum \bar y
  * @source Wu, He: Group normalization, ECCV 2018
  * @see layer_norm
  */
 const sno_op sno_op_group_norm = {
-    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_HIGH | SNO_VIEW, .nout = 1, .infer = infer_group,
-    .backward = back_group,
-    .samples = "f(2,4,3), 2, p(4), f(4); f(3,4), 2; f(1,6,2,2), 3, p(6)",
+    .name = "group_norm", .args = "x groups:int weight? bias? epsilon:num=1e-5", .flags = SNO_HIGH | SNO_CONTIG, .nout = 1, .save_in = 3, .infer = infer_group,
+    .forward = forward_group, .backward = back_group,
+    .samples = "f(2,4,3), 2, p(4), f(4); f(3,4), 2; f(1,6,2,2), 3, p(6); f(2,6), 6, p(6), f(6); f(2,4,5,9), 2, p(4), f(4); f(2,3,40), 1, nil, f(3)",
     .wrong = "f(2,5), 2 => cannot be divided into 2 groups; f(4), 1 => wants n x channels; f(2,4), 2, p(3) => weight is 3"};
