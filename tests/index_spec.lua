@@ -160,4 +160,19 @@ describe("places named more than once", function()
     x:scatter_(2, long { { 1 }, { 2 }, { 1 } }, 9)
     assert.are.same({ { 9, 2 }, { 0, 9 }, { 9, 5 } }, x:totable())
   end)
+  it("are filled whatever the layout, in slices short and long", function()
+    for _, dtype in ipairs { "float32", "float64", "int64", "uint8", "bool", "float16" } do
+      for _, turned in ipairs { false, true } do
+        for dim, at in ipairs { long { 2, 1, 2 }, long { 20, 1, 7 }, long { 3 } } do
+          local x = turned and sn.zeros(3, 20, 2):to(dtype):transpose(1, 3) or sn.zeros(2, 20, 3):to(dtype)
+          local want = sn.zeros(2, 20, 3):to(dtype)
+          for _, k in ipairs(at:totable()) do want:narrow(dim, k, 1):fill_(1) end
+          assert.is_true(x:index_fill(dim, at, 1):equal(want), dtype .. " " .. dim)
+          assert.is_true(x:equal(sn.zeros(2, 20, 3):to(dtype)))
+          x:index_fill_(dim, at, 1)
+          assert.is_true(x:equal(want), dtype .. " in place " .. dim)
+        end
+      end
+    end
+  end)
 end)

@@ -229,7 +229,7 @@ void snk_lines_run(const snk_lines *l, snk_way way) {
   job w = {.l = l, .way = way};
   int64_t lines = 1, step = 1;
   for (int d = l->ndim - 1; d >= 0; d--) {
-    w.istride[d] = step;
+    w.istride[d] = l->shared ? d == l->dim : step;
     step *= l->shape[d];
     if (d != l->dim) lines *= l->shape[d];
   }

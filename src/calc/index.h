@@ -39,7 +39,8 @@ typedef struct snk_lines {
   int ndim, dim;
   int64_t shape[8], table_stride[8], value_stride[8];
   char *table, *value;
-  const int64_t *index;
+  const int64_t *index; /* contiguous, of this shape; shared: one line, for all */
+  bool shared;
   int64_t base;
   sn_dtype dtype;
   /* SNK_LAST: the table is int64 scratch, the value bytes: 1 where no later element of the line has the same index */

@@ -502,6 +502,16 @@ static void forward_index_fill(sno_call *c) {
   snt_storage s = {.data = value};
   if (!(c->op->flags & SNO_WRITES)) sno_copy_elements(c->out[0], c->in[0]);
   sn_store_double(value, (sn_dtype)c->out[0]->dtype, c->attr[1].d);
+  enum { SHORT = 16 }; /* elements of a slice that lie together */
+  const snt_tensor *y = c->out[0];
+  const int dim = (int)c->attr[0].i;
+  if (snt_count(y->ndim - dim - 1, y->shape + dim + 1) < SHORT) { /* line by line, in each all places: a slice goes through all of memory */
+    snk_lines l = {.ndim = y->ndim, .dim = dim, .table = snt_data(y), .value = value, .index = index, .shared = true, .base = c->attr[2].i,
+                   .dtype = (sn_dtype)y->dtype};
+    for (int d = 0; d < y->ndim; d++) l.shape[d] = d == dim ? c->in[1]->shape[0] : y->shape[d], l.table_stride[d] = y->stride[d];
+    snk_lines_run(&l, SNK_PUT);
+    return;
+  }
   for (int64_t j = 0; j < c->in[1]->shape[0]; j++) {
     snt_tensor to = sno_part(c->out[0], (int)c->attr[0].i, index[j] - c->attr[2].i, 1, 1), from = to;
     from.storage = &s;
@@ -515,7 +525,7 @@ static int back_index_fill(sno_back *b) {
   return (b->gx[0] = sno_run(&sno_op_index_fill, SNO_IN(b->gy[0], b->in[1]), SNO_ATTRS(b->attr[0], sno_num(0), b->attr[2]))) ? 0 : -1;
 }
 
-#define FILL_SAMPLES "f(4,3), 1, i(1,4,2), 0.5; f(2,4,3), 2, i(1,4,2), -1; f(3), 1, i(1,3,0), 2"
+#define FILL_SAMPLES "f(4,3), 1, i(1,4,2), 0.5; f(2,4,3), 2, i(1,4,2), -1; f(3), 1, i(1,3,0), 2; f(2,3,20), 2, i(1,3,2), 0.5"
 #define FILL_WRONG "f(4,3), 1, i(5,5,2), 0 => index 5 at position 1; f(4), 1, i(1,4,2,2), 0 => 1-d; f(4), 2, i(1,4,2), 0 => dimension 2"
 
 /*** index_fill(x, dim, index, value)
