@@ -168,7 +168,10 @@ static pad_mode mode_of(const char *word) {
 /* Where position p of a padded dimension is read. */
 static int64_t source(pad_mode mode, int64_t p, int64_t n) {
   if (mode == REPLICATE) return p < 0 ? 0 : p >= n ? n - 1 : p;
-  if (mode == CIRCULAR) return (p % n + n) % n;
+  if (mode == CIRCULAR) {
+    p = p < 0 ? p + n : p >= n ? p - n : p; /* a division is only for who goes round several times */
+    return p >= 0 && p < n ? p : (p % n + n) % n;
+  }
   return p < 0 ? -p : p >= n ? 2 * (n - 1) - p : p;
 }
 
@@ -212,12 +215,20 @@ static void frame_task(void *ctx, int64_t begin, int64_t end, int worker) {
   const int last = x->ndim - 1;
   const int64_t size = (int64_t)sn_size_of((sn_dtype)x->dtype), n = x->shape[last], lo = a->lo[last], wide = y->shape[last];
   const int64_t from = lo > 0 ? lo : 0, to = lo + n < wide ? lo + n : wide; /* what is x itself */
+  int64_t place[SNT_MAXDIM] = {0}, outer = 0; /* of the line, and where what its dimensions but the last two say is read */
   for (int64_t i = begin; i < end; i++) {
-    int64_t rest = i, at = 0;
-    for (int d = last - 1; d >= 0; d--) {
-      at += source(a->mode, rest % y->shape[d] - a->lo[d], x->shape[d]) * x->stride[d];
-      rest /= y->shape[d];
+    int d = last - 1;
+    if (i == begin) {
+      for (int64_t rest = i, e = d; e >= 0; rest /= y->shape[e--]) place[e] = rest % y->shape[e];
+      d = 0;
+    } else {
+      while (d >= 0 && ++place[d] == y->shape[d]) place[d--] = 0;
     }
+    if (d < last - 1) {
+      outer = 0;
+      for (int e = 0; e < last - 1; e++) outer += source(a->mode, place[e] - a->lo[e], x->shape[e]) * x->stride[e];
+    }
+    const int64_t at = last > 0 ? outer + source(a->mode, place[last - 1] - a->lo[last - 1], x->shape[last - 1]) * x->stride[last - 1] : 0;
     const char *line = (const char *)snt_data(x) + at * size;
     char *p = (char *)snt_data(y) + i * wide * size;
     for (int64_t k = 0; k < wide; k++) {
@@ -225,7 +236,13 @@ static void frame_task(void *ctx, int64_t begin, int64_t end, int worker) {
         memcpy(p + k * size, line + (k - lo) * size, (size_t)((to - from) * size));
         if ((k = to) == wide) break;
       }
-      memcpy(p + k * size, line + source(a->mode, k - lo, n) * size, (size_t)size);
+      const char *one = line + source(a->mode, k - lo, n) * size;
+      switch (size) {
+        case 1: p[k] = *one; break;
+        case 2: memcpy(p + k * 2, one, 2); break;
+        case 4: memcpy(p + k * 4, one, 4); break;
+        default: memcpy(p + k * 8, one, 8);
+      }
     }
   }
 }
