@@ -81,6 +81,44 @@ describe("a tensor", function()
     fails(function() return x <= y end, "x:le(y)")
     fails(function() return x > 1 end, "x:gt")
   end)
+  it("is compared to the last element, whatever its type, length and layout", function()
+    local inf, nan = math.huge, 0 / 0
+    for _, dtype in ipairs { "float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8" } do
+      for _, n in ipairs { 1, 255, 256, 257, 1000 } do
+        local a, b = (sn.arange(n) % 100):to(dtype), (sn.arange(n) % 100):to(dtype)
+        local apart, other = sn.stack({ a, a }, 2):select(2, 1), sn.stack({ b, b }, 2):select(2, 2)
+        for _, pair in ipairs { { a, b }, { a, other }, { apart, b }, { apart, other } } do
+          assert.is_true(pair[1]:equal(pair[2]) and pair[1]:allclose(pair[2]))
+        end
+        for _, at in ipairs { 1, n // 2 + 1, n } do
+          local kept = b[at]
+          b[at] = 101
+          other[at] = 101
+          for _, y in ipairs { b, other } do
+            assert.is_false(a:equal(y))
+            local same, where = a:allclose(y)
+            assert.is_false(same)
+            assert.are.equal(("element %d:"):format(at), where:match("^element %d+:"))
+            assert.is_true(a:allclose(y, { atol = 101 }))
+          end
+          b[at] = kept
+          other[at] = kept
+        end
+      end
+    end
+    local odd = sn.tensor { 1, inf, -inf, nan, 2 }
+    assert.is_false(odd:equal(odd))
+    assert.is_false(odd:allclose(odd))
+    assert.is_true(odd:allclose(odd, { equal_nan = true }))
+    assert.is_true(sn.tensor({ 1, inf }):equal(sn.tensor { 1, inf }))
+    for _, rtol in ipairs { 0, 1e-5, inf } do
+      assert.is_false(sn.tensor({ 1, 2 }):allclose(sn.tensor { 1, inf }, { rtol = rtol }))
+      assert.is_false(sn.tensor({ 1, inf }):allclose(sn.tensor { 1, 2 }, { rtol = rtol }))
+      assert.is_false(sn.tensor({ 1, inf }):allclose(sn.tensor { 1, -inf }, { rtol = rtol }))
+    end
+    assert.is_true(sn.tensor({ 1e-3 }):allclose(sn.tensor { 0 }, { atol = 1e-2 }))
+    assert.is_false(sn.tensor({ 1e-3 }):allclose(sn.tensor { 0 }))
+  end)
   it("prints", function()
     local text = tostring(x)
     assert(text:find("float32 2x3", 1, true))

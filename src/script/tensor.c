@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/mem.h"
+#include "calc/cast.h"
 #include "diff/map.h"
 
 static const char metatable_key, shared_key;
@@ -247,6 +248,30 @@ static int bytes(lua_State *L) {
 
 /* ---- comparing whole tensors */
 
+enum { SOME = 256 }; /* elements at a time */
+
+/* Elements i.. of a contiguous tensor. */
+static void doubles_of(const snt_tensor *t, int64_t i, int64_t n, double *to) {
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)t->dtype);
+  snk_cast_row(n, (char *)to, sizeof *to, SN_F64, (const char *)snt_data(t) + i * size, size, (sn_dtype)t->dtype);
+}
+
+/* How many elements from the first on are surely alike: |a - b| <= atol + rtol |b|, both finite The rest is for a closer look. */
+static int64_t alike(const snt_tensor *a, const snt_tensor *b, double atol, double rtol) {
+  const int64_t n = snt_numel(a);
+  const double inf = (double)INFINITY;
+  if (!snt_is_contiguous(a) || !snt_is_contiguous(b)) return 0;
+  double x[SOME], y[SOME];
+  for (int64_t i = 0; i < n; i += SOME) {
+    const int64_t some = n - i < SOME ? n - i : SOME;
+    int64_t good = 0;
+    doubles_of(a, i, some, x), doubles_of(b, i, some, y);
+    for (int64_t k = 0; k < some; k++) good += (fabs(x[k] - y[k]) <= atol + rtol * fabs(y[k])) & (fabs(x[k]) < inf) & (fabs(y[k]) < inf);
+    if (good < some) return i;
+  }
+  return n;
+}
+
 static bool same_element(const snt_tensor *a, const snt_tensor *b, int64_t i, bool floating) {
   const void *p = snt_at(a, i), *q = snt_at(b, i);
   if (floating) return sn_load_double(p, (sn_dtype)a->dtype) == sn_load_double(q, (sn_dtype)b->dtype);
@@ -261,7 +286,7 @@ static int equal(lua_State *L) {
   const int64_t n = same ? snt_numel(a) : 0;
   if (same && !floating && a->dtype == b->dtype && snt_is_contiguous(a) && snt_is_contiguous(b)) same = memcmp(snt_data(a), snt_data(b), snt_nbytes(a)) == 0;
   else
-    for (int64_t i = 0; same && i < n; i++) same = same_element(a, b, i, floating);
+    for (int64_t i = same && floating ? alike(a, b, 0, 0) : 0; same && i < n; i++) same = same_element(a, b, i, floating);
   lua_pushboolean(L, same);
   return 1;
 }
@@ -292,7 +317,7 @@ static int allclose(lua_State *L) {
     return 2;
   }
   const int64_t n = snt_numel(a);
-  for (int64_t i = 0; i < n; i++) {
+  for (int64_t i = alike(a, b, atol, rtol); i < n; i++) {
     const double x = sn_load_double(snt_at(a, i), (sn_dtype)a->dtype), y = sn_load_double(snt_at(b, i), (sn_dtype)b->dtype);
     if (x == y || (nan_ok && isnan(x) && isnan(y)) || (isfinite(x) && isfinite(y) && fabs(x - y) <= atol + rtol * fabs(y))) continue;
     lua_pushboolean(L, 0);
