@@ -30,6 +30,7 @@ static void N(clear)(T *s, int64_t seen, int64_t cols) {
 
 /* As many rows at a time as a vector has lanes, so that what is found once a row is found for all of them together. */
 static void N(forward)(const snk_attention_rows *r) {
+  SNK_CLEAN
   for (int64_t i = 0; i < r->rows; i += L) {
     const int64_t n = r->rows - i < L ? r->rows - i : L;
     V part[L];
@@ -58,6 +59,7 @@ static void N(forward)(const snk_attention_rows *r) {
 }
 
 static void N(divide)(void *yp, const void *sums, int64_t rows, int64_t d, int64_t ld) {
+  SNK_CLEAN
   for (int64_t i = 0; i < rows; i++) {
     T *y = (T *)yp + i * ld;
     const T sum = ((const T *)sums)[i];
@@ -76,6 +78,7 @@ static V N(products)(const T *a, const T *b, int64_t n) {
 
 /* ds = p (dp - gy . y) scale */
 static void N(backward)(const snk_attention_rows *r) {
+  SNK_CLEAN
   const V scale = W(splat)((T)r->scale);
   for (int64_t i = 0; i < r->rows; i += L) {
     const int64_t n = r->rows - i < L ? r->rows - i : L;

@@ -105,11 +105,13 @@ static void FN(grad_tiles)(const snk_conv_grad *w, const T *x, const int64_t *ko
 }
 
 static void FN(grad)(const snk_conv_grad *w) {
+  SNK_CLEAN
   for (int64_t k = 0; k < w->p->k; k += SNK_CONV_KCHUNK) /* as much of the source as stays in the second cache */
     FN(grad_tiles)(w, w->x, w->p->koff + k, k, k + SNK_CONV_KCHUNK < w->p->k ? k + SNK_CONV_KCHUNK : w->p->k);
 }
 
 SNK_LOOPS static void FN(grad_exact)(const snk_conv_grad *w) {
+  SNK_CLEAN
   const snk_conv_pass *p = w->p;
   int64_t local[SNK_CONV_KCHUNK], width = p->x.n;
   for (int64_t i = 0; i < SNK_CONV_KCHUNK; i++) local[i] = i * w->gld;
@@ -131,12 +133,14 @@ SNK_LOOPS static void FN(grad_exact)(const snk_conv_grad *w) {
 /* ---- the same with the channels last: for every tap a product of rows x places with places x channels */
 
 SNK_LOOPS static void FN(turn)(const void *srcp, int64_t channels, int64_t plane, int64_t places, int64_t to, void *dst) {
+  SNK_CLEAN
   for (int64_t c = 0; c < channels; c += L)
     FN(turn_some)((const T *)srcp + c * plane, channels - c < L ? channels - c : L, plane, places, to, (T *)dst + c);
 }
 
 /* Rows as tiles of up to MR, each places x rows; these are places at .. of `all`. */
 SNK_LOOPS static void FN(turn_rows)(const void *srcp, int64_t rows, int64_t step, int64_t places, int64_t all, int64_t at, void *dstp) {
+  SNK_CLEAN
   int64_t tiles = snk_conv_tiles(rows, MR);
   for (int64_t t = 0; t < tiles; t++) {
     int64_t m = snk_conv_tile_at(rows, tiles, t), mr = snk_conv_tile_at(rows, tiles, t + 1) - m;
@@ -191,6 +195,7 @@ static FN(outerer) *const FN(outerers)[2][MR + 1] = {{NULL, SNK_UPTO(MR, NAME1)}
 #undef NAME2
 
 static void FN(grad_last)(const snk_conv_grad *w) {
+  SNK_CLEAN
   const snk_conv_pass *p = w->p;
   int64_t rows = w->m1 - w->m0, tiles = snk_conv_tiles(rows, MR), taps = p->y.taps * p->x.taps;
   for (int64_t t = 0; t < tiles; t++) {

@@ -24,6 +24,7 @@ static void FN(turn_some)(const T *src, int64_t rows, int64_t step, int64_t n, i
 
 /* Rows m0 .. of the weight as groups of mr numbers in the order of k, at snk_conv_at. */
 SNK_LOOPS static void FN(pack)(const snk_conv_pass *p, const void *wp, int64_t m0, int64_t mr, void *dstp) {
+  SNK_CLEAN
   enum { PLACES = 8 * L };
   const T *w = (const T *)wp + m0 * p->wm;
   T *dst = dstp;
@@ -121,6 +122,7 @@ SNK_INLINE void FN(rows)(const int chunks, const int64_t step, const T *src, int
 
 /* The source of output rows oy0 .. oy0+n-1 of one image and group, with borders and phases apart. */
 SNK_LOOPS static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t n, void *dstp) {
+  SNK_CLEAN
   enum { CHUNKS = 8, SLOTS = 8 };
   const snk_conv_side *y = &p->y, *x = &p->x;
   const int64_t places = n + y->span - y->n, splane = y->src * x->src, pitch = p->pitch;
@@ -158,6 +160,7 @@ SNK_LOOPS static void FN(prepare)(const snk_conv_pass *p, const void *srcp, int6
 /* Rows of `width` at a pitch: how the gradient lies beside a prepared source. What is between the rows is not read. */
 SNK_LOOPS static void FN(spread)(const void *srcp, int64_t channels, int64_t plane, int64_t rows, int64_t width, int64_t pitch, int64_t to,
                                  void *dstp) {
+  SNK_CLEAN
   for (int64_t c = 0; c < channels; c++) {
     const T *src = (const T *)srcp + c * plane;
     T *dst = (T *)dstp + c * to;

@@ -414,6 +414,7 @@ static void FN(sum)(const snk_conv_pass *p, int64_t t, int64_t tiles, int nv, co
 
 static void FN(band)(const snk_conv_pass *p, const void *srcp, int64_t oy0, int64_t p0, int64_t p1, const void *ap, void *dst, int64_t ch, int64_t t0,
                      int64_t t1) {
+  SNK_CLEAN
   FN(cols) w, inside[2];
   T part[2][32 * L] __attribute__((aligned(64)));
   const T *src = srcp, *a = ap;
@@ -487,6 +488,7 @@ static int FN(exact_columns)(const snk_conv_pass *p, const snk_conv_piece *piece
 
 static void FN(exact)(const snk_conv_pass *p, const snk_conv_piece *piece, const void *src, int64_t at, int64_t tiles, const void *ap,
                       void *dst, int64_t ch, int64_t t0, int64_t t1, void *roomp) {
+  SNK_CLEAN
   enum { NR = FN(NR), MOST = SNK_CONV_TOGETHER };
   FN(stretch) s[MOST][NR];
   FN(cols) w[MOST];

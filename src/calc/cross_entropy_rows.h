@@ -164,6 +164,7 @@ static void N(column_back)(const snk_cross_entropy_args *a, int64_t o, int64_t j
 }
 
 static void N(forward)(const snk_cross_entropy_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   const int64_t blocks = a->inner == 1 ? 1 : (a->inner + L - 1) / L;
   for (int64_t u = begin; u < end; u++) {
     const int64_t j = u % blocks * L;
@@ -173,6 +174,7 @@ static void N(forward)(const snk_cross_entropy_args *a, int64_t begin, int64_t e
 }
 
 static void N(backward)(const snk_cross_entropy_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   const int64_t blocks = a->inner == 1 ? 1 : (a->inner + L - 1) / L;
   for (int64_t u = begin; u < end; u++) {
     const int64_t j = u % blocks * L;

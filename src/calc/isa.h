@@ -40,6 +40,18 @@
 #define SNK_ALONE _Pragma("GCC ivdep")
 #endif
 
+/* First in a function that code without AVX calls and that may be compiled for size, where GCC by itself leaves the upper halves of the vector registers as
+ * they are: the caller's next number would wait for them (sums of 1,024 rows of doubles 1.6 times as long; Intel, family 6, model 207). */
+#if defined(__AVX__)
+static inline __attribute__((always_inline)) void snk_clean(const char *at) {
+  (void)at;
+  __builtin_ia32_vzeroupper();
+}
+#define SNK_CLEAN __attribute__((cleanup(snk_clean), unused)) const char clean_ = 0;
+#else
+#define SNK_CLEAN
+#endif
+
 /* Asks for the line `bytes` behind p, to be read or to be written; what p points into may end before it. */
 #define SNK_ASK(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)))
 #define SNK_ASK_TO_WRITE(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(bytes)), 1)

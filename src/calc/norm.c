@@ -80,6 +80,7 @@ void snk_row_norm_backward(const snk_norm_args *a) {
 enum { OF_GROUP, VAR, GROUP_RSTD, MEAN, RSTD, WEIGHT, BIAS, GW, GB };
 _Static_assert(GB + 1 == SNK_GROUP_ROOM, "room");
 
+SNK_SMALL_BEGIN /* nothing of it goes over elements */
 typedef struct group_job { const snk_group_args *a; const snk_norm_type *k; sn_dtype type; int64_t planes, each; } group_job;
 
 static void *part_of(const group_job *j, int which) { return (char *)j->a->room + which * j->planes * (int64_t)sn_size_of(j->type); }
@@ -163,3 +164,4 @@ void snk_group_norm(const snk_group_args *a) {
     set_number(&j, a->gb, c, gb);
   }
 }
+SNK_SMALL_END

@@ -8,6 +8,7 @@ INL V N(bias)(const snk_norm_args *a, int64_t c, int64_t k) { return a->bias ? W
 INL S N(rstd)(double var, double epsilon) { return (S)(1 / sqrt(var + epsilon)); }
 
 static void N(roots)(const snk_norm_args *a) {
+  SNK_CLEAN
   enum { SOME = 64 };
   const vd epsilon = vd_splat(a->epsilon), one = vd_splat(1);
   double t[SOME];
@@ -148,6 +149,7 @@ static void N(column_stats)(const snk_norm_args *a, int64_t c, int64_t k) {
 }
 
 static void N(stats)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   for (int64_t u = begin; u < end; u++) {
     if (a->inner == 1) {
       N(column_stats)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
@@ -193,6 +195,7 @@ INL void N(apply_plane)(bool mixed, const snk_norm_args *args, const N(scales) *
 }
 
 static void N(apply)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
+  SNK_CLEAN
   if (a->inner == 1) {
     for (int64_t u = from; u < from + count; u++)
       for (int64_t c = 0; c < a->channels; c += L) {
@@ -293,6 +296,7 @@ INL void N(join_sums)(bool mixed, const snk_norm_args *args, const N(chunk) *k, 
 }
 
 static void N(sums)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   for (int64_t u = begin; u < end; u++) {
     if (a->inner == 1) {
       N(column_sums)(a, u * L, a->channels - u * L < L ? a->channels - u * L : L);
@@ -338,6 +342,7 @@ INL void N(back_plane)(bool mixed, const snk_norm_args *args, const N(scales) *f
 }
 
 static void N(back)(const snk_norm_args *a, int64_t from, int64_t count, int64_t step) {
+  SNK_CLEAN
   const S share = (S)(1 / (double)(a->n * a->inner)), *mean = a->mean, *rstd = a->rstd, *gw = a->gw, *gb = a->gb;
   const V part = W(splat)(a->training ? share : 0);
   if (a->inner == 1) {

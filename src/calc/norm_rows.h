@@ -84,6 +84,7 @@ LINED static void N(row_stats)(const snk_norm_args *a, const S *x, int64_t rows,
 }
 
 LINED static void N(row)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   const int64_t n = a->channels, most = N(together)(a);
   for (int64_t u = begin; u < end; u += most) {
     const int64_t rows = end - u < most ? end - u : most;
@@ -150,6 +151,7 @@ INL void N(row_sums)(const snk_norm_args *a, int64_t begin, int64_t end, int64_t
 
 /* Runs of rows, and what they add to the gradients of weight and bias while they are near. */
 static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   for (int64_t u = begin; u < end; u++) {
     const int64_t at = u * SNK_NORM_RUN, to = at + SNK_NORM_RUN < a->n ? at + SNK_NORM_RUN : a->n;
     N(row_gradients)(a, at, to);
@@ -164,6 +166,7 @@ static void N(row_back)(const snk_norm_args *a, int64_t begin, int64_t end) {
 
 /* Columns begin..end-1 of what the runs add. */
 static void N(row_fold)(const snk_norm_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   enum { SOME = 64 };
   const int64_t step = 2 * a->channels, runs = snk_norm_runs(a->n);
   for (int64_t c = begin; c < end; c += SOME) {

@@ -27,6 +27,7 @@ INL V N(decayed)(V g, V p, V decay, bool decays, bool round) {
 /* Whole vectors of consecutive numbers first; the tail and other strides element by element, with the same bits. */
 #define ROW(name, operands, constants, ...)                                                     \
   static void N(name)(int64_t n, char *const *restrict q, const int64_t *restrict s, const snk_optim_args *restrict a) {   \
+    SNK_CLEAN                                                                                   \
     constants;                                                                                  \
     bool close = true;                                                                          \
     for (int k = 0; k < operands; k++) close &= s[k] == (int64_t)sizeof(T);                     \

@@ -1,6 +1,7 @@
 /* peak_loops.h - the loops of peak.isa.c for one type; read by both.h. The count of numbers is a multiple of 128. */
 
 static double N(fma)(int64_t turns, const void *two) {
+  SNK_CLEAN
   const V a = W(splat)(((const T *)two)[0]), b = W(splat)(((const T *)two)[1]);
   V x[CHAINS];
   SNK_UNROLLED

@@ -79,6 +79,7 @@ INL void N(max_pairs)(const snk_pool_shape *s, const T *x, T *y, bool whole) {
 }
 
 static void N(max)(const snk_pool_shape *s, const void *xp, void *yp, void *room) {
+  SNK_CLEAN
   const T *x = xp;
   T *y = yp;
   if (snk_pool_pairs(s)) {
@@ -162,6 +163,7 @@ INL void N(max_back_pairs)(const snk_pool_shape *s, const T *g, const T *x, T *g
 }
 
 static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp, void *gxp, void *room) {
+  SNK_CLEAN
   const T *g = gp, *x = xp;
   T *gx = gxp;
   if (snk_pool_pairs(s)) {
@@ -207,6 +209,7 @@ static void N(max_back)(const snk_pool_shape *s, const void *gp, const void *xp,
 }
 
 static void N(pick)(const snk_pool_shape *s, const void *gp, const void *xp, void *yp) {
+  SNK_CLEAN
   T *y = yp;
   for (int64_t i = 0; i < s->y.out; i++)
     for (int64_t j = 0; j < s->x.out; j++) {
@@ -220,6 +223,7 @@ INL T N(divisor)(const snk_mean_shape *s, int64_t i, int64_t j) {
 }
 
 static void N(mean)(const snk_mean_shape *s, const void *xp, void *yp, void *rowp) {
+  SNK_CLEAN
   const T *x = xp;
   T *y = yp, *row = rowp;
   const int64_t width = s->x.in;
@@ -259,6 +263,7 @@ static void N(mean)(const snk_mean_shape *s, const void *xp, void *yp, void *row
 }
 
 static void N(mean_back)(const snk_mean_shape *s, const void *gp, void *gxp, void *rowp) {
+  SNK_CLEAN
   const T *g = gp;
   T *gx = gxp, *row = rowp;
   const int64_t width = s->x.in;

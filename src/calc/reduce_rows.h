@@ -108,7 +108,10 @@ INL T N(pieces_of)(bool half, int64_t n, const void *from, int64_t left, int64_t
   }
   return N(fold_lanes)(SNK_SUM, a);
 }
-static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t step) { return N(pieces_of)(false, n, x, left, run, step); }
+static T N(pieces)(int64_t n, const T *x, int64_t left, int64_t run, int64_t step) {
+  SNK_CLEAN
+  return N(pieces_of)(false, n, x, left, run, step);
+}
 
 /* `rows` numbers of each column, `step` apart, into one lane. */
 INL void N(lane_of)(int which, T *lane, const T *x, int rows, int64_t step, int64_t width) {
@@ -143,11 +146,13 @@ INL void N(cols_of)(int which, int64_t first, int64_t n, const T *x, int64_t ste
 }
 
 static void N(cols_clear)(int which, int64_t width, T *acc) {
+  SNK_CLEAN
   const V none = W(splat)(N(empty)(which));
   for (int64_t i = 0; i < LANES * PITCH(width); i += L) W(store)(acc + i, none);
 }
 
 static void N(cols_finish)(int which, int64_t width, T *acc) {
+  SNK_CLEAN
   for (int64_t w = LANES / 2 * PITCH(width); w >= PITCH(width); w /= 2)
     for (int64_t i = 0; i < w; i += L) W(store)(acc + i, N(join)(which, W(load)(acc + i), W(load)(acc + i + w)));
 }
@@ -178,7 +183,10 @@ INL int64_t N(seek_of)(int least, int64_t n, const T *x) {
   while (x[i] != best) i++;
   return i;
 }
-static int64_t N(seek)(int least, int64_t n, const T *x) { return least ? N(seek_of)(1, n, x) : N(seek_of)(0, n, x); }
+static int64_t N(seek)(int least, int64_t n, const T *x) {
+  SNK_CLEAN
+  return least ? N(seek_of)(1, n, x) : N(seek_of)(0, n, x);
+}
 
 /* Each operation has code of its own; for doubles and on old processors only the sum, and the others ask at every vector. */
 #define EACH(MACRO)                                                  \
@@ -195,6 +203,7 @@ static int64_t N(seek)(int least, int64_t n, const T *x) { return least ? N(seek
     }
 
 static T N(row)(int which, int64_t n, const T *x) {
+  SNK_CLEAN
   T r = 0;
 #define ONE(w) r = N(row_of)(w, n, x)
   EACH(ONE)
@@ -203,6 +212,7 @@ static T N(row)(int which, int64_t n, const T *x) {
 }
 
 static void N(cols)(int which, int64_t first, int64_t n, const T *x, int64_t step, int64_t width, void *acc) {
+  SNK_CLEAN
 #define ONE(w) N(cols_of)(w, first, n, x, step, width, acc)
   EACH(ONE)
 #undef ONE

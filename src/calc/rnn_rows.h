@@ -20,6 +20,7 @@ INL V N(rec_of)(const T *rec, const T *bias, int64_t at, int64_t k) {
 }
 
 static void N(lstm)(const snk_rnn_step *s) {
+  SNK_CLEAN
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
     const T *in = IN_ROW(r), *rec = AT(const T, s->rec, s->rec_step, r), *cp = AT(const T, s->cprev, s->cprev_step, r);
@@ -43,6 +44,7 @@ static void N(lstm)(const snk_rnn_step *s) {
 }
 
 static void N(lstm_back)(const snk_rnn_step *s) {
+  SNK_CLEAN
   const int64_t h = s->h;
   const V one = W(splat)(1);
   for (int64_t r = 0; r < s->rows; r++) {
@@ -72,6 +74,7 @@ static void N(lstm_back)(const snk_rnn_step *s) {
 }
 
 static void N(gru)(const snk_rnn_step *s) {
+  SNK_CLEAN
   const int64_t h = s->h;
   for (int64_t r = 0; r < s->rows; r++) {
     const T *in = IN_ROW(r), *rec = AT(const T, s->rec, s->rec_step, r), *hp = AT(const T, s->hprev, s->hprev_step, r);
@@ -94,6 +97,7 @@ static void N(gru)(const snk_rnn_step *s) {
 }
 
 static void N(gru_back)(const snk_rnn_step *s) {
+  SNK_CLEAN
   const int64_t h = s->h;
   const V one = W(splat)(1);
   for (int64_t r = 0; r < s->rows; r++) {
@@ -123,6 +127,7 @@ static void N(gru_back)(const snk_rnn_step *s) {
 
 /* L rows of w at once: each in its own vector of sums, whose lanes are added in the order of W(total). */
 static void N(gemv)(void *yp, const void *wp, const void *xp, int64_t begin, int64_t end, int64_t k) {
+  SNK_CLEAN
   T *y = yp;
   const T *w = wp, *x = xp;
   const int64_t body = k / L * L, rest = k - body;
@@ -150,6 +155,7 @@ static void N(gemv)(void *yp, const void *wp, const void *xp, int64_t begin, int
 }
 
 static void N(column_sums)(void *top, const void *mp, int64_t rows, int64_t cols, int64_t begin, int64_t end) {
+  SNK_CLEAN
   T *to = top;
   const T *m = mp;
   for (int64_t j = begin; j < end; j += L) {

@@ -65,6 +65,7 @@ typedef void snk_core(int64_t n, char *const *q, const double *param);
   }                                                                                                                          \
   /* Short rows of whole vectors are many: nothing is put on the stack for them, behind the last row's stores. */           \
   SNK_APART void X##_drive(int64_t n, char *const *p, const int64_t *s, int operands, snk_core *f, const double *param) {    \
+    SNK_CLEAN                                                                                                                \
     bool flat = true;                                                                                                        \
     for (int k = 0; k <= operands; k++) flat &= s[k] == (int64_t)sizeof(T);                                                  \
     if (flat && n % L == 0) f(n, p, param);                                                                                  \

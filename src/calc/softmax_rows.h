@@ -82,6 +82,7 @@ static void N(columns_back)(const T *y, const T *g, T *gx, int64_t n, int64_t st
 }
 
 static void N(units)(const snk_softmax_args *a, int64_t begin, int64_t end) {
+  SNK_CLEAN
   const T *x = a->x, *g = a->g;
   T *y = a->y;
   const int64_t n = a->n, blocks = a->inner == 1 ? 1 : (a->inner + L - 1) / L;
