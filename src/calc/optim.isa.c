@@ -7,6 +7,7 @@
 typedef float vhalf __attribute__((vector_size(SNK_BYTES / 2)));
 
 static double squares_f32(const void *x, int64_t n) {
+  SNK_CLEAN
   const float *p = x;
   vd s[2] = {vd_splat(0), vd_splat(0)};
   int64_t i = 0;
@@ -24,6 +25,7 @@ static double squares_f32(const void *x, int64_t n) {
 }
 
 static double squares_f64(const void *x, int64_t n) {
+  SNK_CLEAN
   const double *p = x;
   vd s[2] = {vd_splat(0), vd_splat(0)};
   int64_t i = 0;
