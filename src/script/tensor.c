@@ -256,7 +256,7 @@ static void doubles_of(const snt_tensor *t, int64_t i, int64_t n, double *to) {
   snk_cast_row(n, (char *)to, sizeof *to, SN_F64, (const char *)snt_data(t) + i * size, size, (sn_dtype)t->dtype);
 }
 
-/* How many elements from the first on are surely alike: |a - b| <= atol + rtol |b|, both finite The rest is for a closer look. */
+/* How many elements from the first on are surely alike: |a - b| <= atol + rtol |b|, both finite. The rest is for a closer look. */
 static int64_t alike(const snt_tensor *a, const snt_tensor *b, double atol, double rtol) {
   const int64_t n = snt_numel(a);
   const double inf = (double)INFINITY;
