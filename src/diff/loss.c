@@ -112,7 +112,7 @@ static void run(snk_loss_row *row, const double *param, int n, const snt_tensor 
 static void forward_loss(sno_call *c) {
   const snt_tensor *x = c->in[0];
   double param[2];
-  const bool f64 = x->dtype == SN_F64, none = reduces_to(c, "none");
+  const bool f64 = x->dtype == SN_F64, none = reduces_to(c, "none"), whole = !none && flat(c);
   const int index = index_of(c->op, c->attr, (sn_dtype)x->dtype, param), weights = line_of(c->op)->weights;
   const snk_loss_type *k = f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
   snk_loss_parts a = {.param = param, .n = snt_numel(x), .f64 = f64, .partial = c->scratch};
@@ -121,14 +121,14 @@ static void forward_loss(sno_call *c) {
   if (!none) parts.storage = &room, parts.offset = 0;
   snt_contiguous_strides(parts.ndim, parts.shape, parts.stride);
   const snt_tensor *ops[5] = {none ? c->out[0] : &parts, x, c->in[1], weights > 0 ? c->in[2] : NULL, weights > 1 ? c->in[3] : NULL};
-  if (none || !flat(c)) run(k->row[index], param, 5, ops);
+  if (!whole) run(k->row[index], param, 5, ops);
   if (none) return;
   a.p[0] = room.data;
-  if (flat(c) && a.n > 0) {
+  if (whole && a.n > 0) {
     snt_iter it;
     plan(&it, 5, ops);
     a.row = k->row[index];
-    for (int i = 0; i < 5; i++) a.p[i] = it.base[i], a.s[i] = it.ndim > 0 ? it.stride[i][it.ndim - 1] : 0;
+    for (int i = 0; i < 5; i++) a.p[i] = it.base[i], a.s[i] = it.stride[i][0]; /* all dimensions are one */
   }
   const double sum = snk_loss_sum(&a);
   const char *word = c->attr[line_of(c->op)->reduction].s;

@@ -189,6 +189,8 @@ static snt_tensor *per_channel(snt_tensor *w, const snt_tensor *x) {
   return sno_shaped(w, x->ndim, shape);
 }
 
+static size_t group_room(const snt_tensor *x) { return SNK_GROUP_ROOM * (size_t)(x->shape[0] * x->shape[1]) * sn_size_of((sn_dtype)x->dtype); }
+
 static int infer_group(sno_call *c) {
   const snt_tensor *x = c->in[0];
   const int64_t groups = c->attr[GROUPS].i;
@@ -202,7 +204,7 @@ static int infer_group(sno_call *c) {
       return sn_fail("group_norm: %s is %s, but x (%s) has %lld channels", i == 1 ? "weight" : "bias", SNT_SHAPE(w), SNT_SHAPE(x), (long long)x->shape[1]);
     if (w && sno_cast_input(c, i, (sn_dtype)x->dtype) < 0) return -1;
   }
-  c->scratch_bytes = SNK_GROUP_ROOM * (size_t)(x->shape[0] * x->shape[1]) * sn_size_of((sn_dtype)x->dtype);
+  c->scratch_bytes = group_room(x);
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
   return 0;
 }
@@ -222,7 +224,7 @@ static void forward_group(sno_call *c) {
 static int infer_group_backward(sno_call *c) {
   const snt_tensor *x = c->in[1];
   if (sno_cast_input(c, 0, (sn_dtype)x->dtype) < 0) return -1;
-  c->scratch_bytes = SNK_GROUP_ROOM * (size_t)(x->shape[0] * x->shape[1]) * sn_size_of((sn_dtype)x->dtype);
+  c->scratch_bytes = group_room(x);
   sno_want(c, 0, (sn_dtype)x->dtype, x->ndim, x->shape);
   for (int i = 1; i < 3; i++) sno_want(c, i, (sn_dtype)x->dtype, 1, x->shape + 1);
   return 0;
@@ -244,24 +246,28 @@ const sno_op sno_op_group_norm_backward = {.name = "group_norm_backward", .args 
                                            .flags = SNO_HIDDEN | SNO_NODIFF | SNO_CONTIG, .nout = 3, .infer = infer_group_backward,
                                            .forward = forward_group_backward};
 
-/* In plain operations: a group is a row. */
+/* In plain operations: a group is a row, normalised without weight and bias. */
 static int back_group_plain(sno_back *b) {
   snt_tensor *x = b->in[0], *g = b->gy[0], *w = b->in[1];
   const int64_t rows = x->shape[0] * b->attr[GROUPS].i, shape[2] = {rows, rows > 0 ? snt_numel(x) / rows : 0};
-  const sno_val along = {.kind = SNO_DIMS, .n = 1, .v = {1}};
+  snt_tensor *xr = sno_shaped(x, 2, shape);
+  if (b->want[0]) {
+    const bool want = true;
+    snt_tensor *gr = sno_shaped(w ? sno_mul(g, per_channel(w, x)) : g, 2, shape), *gx = NULL;
+    sno_back of_rows = {.create_graph = true, .nin = 1, .in = &xr, .gy = &gr, .want = &want, .gx = &gx};
+    const sno_norm_plain_args p = {.epsilon = b->attr[GROUP_EPSILON].d, .centered = true, .dims = {.kind = SNO_DIMS, .n = 1, .v = {1}}};
+    if (sno_norm_plain(&of_rows, &p) < 0 || (b->gx[0] = sno_shaped(gx, x->ndim, x->shape)) == NULL) return -1;
+  }
   sno_val others = {.kind = SNO_DIMS};
   for (int i = 0; i < x->ndim; i++)
     if (i != 1) others.v[others.n++] = i;
-  snt_tensor *xr = sno_shaped(x, 2, shape), *d = sno_sub(xr, mean_over(xr, &along));
-  snt_tensor *r = sno_rsqrt(sno_add(mean_over(sno_square(d), &along), sno_weak(b->attr[GROUP_EPSILON].d))), *xhat = sno_mul(d, r);
-  if (b->want[0]) {
-    snt_tensor *v = sno_shaped(w ? sno_mul(g, per_channel(w, x)) : g, 2, shape);
-    v = sno_sub(sno_sub(v, mean_over(v, &along)), sno_mul(xhat, mean_over(sno_mul(v, xhat), &along)));
-    if ((b->gx[0] = sno_shaped(sno_mul(v, r), x->ndim, x->shape)) == NULL) return -1;
-  }
   for (int i = 1; i < 3; i++) {
     if (!b->want[i]) continue;
-    snt_tensor *v = i == 1 ? sno_mul(g, sno_shaped(xhat, x->ndim, x->shape)) : g;
+    snt_tensor *v = g;
+    if (i == 1) {
+      snt_tensor *xhat = sno_run(&sno_op_layer_norm, SNO_IN(xr, NULL, NULL), SNO_ATTRS(sno_int(1), b->attr[GROUP_EPSILON]));
+      v = sno_mul(g, sno_shaped(xhat, x->ndim, x->shape));
+    }
     if ((b->gx[i] = sno_run(&sno_op_sum, SNO_IN(v), SNO_ATTRS(others, sno_bool(false)))) == NULL) return -1;
   }
   return 0;
