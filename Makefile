@@ -16,7 +16,7 @@ SN_KERNEL_OPT = -O2 $(if $(findstring clang,$(CC)),,-falign-jumps=1 -fno-ipa-cp-
 # Small rather than fast: the kernels of an instruction set that nobody is left with who has a choice, and the upper floors but the
 # files (HOT) that every eager call or replay goes through, or that loop over elements.
 SN_SMALL_OPT = -Os
-HOT = args backward convert create csv func gather idx index join map matmul number op prog program reduce reduce_run run scope select sort tape tensor view
+HOT = args backward convert create csv func gather idx index join map matmul number op pad prog program reduce reduce_run run scope select sort tape tensor view
 # So that the module can leave out what it does not call. Not with sanitizers, of whose many pieces of data the linker makes gigabytes.
 SN_SECTIONS = -ffunction-sections
 # The project's own flags; CFLAGS is the user's (or LuaRocks') and comes after them.
