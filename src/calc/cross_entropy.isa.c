@@ -4,6 +4,12 @@
 #include "calc/vmath.h"
 
 #define SNK_ROWS "calc/cross_entropy_rows.h"
+#define SNK_ROWS_DOUBLES SNK_DOUBLES
 #include "calc/both.h"
 
-const snk_cross_entropy SNK_FN(snk_cross_entropy) = {forward_f32, forward_f64, backward_f32, backward_f64, VF, VD};
+const snk_cross_entropy SNK_FN(snk_cross_entropy) = {
+  .f32 = {forward_f32, backward_f32, VF},
+#if SNK_DOUBLES
+  .f64 = {forward_f64, backward_f64, VD},
+#endif
+};

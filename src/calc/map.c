@@ -162,7 +162,9 @@ snk_row *snk_map_row(int index, sn_dtype t) {
   const snk_map *k = SNK_MAP_MOVES(index) ? snk_map_moves_now() : snk_map_now();
   switch (t) {
     case SN_F32: return others[index][3] ? others[index][3] : k->f32[index];
-    case SN_F64: return others[index][4] ? others[index][4] : snk_map_doubles_now()->f64[index];
+    case SN_F64:
+      if (others[index][4]) return others[index][4];
+      return snk_map_now()->f64[index] ? snk_map_now()->f64[index] : snk_map_doubles_now()->f64[index];
     case SN_I64: return others[index][0];
     case SN_I32: return others[index][1];
     case SN_U8: case SN_BOOL: return others[index][2];

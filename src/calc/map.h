@@ -22,7 +22,7 @@ enum {
  * element for element. param: the line's options. Every mixture of steps gives the same bits. */
 typedef void snk_row(int64_t n, char *const *p, const int64_t *s, const double *param);
 
-/* f64 is empty where SNK_DOUBLES is 0. */
+/* f64 has only a few rows where SNK_DOUBLES is 0: snk_map_row. */
 typedef struct snk_map { snk_row *f32[SNK_MAP_COUNT], *f64[SNK_MAP_COUNT]; } snk_map;
 SNK_TABLE(map)
 SNK_TABLE_FOR(map, snk_map_moves_now, sn_isa_moves()) /* for SNK_MAP_MOVES */

@@ -72,6 +72,26 @@ POWER(vd, vdm, vd)
 #define SNK_ROWS_DOUBLES SNK_DOUBLES
 #include "calc/both.h"
 
+/* Of doubles with AVX-512 those that wait for arithmetic and not for memory. */
+#if !SNK_DOUBLES
+#define WIDE_ROW(name)                                                                                                \
+  static void name##_f64_core(int64_t n, char *const *restrict q, const double *restrict param) {                     \
+    (void)param;                                                                                                      \
+    const double *restrict x = (const double *)(const void *)q[1];                                                    \
+    double *restrict y = (double *)(void *)q[0];                                                                      \
+    int64_t i = 0;                                                                                                    \
+    for (; i + 2 * VD <= n; i += 2 * VD) {                                                                            \
+      const vd u = vd_##name(vd_load(x + i)), v = vd_##name(vd_load(x + i + VD));                                     \
+      vd_store(y + i, u);                                                                                             \
+      vd_store(y + i + VD, v);                                                                                        \
+    }                                                                                                                 \
+    for (; i < n; i += VD) vd_store(y + i, vd_##name(vd_load(x + i)));                                                \
+  }                                                                                                                   \
+  static void name##_f64(int64_t n, char *const *p, const int64_t *s, const double *param) { vd_drive(n, p, s, 1, name##_f64_core, param); }
+#define WIDE(X) X(exp) X(log) X(sin) X(cos) X(tanh) X(sigmoid) X(erf) X(gelu)
+WIDE(WIDE_ROW)
+#endif
+
 const snk_map SNK_FN(snk_map) = {
   .f32 = {
 #define MAP1(name, ...) [SNK_MAP_##name] = name##_f32, [SNK_MAP_##name##_backward] = name##_backward_f32,
@@ -86,5 +106,8 @@ const snk_map SNK_FN(snk_map) = {
 #define CMP2(name, ...)
 #include "calc/map.def"
   },
+#else
+#define WIDE_ENTRY(name) [SNK_MAP_##name] = name##_f64,
+  .f64 = {WIDE(WIDE_ENTRY)},
 #endif
 };

@@ -272,7 +272,7 @@ static inline __attribute__((unused)) double snk_gelu(double x) { return 0.5 * x
 static inline __attribute__((unused)) double snk_gelu_slope(double x) {
   return 0.5 * (1 + erf(x * 0.707106781186547524)) + x * 0.398942280401432678 * exp(-0.5 * x * x);
 }
-SNK_LANES(vd, vd, expm1, expm1) SNK_LANES(vd, vd, erf, erf) SNK_LANES(vd, vd, gelu, snk_gelu) SNK_LANES(vd, vd, gelu_slope, snk_gelu_slope)
+SNK_LANES(vd, vd, expm1, expm1)
 
 #define SNK_BOTH(name) SNK_LANES(vf, vf, name, name##f) SNK_LANES(vd, vd, name, name)
 #define SNK_BOTH2(name) SNK_LANES2(vf, vf, name, name##f) SNK_LANES2(vd, vd, name, name)
@@ -280,7 +280,7 @@ SNK_LANES(vd, vd, expm1, expm1) SNK_LANES(vd, vd, erf, erf) SNK_LANES(vd, vd, ge
 #include "calc/vmath_more.h"
 #else /* without fused multiply-adds the rare ones are not worth the room */
 SNK_LANES(vd, vd, exp, exp) SNK_LANES(vd, vd, log, log) SNK_LANES(vd, vd, log1p, log1p) SNK_LANES(vd, vd, tanh, tanh) SNK_LANES(vd, vd, sigmoid, snk_sigmoid)
-SNK_LANES(vd, vd, exp_below, exp)
+SNK_LANES(vd, vd, exp_below, exp) SNK_LANES(vd, vd, erf, erf) SNK_LANES(vd, vd, gelu, snk_gelu) SNK_LANES(vd, vd, gelu_slope, snk_gelu_slope)
 SNK_BOTH(log2) SNK_BOTH(log10) SNK_BOTH(sin) SNK_BOTH(cos) SNK_BOTH(tan) SNK_BOTH(asin) SNK_BOTH(acos) SNK_BOTH(atan)
 SNK_BOTH(sinh) SNK_BOTH(cosh) SNK_BOTH2(pow) SNK_BOTH2(atan2) SNK_BOTH2(fmod)
 #endif

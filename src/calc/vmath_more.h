@@ -172,7 +172,7 @@ SNK_APART vf vf_pow(vf a, vf b) {
 SNK_FMOD(vf, vfm, float, vf, 4194304, fmodf)
 SNK_FMOD(vd, vdm, double, vd, 2251799813685248, fmod)
 
-/* ---- doubles: the functions that networks do call. Errors at most: exp 1.2, log 1, log1p 1.5, tanh 3, sigmoid 2.5, sin 1.6, cos 1.6 units in the last place. */
+/* ---- doubles: the functions that networks do call. Errors at most: exp 1.2, log 1, log1p 1.5, tanh 3, erf 2, sigmoid 2.5, sin 1.6, cos 1.6 units in the last place. */
 
 #define VDK(c) vd_splat(c)
 /* p r^0 + ... for coefficients from the highest power down. */
@@ -197,8 +197,13 @@ INL vd vd_exp_part(vd x, vd *n) {
 INL vd vd_scale(vd n) { return (vd)((vu64)(n + VDK(6755399441055744 + 1023)) << 52); } /* 2^n for an exponent */
 SNK_APART vd vd_exp(vd x) {
   vd n;
-  const vd z = vd_atleast(vd_atmost(x, 710), -746), p = vd_exp_part(z, &n), h = vd_trunc(n * VDK(0.5));
+  const vd z = vd_atleast(vd_atmost(x, 710), -746), p = vd_exp_part(z, &n);
+#if defined(__AVX512F__)
+  return (vd)_mm512_scalef_pd((__m512d)(p + VDK(1)), (__m512d)n);
+#else
+  const vd h = vd_trunc(n * VDK(0.5));
   return (p + VDK(1)) * vd_scale(h) * vd_scale(n - h);
+#endif
 }
 INL vd vd_exp_below(vd x) { return vd_exp(x); }
 INL vd vd_sigmoid(vd x) { return VDK(1) / (VDK(1) + vd_exp(-x)); }
@@ -206,6 +211,41 @@ SNK_APART vd vd_tanh(vd x) {
   vd n;
   const vd a = vd_atmost(vd_abs(x), 20), p = vd_exp_part(a * VDK(-2), &n), scale = vd_scale(n), m = vd_fma(p, scale, scale - VDK(1));
   return vd_copysign(m / (m + VDK(2)), x);
+}
+
+/* Up to 1 x P(x^2); beyond it 1 - e^(-x^2) R(1 / (1 + 0.3 x)), which needs R the less the larger x is (errors below 7e-18; Remez, Lawson). */
+SNK_APART vd vd_erf(vd x) {
+  const vd a = vd_atmost(vd_abs(x), 6), z = a * a, t = VDK(1) / vd_fma(a, VDK(0.3), VDK(1));
+  vd n, p = VDK(-7.7958988270021425e-10), q = VDK(0.060478560763971449);
+  VD_TERM(p, z, 1.3720064546777686e-08);
+  VD_TERM(q, t, -0.3579292489346923);
+  VD_TERM(p, z, -1.6208483801871705e-07);
+  VD_TERM(q, t, 0.7961662367223401);
+  VD_TERM(p, z, 1.6447424703317362e-06);
+  VD_TERM(q, t, -0.8836460235861151);
+  VD_TERM(p, z, -1.4924736907419661e-05);
+  VD_TERM(q, t, 0.7566420211249415);
+  VD_TERM(p, z, 0.00012055294904839707);
+  VD_TERM(q, t, -0.20537076099834004);
+  VD_TERM(p, z, -0.00085483259753896918);
+  VD_TERM(q, t, 0.17935533607991827);
+  VD_TERM(p, z, 0.0052239776071164225);
+  VD_TERM(q, t, 0.16646815344342458);
+  VD_TERM(p, z, -0.02686617064323777);
+  VD_TERM(q, t, 0.14493747416805508);
+  VD_TERM(p, z, 0.11283791670945006);
+  VD_TERM(q, t, 0.17438933370528498);
+  VD_TERM(p, z, -0.37612638903183543);
+  VD_TERM(q, t, 0.16845650746399979);
+  VD_TERM(p, z, 1.1283791670955126);
+  VD_TERM(q, t, 5.2467841817549809e-05);
+  const vd e = (vd_exp_part(-z, &n) + VDK(1)) * vd_scale(n);
+  return vd_copysign(vd_where((vdm)(a < VDK(1)), a * p, vd_fma(-e, q, VDK(1))), x);
+}
+/* As in their definition: on the left side 1 + erf cancels. */
+INL vd vd_gelu(vd x) { return VDK(0.5) * x * (VDK(1) + vd_erf(x * VDK(0.707106781186547524))); }
+INL vd vd_gelu_slope(vd x) {
+  return VDK(0.5) * (VDK(1) + vd_erf(x * VDK(0.707106781186547524))) + x * VDK(0.398942280401432678) * vd_exp(VDK(-0.5) * x * x);
 }
 
 /* With 1 + f from sqrt(1/2) to sqrt(2), s = f / (2 + f): log(1 + f) = f - (f^2 / 2 - s (f^2 / 2 + R(s^2))). */

@@ -82,7 +82,7 @@ int main(void) {
     CLEAN(m->row_fold(&a, 0, n));
     const snk_softmax_args z = {.f64 = true, .outer = 1, .n = n, .inner = 1, .x = x[0], .y = x[2]};
     CLEAN(snk_softmax_now()->f64(&z, 0, 1));
-    const snk_optim_type *o = &snk_optim_now()->f64;
+    const snk_optim_type *o = &snk_optim_doubles_now()->f64;
     const snk_optim_args u = {.lr = 0.01, .decay = 0.01};
     CLEAN(o->sgd(n, p, s, &u));
     CLEAN(o->momentum(n, p, s, &u));

@@ -175,10 +175,10 @@ static void of_doubles(const snk_map *t) {
   static const double edge[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 709.5, 710.5, -745, -746.5, 1e300, -1e300, 5e-324, 1e-310, -1e-320, 131072, 131073, 1e22};
   const struct { int f; long double (*ref)(long double); double most; } rows[] = {
     {SNK_MAP_exp, expl, 1.2}, {SNK_MAP_log, logl, 1}, {SNK_MAP_log1p, log1pl, 1.5}, {SNK_MAP_tanh, tanhl, 3}, {SNK_MAP_sigmoid, sigmoidl, 2.5},
-    {SNK_MAP_sin, sinl, 1.6}, {SNK_MAP_cos, cosl, 1.6},
+    {SNK_MAP_sin, sinl, 1.6}, {SNK_MAP_cos, cosl, 1.6}, {SNK_MAP_erf, erfl, 2},
   };
-  if (t->f64[SNK_MAP_exp] == NULL) return;
   for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    if (t->f64[rows[k].f] == NULL) continue; /* AVX2's serve */
     double most = 0;
     for (int round = 0; round < 120; round++) {
       for (int i = 0; i < N; i++) {
@@ -205,6 +205,52 @@ static void of_doubles(const snk_map *t) {
     }
     if (most > rows[k].most) printf("double, row %zu: %g ulp\n", k, most);
     CHECK(sizeof(long double) == 8 || most <= rows[k].most);
+  }
+}
+
+/* gelu of doubles and its slope, beside their definition: erf's error times x. */
+static void gelu_of_doubles(const snk_map *t) {
+  const double one = 1;
+  double most = 0, slope = 0;
+  for (double x = -20; x < 20; x += 0.0029) {
+    const long double p = 0.5L * (1 + erfl((long double)x * 0.707106781186547524401L));
+    const long double d = p + (long double)x * 0.398942280401432677940L * expl(-0.5L * (long double)x * (long double)x);
+    double y;
+    if (t->f64[SNK_MAP_gelu]) {
+      t->f64[SNK_MAP_gelu](1, (char *const[]){(char *)&y, (char *)&x}, (const int64_t[]){8, 8}, NULL);
+      most = fmax(most, fabs((double)((long double)y / (long double)x - p)));
+    }
+    if (t->f64[SNK_MAP_gelu_backward]) {
+      t->f64[SNK_MAP_gelu_backward](1, (char *const[]){(char *)&y, (char *)(uintptr_t)&one, (char *)&x}, (const int64_t[]){8, 8, 8}, NULL);
+      slope = fmax(slope, fabs((double)((long double)y - d)));
+    }
+  }
+  if (most > 5e-16 || slope > 5e-16) printf("gelu of doubles: %g, its slope %g\n", most, slope);
+  CHECK(most <= 5e-16 && slope <= 5e-16);
+}
+
+/* Functions of one double on rows of any length and step. */
+static void layouts_of_doubles(const snk_map *t) {
+  enum { N = 40 };
+  static double x[2 * N], y[2 * N + 1], want[N];
+  const int rows[] = {SNK_MAP_exp, SNK_MAP_log, SNK_MAP_sin, SNK_MAP_cos, SNK_MAP_tanh, SNK_MAP_sigmoid, SNK_MAP_erf, SNK_MAP_gelu, SNK_MAP_sqrt};
+  for (int i = 0; i < 2 * N; i++) x[i] = (double)(i * 37 % 113 + 1) / 24;
+  for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    snk_row *row = t->f64[rows[k]];
+    if (row == NULL) continue;
+    int same = 1;
+    for (int sx = 0; sx < 3; sx++)
+      for (int sy = 1; sy < 3; sy++) {
+        for (int i = 0; i < N; i++) row(1, (char *const[]){(char *)&want[i], (char *)&x[i * sx]}, (const int64_t[]){8, 8}, NULL);
+        for (int n = 1; n <= N; n++) {
+          for (int i = 0; i <= 2 * N; i++) y[i] = -77;
+          row(n, (char *const[]){(char *)y, (char *)x}, (const int64_t[]){8 * sy, 8 * sx}, NULL);
+          for (int i = 0; i < n; i++) same &= memcmp(&y[i * sy], &want[i], 8) == 0;
+          same &= y[n * sy] == -77 && (sy == 1 || y[1] == -77);
+        }
+      }
+    if (!same) printf("doubles, row %zu\n", k);
+    CHECK(same);
   }
 }
 
@@ -262,6 +308,8 @@ int main(void) {
     of_two(tables[i]);
     fmod_doubles(tables[i]);
     of_doubles(tables[i]);
+    gelu_of_doubles(tables[i]);
+    layouts_of_doubles(tables[i]);
     layouts(tables[i]);
     const sn_fpmode old = sn_fp_enter(SN_FP_FLUSH); /* flushed: the same above the normal range's end, and layouts agree as well */
     CHECK(worst(tables[i], SNK_MAP_exp, exp, 1.1754944e-38) <= 1.5);
