@@ -129,6 +129,25 @@ describe("order statistics", function()
   end)
 end)
 
+describe("sort of bytes", function()
+  it("is that of the same numbers as int32, in every layout", function()
+    sn.manual_seed(5)
+    for _, dtype in ipairs { "uint8", "bool" } do
+      for _, n in ipairs { 511, 512, 3000 } do
+        local x = sn.randint(0, dtype == "bool" and 2 or 256, n, 3):to(dtype)
+        for _, v in ipairs { x, x:t():contiguous():t(), x:select(2, 2), x[{ { 2, n } }] } do
+          for _, descending in ipairs { false, true } do
+            local a, ai = v:sort(1, descending)
+            local b, bi = v:to("int32"):sort(1, descending)
+            assert.are.equal(dtype, a.dtype)
+            assert.is_true(a:to("int32"):equal(b) and ai:equal(bi))
+          end
+        end
+      end
+    end
+  end)
+end)
+
 describe("unique of bytes", function()
   it("is that of the same numbers as int32, with places and counts, in every layout", function()
     sn.manual_seed(4)

@@ -277,6 +277,22 @@ static void radix_line(const snk_sort_args *a, const char *x, char *value, int64
   sn_parallel(r.ranges, 1, sort_ranges, &r);
 }
 
+/* ---- bytes, of which there are but 256: counted, and each position goes where it belongs. */
+
+enum { BYTES = 256 };
+static void count_line(const snk_sort_args *a, const char *x, char *value, int64_t *index) {
+  const unsigned flip = a->descending ? BYTES - 1 : 0;
+  int64_t place[BYTES] = {0}, sum = 0;
+  for (int64_t i = 0; i < a->n; i++) place[(uint8_t)x[i * a->xstep] ^ flip]++;
+  for (unsigned k = 0; k < BYTES; k++) {
+    const int64_t c = place[k];
+    for (int64_t i = sum; value && i < sum + c; i++) value[i * a->ystep] = (char)(k ^ flip);
+    place[k] = sum;
+    sum += c;
+  }
+  for (int64_t i = 0; index && i < a->n; i++) index[place[(uint8_t)x[i * a->xstep] ^ flip]++ * a->ystep] = i + a->base;
+}
+
 /* ---- lines */
 
 static void make_wide(const snk_sort_args *a, const char *x, int64_t begin, int64_t end, wide *e) {
@@ -315,7 +331,8 @@ static bool few(const snk_sort_args *a) { return a->what == SNK_SORT_FIRST && a-
 static void line_narrow(const snk_sort_args *a, const char *x, char *value, int64_t *index, uint64_t *e) {
   int64_t n = a->n, m = n;
   if (n >= RADIX && a->what == SNK_SORT_ALL) {
-    radix_line(a, x, value, index, e);
+    if (sn_size_of(a->dtype) == 1) count_line(a, x, value, index);
+    else radix_line(a, x, value, index, e);
     return;
   }
   if (few(a)) first_n(a, x, e), m = a->k;
