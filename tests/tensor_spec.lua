@@ -338,6 +338,30 @@ describe("two-byte floats", function()
       assert.is_true(g.grad:equal(sn.exp(x)))
     end
   end)
+  it("are summed as float32 tensors are, and the sum is rounded", function()
+    sn.manual_seed(6)
+    for _, dtype in ipairs { "bfloat16", "float16" } do
+      local x, long = sn.randn(5, 6, 70):to(dtype), sn.randn(3, 5000):to(dtype)
+      local function same(v, ...)
+        local got, want = v:sum(...), v:to("float32"):sum(...):to(dtype)
+        assert.are.equal(dtype, got.dtype)
+        assert.are.same(want.shape, got.shape)
+        assert.is_true(got:to("float32"):equal(want:to("float32")))
+      end
+      for _, v in ipairs { x, x:transpose(1, 3), x:transpose(2, 3), x:narrow(3, 2, 33), x:select(1, 2):unsqueeze(1) } do
+        same(v) same(v, { 1, 2 }) same(v, { 1, 3 }) same(v, { 2, 3 }, { keepdim = true })
+        for dim = 1, 3 do same(v, dim) same(v, dim, { keepdim = true }) end
+      end
+      same(long) same(long, 1) same(long, 2) same(long:t(), 1) same(sn.zeros(0, 3, { dtype = dtype }), 1) same(long:select(1, 1):select(1, 1))
+      local g = x:clone():requires_grad_(true)
+      local sum = g:sum(3)
+      assert.are.equal(dtype, sum.dtype)
+      sum:sum():backward()
+      assert.is_true(g.grad:equal(sn.ones(5, 6, 70, { dtype = dtype })))
+      local f = sn.compile(function(p) return p:sum(3) end)
+      for _ = 1, 3 do assert.is_true(f(x):equal(x:sum(3))) end
+    end
+  end)
 end)
 
 describe("rows of several elements that begin anywhere", function()

@@ -285,7 +285,7 @@ fail:
   return -1;
 }
 
-/* What reads and gives bfloat16 numbers as they lie (sno_op.halved), and elementwise functions of two-byte floats, need no casts where neither tape nor
+/* What reads and gives bfloat16 numbers as they lie (sno_op.halved), elementwise functions of two-byte floats, and sums of them need no casts where neither tape nor
  * recorder would see them: the same bits. 1: done; 0: not this one; -1: failed. */
 static bool takes_narrow(const sno_op *op, int nin, snt_tensor **in) {
   if (sno_map_halves(op, nin, in)) return true;
@@ -295,20 +295,26 @@ static bool takes_narrow(const sno_op *op, int nin, snt_tensor **in) {
   return true;
 }
 static int invoke_narrow(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out) {
-  if (sno_mode_now()->recorder || !takes_narrow(op, nin, in)) return 0;
+  const bool reads = nin == 1 && op->halved && op->nout == 1 && !(op->flags & (SNO_HALVES | SNO_CONTIG)); /* gives floats, which are rounded */
+  if (sno_mode_now()->recorder || !(reads || takes_narrow(op, nin, in))) return 0;
   sno_val full[SNO_MAXATTR];
   sno_call c = {.op = op, .nin = nin, .nout = 1, .in = in, .nlist = nlist, .attr = full, .half = true};
   if (sno_tape_wants(&c)) return 0;
-  if (fill_attrs(op, nattr, attr, full) < 0 || op->infer(&c) < 0 || allocate_outputs(&c) < 0) return -1;
+  if (fill_attrs(op, nattr, attr, full) < 0 || op->infer(&c) < 0) return -1;
+  if (reads) c.want[0].dtype = SN_F32;
+  if (allocate_outputs(&c) < 0) return -1;
   bool can = true;
-  for (int k = 0; op->halved && k <= nin && can; k++) can = op->halved(&c, k);
+  for (int k = 0; op->halved && k <= nin && can; k++) can = op->halved(&c, k) != (reads && k == nin);
   if (!can) {
     snt_release(c.out[0]);
     if (c.scratch) sn_release(c.scratch, c.scratch_bytes);
     return 0;
   }
   compute(&c);
-  return (out[0] = sno_own(c.out[0])) ? 1 : -1;
+  out[0] = sno_own(c.out[0]);
+  const sno_val back = {.kind = SNO_DTYPE, .i = in[0]->dtype};
+  if (reads && out[0]) out[0] = sno_run(&sno_op_to, 1, &out[0], 1, &back);
+  return out[0] ? 1 : -1;
 }
 
 static int invoke(const sno_op *op, int nin, snt_tensor **in, int nlist, int nattr, const sno_val *attr, snt_tensor **out, int *nout, sn_rng *rng) {
