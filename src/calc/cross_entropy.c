@@ -25,9 +25,14 @@ void snk_cross_entropy_run(const snk_cross_entropy_args *a, bool backward) {
 double snk_label_weight(const snk_cross_entropy_args *a) {
   const int64_t rows = a->outer * a->inner;
   double s = 0;
+  if (a->weight == NULL) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < rows; i++) n += a->label[i] >= 0;
+    return (double)n;
+  }
   for (int64_t i = 0; i < rows; i++) {
     const int64_t y = a->label[i];
-    if (y >= 0) s += a->weight == NULL ? 1 : a->f64 ? ((const double *)a->weight)[y] : (double)((const float *)a->weight)[y];
+    if (y >= 0) s += a->f64 ? ((const double *)a->weight)[y] : (double)((const float *)a->weight)[y];
   }
   return s;
 }

@@ -27,19 +27,23 @@ static int row_shape(int ndim, const int64_t *shape, int64_t *to) {
 
 static int check_labels(const sno_call *c, const snt_tensor *t, int64_t classes) {
   const int64_t n = snt_numel(t), base = c->attr[BASE].i, last = base + classes - 1;
-  const bool floating = sn_is_float((sn_dtype)t->dtype), ignores = !c->attr[IGNORE].absent;
+  const sn_dtype type = (sn_dtype)t->dtype;
+  const bool floating = sn_is_float(type), ignores = !c->attr[IGNORE].absent, close = snt_is_contiguous(t);
+  const char *first = snt_data(t);
   for (int64_t i = 0; i < n; i++) {
-    const void *at = snt_at(t, i);
+    const void *at = close ? first + i * (int64_t)sn_size_of(type) : snt_at(t, i);
     int64_t y;
-    if (floating) {
-      const double v = sn_load_double(at, (sn_dtype)t->dtype);
+    if (type == SN_I64) {
+      y = *(const int64_t *)at;
+    } else if (floating) {
+      const double v = sn_load_double(at, type);
       if (!(v >= -0x1p62 && v <= 0x1p62) || v != floor(v))
         return sn_fail("%s: label %g at position %lld of the target is no class number; they are whole, from %lld to %lld", c->op->name,
             v == v ? v : (double)NAN, /* nan, not -nan */
                        (long long)(i + base), (long long)base, (long long)last);
       y = (int64_t)v;
     } else {
-      y = sn_load_int(at, (sn_dtype)t->dtype);
+      y = sn_load_int(at, type);
     }
     if ((y < base || y > last) && !(ignores && y == c->attr[IGNORE].i))
       return sn_fail("%s: label %lld at position %lld of the target is outside %lld..%lld (%s is %s, so there are %lld classes)", c->op->name,
@@ -102,15 +106,14 @@ static void fill(snk_cross_entropy_args *a, const sno_call *c, const snt_tensor 
     return;
   }
   int64_t *label = c->scratch;
-  const int64_t rows = a->outer * a->inner, base = c->attr[BASE].i;
+  const int64_t rows = a->outer * a->inner, base = c->attr[BASE].i, classes = a->n, ignore = c->attr[IGNORE].absent ? base - 1 : c->attr[IGNORE].i;
   const sn_dtype type = (sn_dtype)t->dtype;
   const char *p = snt_data(t);
   for (int64_t i = 0; i < rows; i++, p += sn_size_of(type)) {
     int64_t y;
     if (type == SN_I64) y = *(const int64_t *)(const void *)p;
     else y = sn_is_float(type) ? (int64_t)sn_load_double(p, type) : sn_load_int(p, type);
-    const bool ignored = (!c->attr[IGNORE].absent && y == c->attr[IGNORE].i) || y < base || y - base >= a->n;
-    label[i] = ignored ? -1 : y - base;
+    label[i] = y == ignore || y < base || y - base >= classes ? -1 : y - base;
   }
   a->label = label;
 }
