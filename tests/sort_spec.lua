@@ -129,6 +129,35 @@ describe("order statistics", function()
   end)
 end)
 
+describe("searchsorted", function()
+  it("counts what stands before, for every type and length", function()
+    sn.manual_seed(8)
+    for _, dtype in ipairs { "float32", "float64", "float16", "int64", "int32", "uint8" } do
+      for _, n in ipairs { 0, 1, 2, 3, 16, 33, 200 } do
+        local s = sn.sort((sn.rand(n) * 50):floor():to(dtype))
+        for _, m in ipairs { 1, 3, 4, 22 } do
+          local x = (sn.rand(m) * 60 - 5):floor():abs():to(dtype)
+          if dtype:find "float" then
+            x[1] = nan
+            if n > 3 then s[n] = nan end
+          end
+          local list, asked = s:totable(), x:totable()
+          for _, right in ipairs { false, true } do
+            local got = sn.searchsorted(s, x, { right = right }):totable()
+            for k = 1, m do
+              local v, before = asked[k], 1
+              for _, a in ipairs(list) do
+                if a < v or (right and a == v) or (v ~= v and a == a) then before = before + 1 end
+              end
+              assert(before == got[k], ("%s, %d of %d: %d for %d"):format(dtype, k, n, got[k], before))
+            end
+          end
+        end
+      end
+    end
+  end)
+end)
+
 describe("sort of bytes", function()
   it("is that of the same numbers as int32, in every layout", function()
     sn.manual_seed(5)
