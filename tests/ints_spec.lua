@@ -291,3 +291,40 @@ describe("extremes of floats", function()
     end
   end)
 end)
+
+describe("products of integers", function()
+  it("wrap as their type does, for every type, size and layout, and at any number of threads", function()
+    sn.manual_seed(11)
+    local threads = sn.threads()
+    for _, dtype in ipairs(dtypes) do
+      local low, high = dtype == "uint8" and 0 or -100000, dtype == "uint8" and 256 or 100000
+      for _, size in ipairs { { 1, 1, 1 }, { 3, 5, 2 }, { 2, 0, 3 }, { 17, 63, 7 }, { 5, 65, 129 }, { 40, 130, 9 } } do
+        local m, k, n = table.unpack(size)
+        local a, b = sn.randint(low, high, m, k):to(dtype), sn.randint(low, high, k, n):to(dtype)
+        if dtype == "int64" and k > 1 then a[{ 1, 2 }] = math.maxinteger end
+        local at, bt = a:totable(), b:totable()
+        for t = 1, 3 do
+          sn.threads(t)
+          for _, x in ipairs { a, a:t():contiguous():t() } do
+            for _, y in ipairs { b, b:t():contiguous():t() } do
+              local c = x:mm(y)
+              assert.are.equal(dtype, c.dtype)
+              local ct = c:totable()
+              for i = 1, m, m > 20 and 3 or 1 do
+                for j = 1, n, n > 100 and 3 or 1 do
+                  local sum = 0
+                  for l = 1, k do sum = sum + at[i][l] * bt[l][j] end
+                  assert(ct[i][j] == wrap(sum, dtype), ("%s, %d x %d x %d"):format(dtype, m, k, n))
+                end
+              end
+            end
+          end
+        end
+      end
+      sn.threads(threads)
+      local a, b = sn.randint(0, 9, 3, 4, 5):to(dtype), sn.randint(0, 9, 5, 6):to(dtype)
+      assert.is_true(a:matmul(b):to("float64"):equal(a:to("float64"):matmul(b:to("float64"))))
+      assert.is_true(a:select(1, 2):matmul(b:select(2, 3)):to("float64"):equal(a:to("float64"):select(1, 2):matmul(b:to("float64"):select(2, 3))))
+    end
+  end)
+end)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/dtype.h"
 #include "base/thread.h"
+#include "calc/cast.h"
 #include "calc/gemm.h"
 
 typedef struct gemm_job {
@@ -322,26 +323,41 @@ void snk_gemm_plain(const snk_gemm_args *g) {
   }
 }
 
-#define INT_GEMM(NAME, T)                                                                                                         \
-  static void NAME(int64_t m, int64_t n, int64_t k, const T *a, int64_t ars, int64_t acs, const T *b, int64_t brs, int64_t bcs, T *c, \
-                   int64_t crs, int64_t ccs) {                                                                                    \
-    for (int64_t i = 0; i < m; i++) {                                                                                             \
-      for (int64_t j = 0; j < n; j++) c[i * crs + j * ccs] = 0;                                                                   \
-      for (int64_t l = 0; l < k; l++) {                                                                                           \
-        uint64_t x = (uint64_t)a[i * ars + l * acs];                                                                              \
-        for (int64_t j = 0; j < n; j++) c[i * crs + j * ccs] = (T)((uint64_t)c[i * crs + j * ccs] + x * (uint64_t)b[l * brs + j * bcs]); \
-      }                                                                                                                           \
-    }                                                                                                                             \
-  }
-INT_GEMM(int_i64, int64_t)
-INT_GEMM(int_i32, int32_t)
-INT_GEMM(int_u8, uint8_t)
+/* ---- integers, in words of 64 bits, whose last bits are those of narrower ones. A block of B lies row behind row, whatever layout it had. */
+
+enum { INT_DEEP = 64, INT_WIDE = 128 };
+typedef struct int_job {
+  sn_dtype type;
+  int64_t n, k, ars, acs, brs, bcs, crs, ccs; /* strides in bytes */
+  const char *a, *b;
+  char *c;
+} int_job;
+
+static void int_rows(void *ctx, int64_t begin, int64_t end, int worker) {
+  (void)worker;
+  const int_job *g = ctx;
+  _Alignas(64) uint64_t b[INT_DEEP * INT_WIDE], a[INT_DEEP] = {0}, sum[INT_WIDE];
+  for (int64_t j = 0; j < g->n; j += INT_WIDE)
+    for (int64_t l = 0; l == 0 || l < g->k; l += INT_DEEP) {
+      const int64_t n = g->n - j < INT_WIDE ? g->n - j : INT_WIDE, k = g->k - l < INT_DEEP ? g->k - l : INT_DEEP;
+      const int64_t wide = (n + 7) / 8 * 8, deep = (k + 1) / 2 * 2;
+      memset(b, 0, (size_t)(deep * wide) * sizeof *b);
+      for (int64_t q = 0; q < k; q++) snk_cast_row(n, (char *)(b + q * wide), 8, SN_I64, g->b + (l + q) * g->brs + j * g->bcs, g->bcs, g->type);
+      for (int64_t i = begin; i < end; i++) {
+        char *c = g->c + i * g->crs + j * g->ccs;
+        snk_cast_row(k, (char *)a, 8, SN_I64, g->a + i * g->ars + l * g->acs, g->acs, g->type);
+        memset(sum, 0, sizeof sum);
+        if (l > 0) snk_cast_row(n, (char *)sum, 8, SN_I64, c, g->ccs, g->type);
+        snk_gemm_now()->ints(wide, deep, a, b, sum);
+        snk_cast_row(n, c, g->ccs, g->type, (const char *)sum, 8, SN_I64);
+      }
+    }
+}
 
 void snk_gemm_int(int dtype, int64_t m, int64_t n, int64_t k, const void *a, int64_t ars, int64_t acs, const void *b, int64_t brs, int64_t bcs,
                   void *c, int64_t crs, int64_t ccs) {
-  switch (dtype) {
-  case SN_I64: int_i64(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
-  case SN_I32: int_i32(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
-  default: int_u8(m, n, k, a, ars, acs, b, brs, bcs, c, crs, ccs); break;
-  }
+  const int64_t size = (int64_t)sn_size_of((sn_dtype)dtype), work = n * (k + 1);
+  int_job g = {.type = dtype == SN_BOOL ? SN_U8 : (sn_dtype)dtype, .n = n, .k = k, .ars = ars * size, .acs = acs * size, .brs = brs * size, .bcs = bcs * size,
+               .crs = crs * size, .ccs = ccs * size, .a = a, .b = b, .c = c};
+  sn_parallel(m, 16 + 65536 / (work > 0 ? work : 1), int_rows, &g);
 }

@@ -92,7 +92,10 @@ typedef struct snk_gemm_type {
   /* Products of `rows` rows of w (ld apart) with x, all consecutive numbers: nr lanes each. */
   void (*dots)(int64_t k, int64_t rows, const void *w, int64_t rs, int64_t ks, const void *x, int64_t xs, void *out);
 } snk_gemm_type;
-typedef struct snk_gemm { snk_gemm_type f32, f64; } snk_gemm;
+typedef struct snk_gemm {
+  snk_gemm_type f32, f64;
+  void (*ints)(int64_t n, int64_t k, const uint64_t *a, const uint64_t *b, uint64_t *sum); /* sum[0 .. n-1] += a[0 .. k-1] times k rows of n numbers; k is even, n a multiple of 8 */
+} snk_gemm;
 SNK_TABLE(gemm)
 #if defined(__x86_64__)
 extern const snk_gemm_type snk_gemm_half; /* where sn_halves() */

@@ -220,7 +220,17 @@ enum { FUSED = 0 };
 static int64_t packed_f32(int64_t n, int64_t k) { return (n + NR_f32 - 1) / NR_f32 * NR_f32 * k * 4; }
 static int64_t packed_f64(int64_t n, int64_t k) { return (n + NR_f64 - 1) / NR_f64 * NR_f64 * k * 8; }
 
+SNK_LONG_BEGIN
+static void ints(int64_t n, int64_t k, const uint64_t *a, const uint64_t *b, uint64_t *restrict sum) {
+  for (int64_t l = 0; l < k; l += 2, b += 2 * n) {
+    const uint64_t u = a[l], v = a[l + 1];
+    for (int64_t j = 0; j < n; j++) sum[j] += u * b[j] + v * b[n + j];
+  }
+}
+SNK_LONG_END
+
 const snk_gemm SNK_FN(snk_gemm) = {
     {MR, NR_f32, KC_F32, block_f32, pack_b_f32, packed_f32, FUSED, skip_count, skip_pack, dots_f32},
     {MR, NR_f64, KC_F64, block_f64, pack_b_f64, packed_f64, FUSED, NULL, NULL, dots_f64},
+    ints,
 };
