@@ -1,7 +1,7 @@
 /* vmath.h - elementary functions on vectors. float: polynomials, in pieces, and quotients of them; tests/c/vmath_test.c compares them with libm's
- * double over all exponents on every instruction set. double and the rare ones: libm, lane by lane.
+ * double over all exponents on every instruction set. double and the rare ones: vmath_more.h where there are fused multiply-adds, else libm, lane by lane.
  * Errors in units in the last place, at most: exp 1.5, log 1, log1p 1, expm1 2, tanh 3, sigmoid 3, erf 4; of gelu 2.5e-7 |x|, of its slope 2.5e-7;
- * the rest in vmath_more.h.
+ * those of vmath_more.h stand there.
  * Results below the normal range become denormal or, when flushing, zero.
  *
  * The coefficients were found by Lawson's iteration and Remez' exchange (error of each below 2^-24).
