@@ -2,22 +2,20 @@
 #include "base/thread.h"
 #include "calc/cross_entropy.h"
 
-static const snk_cross_entropy_type *type_of(const snk_cross_entropy_args *a) {
-  return a->f64 ? &snk_cross_entropy_doubles_now()->f64 : &snk_cross_entropy_now()->f32;
-}
-
 static void run_forward(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
-  type_of(ctx)->forward(ctx, begin, end);
+  const snk_cross_entropy_args *a = ctx;
+  snk_cross_entropy_of(a->f64)->forward(a, begin, end);
 }
 
 static void run_backward(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
-  type_of(ctx)->backward(ctx, begin, end);
+  const snk_cross_entropy_args *a = ctx;
+  snk_cross_entropy_of(a->f64)->backward(a, begin, end);
 }
 
 void snk_cross_entropy_run(const snk_cross_entropy_args *a, bool backward) {
-  const int64_t lanes = a->inner == 1 ? 1 : type_of(a)->lanes;
+  const int64_t lanes = a->inner == 1 ? 1 : snk_cross_entropy_of(a->f64)->lanes;
   const int64_t units = a->outer * ((a->inner + lanes - 1) / lanes), each = (a->n > 0 ? a->n : 1) * lanes;
   sn_parallel(units, 8192 / each + 1, backward ? run_backward : run_forward, (void *)(uintptr_t)a);
 }

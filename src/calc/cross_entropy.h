@@ -31,9 +31,8 @@ typedef struct snk_cross_entropy_args {
 /* Units begin..end-1: rows where inner is 1, else blocks of as many rows side by side as a vector has lanes. */
 typedef void snk_cross_entropy_units(const snk_cross_entropy_args *a, int64_t begin, int64_t end);
 typedef struct snk_cross_entropy_type { snk_cross_entropy_units *forward, *backward; int lanes; } snk_cross_entropy_type;
-typedef struct snk_cross_entropy { snk_cross_entropy_type f32, f64; } snk_cross_entropy; /* f64 is empty where SNK_DOUBLES is 0 */
-SNK_TABLE(cross_entropy)
-SNK_TABLE_DOUBLES(cross_entropy)
+typedef struct snk_cross_entropy { snk_cross_entropy_type f32, f64; } snk_cross_entropy;
+SNK_TABLE_TYPES(cross_entropy)
 
 void snk_cross_entropy_run(const snk_cross_entropy_args *a, bool backward);
 double snk_label_weight(const snk_cross_entropy_args *a); /* sum of the weights of all labels that count */

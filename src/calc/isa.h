@@ -9,6 +9,7 @@
  */
 #ifndef SNK_ISA_H
 #define SNK_ISA_H
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/cpu.h"
 
@@ -64,6 +65,14 @@ static inline __attribute__((always_inline)) void snk_clean(const char *at) {
 #define SNK_DOUBLES 1
 #endif
 #define SNK_TABLE_DOUBLES(col) SNK_TABLE_FOR(col, snk_##col##_doubles_now, sn_isa() < SN_ISA_AVX2 ? sn_isa() : SN_ISA_AVX2)
+
+/* A column of a snk_X_type f32 and one f64, which is empty where SNK_DOUBLES is 0: snk_X_of(f64) is the one to call. */
+#define SNK_TABLE_TYPES(col)                                              \
+  SNK_TABLE(col)                                                          \
+  SNK_TABLE_DOUBLES(col)                                                  \
+  static inline const snk_##col##_type *snk_##col##_of(bool f64) {        \
+    return f64 ? &snk_##col##_doubles_now()->f64 : &snk_##col##_now()->f32; \
+  }
 
 /* SNK_TABLE_FOR: a column under another name, for another choice. */
 #define SNK_TABLE(col) SNK_TABLE_FOR(col, snk_##col##_now, sn_isa())

@@ -5,7 +5,7 @@
 static void sum_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
   (void)worker;
   const snk_loss_parts *a = ctx;
-  const snk_loss_type *k = a->f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = snk_loss_of(a->f64);
   for (int64_t b = begin; b < end; b++) {
     const int64_t at = b * SNK_LOSS_BLOCK, n = a->n - at < SNK_LOSS_BLOCK ? a->n - at : SNK_LOSS_BLOCK;
     double room[SNK_LOSS_BLOCK];

@@ -19,8 +19,7 @@ typedef struct snk_loss_type {
   double (*sum)(const void *x, int64_t n);
 } snk_loss_type;
 typedef struct snk_loss { snk_loss_type f32, f64; } snk_loss;
-SNK_TABLE(loss)
-SNK_TABLE_DOUBLES(loss)
+SNK_TABLE_TYPES(loss)
 
 /* The sum of n parts in float64, SNK_LOSS_BLOCK at a time. They lie at p[0], or `row` makes them of p[1..4], whose steps are s[1..4]; s[0] is an
  * element's size. `partial` has room for snk_loss_blocks(n). Any number of threads gives the same bits. */

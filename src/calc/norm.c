@@ -5,7 +5,7 @@
 
 typedef struct norm_job { const snk_norm_args *a; snk_norm_units *units; snk_norm_planes *planes; } norm_job;
 
-static const snk_norm_type *type_of(const snk_norm_args *a) { return a->f64 ? &snk_norm_doubles_now()->f64 : &snk_norm_now()->f32; }
+static const snk_norm_type *type_of(const snk_norm_args *a) { return snk_norm_of(a->f64); }
 
 static void share(sn_task *task, const norm_job *j, int64_t n, int64_t each) {
   sn_parallel(n, 16384 / (each > 0 ? each : 1) + 1, task, (void *)(uintptr_t)j);
@@ -150,7 +150,7 @@ static void run_groups(void *ctx, int64_t begin, int64_t end, int worker) {
 }
 
 void snk_group_norm(const snk_group_args *a) {
-  const group_job j = {.a = a, .k = a->f64 ? &snk_norm_doubles_now()->f64 : &snk_norm_now()->f32, .type = a->f64 ? SN_F64 : SN_F32,
+  const group_job j = {.a = a, .k = snk_norm_of(a->f64), .type = a->f64 ? SN_F64 : SN_F32,
                        .planes = a->n * a->channels, .each = a->channels / a->groups};
   const int64_t all = a->n * a->groups, size = j.each * a->inner;
   if (all * size > 0) {

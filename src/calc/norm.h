@@ -42,8 +42,7 @@ typedef struct snk_norm_type {
   int lanes;
 } snk_norm_type;
 typedef struct snk_norm { snk_norm_type f32, f64; bool half; } snk_norm;
-SNK_TABLE(norm)
-SNK_TABLE_DOUBLES(norm)
+SNK_TABLE_TYPES(norm)
 
 void snk_batch_roots(const snk_norm_args *a);    /* rstd from var, which is given: 1 / sqrt(var + epsilon) */
 void snk_batch_train(const snk_norm_args *a);    /* mean, var, rstd from x, and y */

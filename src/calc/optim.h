@@ -26,9 +26,8 @@ typedef struct snk_optim_type {
   snk_optim_row *clip_value, *scale;                   /* of p[0] alone */
   double (*squares)(const void *x, int64_t n);         /* sum of squares in double, lanes and order fixed by n */
 } snk_optim_type;
-typedef struct snk_optim { snk_optim_type f32, f64; } snk_optim; /* f64 is empty where SNK_DOUBLES is 0 */
-SNK_TABLE(optim)
-SNK_TABLE_DOUBLES(optim)
+typedef struct snk_optim { snk_optim_type f32, f64; } snk_optim;
+SNK_TABLE_TYPES(optim)
 
 #define SNK_SQUARES_BLOCK 8192   /* elements of a tensor that are summed together */
 #endif

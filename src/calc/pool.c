@@ -37,7 +37,7 @@ static void task(void *ctx, int64_t begin, int64_t end, int worker) {
 }
 
 static void share(job *j, int64_t planes, bool f64) {
-  j->t = f64 ? &snk_pool_doubles_now()->f64 : &snk_pool_now()->f32;
+  j->t = snk_pool_of(f64);
   int64_t work = j->in + 4 * j->out;
   sn_parallel(planes, 1 + 32768 / (work + 1), task, j);
 }

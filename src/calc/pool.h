@@ -68,7 +68,6 @@ typedef struct snk_pool {
   void (*max_half)(const snk_pool_shape *s, const void *x, void *y);
   void (*max_back_half)(const snk_pool_shape *s, const void *gy, const void *x, void *gx);
 } snk_pool;
-SNK_TABLE(pool)
-SNK_TABLE_DOUBLES(pool)
+SNK_TABLE_TYPES(pool)
 static inline bool snk_pool_halves(const snk_pool_shape *s) { return !s->f64 && snk_pool_pairs(s) && snk_pool_now()->max_half; }
 #endif

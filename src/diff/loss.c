@@ -114,7 +114,7 @@ static void forward_loss(sno_call *c) {
   double param[2];
   const bool f64 = x->dtype == SN_F64, none = reduces_to(c, "none"), whole = !none && flat(c);
   const int index = index_of(c->op, c->attr, (sn_dtype)x->dtype, param), weights = line_of(c->op)->weights;
-  const snk_loss_type *k = f64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = snk_loss_of(f64);
   snk_loss_parts a = {.param = param, .n = snt_numel(x), .f64 = f64, .partial = c->scratch};
   snt_storage room = {.data = none ? NULL : (char *)(a.partial + snk_loss_blocks(a.n) + 1)};
   snt_tensor parts = *x; /* a contiguous place in the scratch */
@@ -149,7 +149,7 @@ static int infer_loss_backward(sno_call *c) {
 }
 
 static void forward_loss_backward(sno_call *c) {
-  const snk_loss_type *k = c->in[1]->dtype == SN_F64 ? &snk_loss_doubles_now()->f64 : &snk_loss_now()->f32;
+  const snk_loss_type *k = snk_loss_of(c->in[1]->dtype == SN_F64);
   const double param[2] = {c->attr[2].d, c->attr[3].d};
   const snt_tensor *ops[6] = {c->out[0], c->in[0], c->in[1], c->in[2], c->in[3], c->in[4]};
   run((c->attr[1].i == GX ? k->gx : k->gt)[c->attr[0].i], param, 6, ops);

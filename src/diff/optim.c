@@ -67,7 +67,7 @@ static void run_row(void *p, int64_t n, char *const *q, const int64_t *s) {
 }
 
 static snk_optim_row *row_for(const snt_tensor *t, size_t kernel) {
-  const snk_optim_type *type = t->dtype == SN_F64 ? &snk_optim_doubles_now()->f64 : &snk_optim_now()->f32;
+  const snk_optim_type *type = snk_optim_of(t->dtype == SN_F64);
   snk_optim_row *row;
   memcpy(&row, (const char *)type + kernel, sizeof row);
   return row;
@@ -324,7 +324,7 @@ static void sum_blocks(void *ctx, int64_t begin, int64_t end, int worker) {
     const int64_t at = (b - j->first[k]) * SNK_SQUARES_BLOCK, left = snt_numel(t) - at, n = left < SNK_SQUARES_BLOCK ? left : SNK_SQUARES_BLOCK;
     if (snt_is_contiguous(t)) {
       const bool f64 = t->dtype == SN_F64;
-      j->sum[b] = (f64 ? &snk_optim_doubles_now()->f64 : &snk_optim_now()->f32)->squares((const char *)snt_data(t) + at * (f64 ? 8 : 4), n);
+      j->sum[b] = snk_optim_of(f64)->squares((const char *)snt_data(t) + at * (f64 ? 8 : 4), n);
       continue;
     }
     double s = 0;

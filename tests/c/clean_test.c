@@ -60,7 +60,7 @@ int main(void) {
     CLEAN(at = r->seek_f64(1, n, x[0]));
     for (int k = 0; k < SNK_MAP_COUNT; k++)
       if (snk_map_row(k, SN_F64)) CLEAN(snk_map_row(k, SN_F64)(n, p, s, param));
-    const snk_loss_type *l = &snk_loss_doubles_now()->f64;
+    const snk_loss_type *l = snk_loss_of(true);
     for (int k = 0; k < SNK_LOSS_COUNT; k++) {
       CLEAN(l->row[k](n, p, s, param));
       CLEAN(l->gx[k](n, p, s, param));
@@ -70,7 +70,7 @@ int main(void) {
     double mean[2], var[2], rstd[2], gw[N], gb[N], part[2 * N];
     snk_norm_args a = {.f64 = true, .training = true, .centered = true, .n = 1, .channels = 2, .inner = n / 2, .epsilon = 1e-5, .x = x[0], .g = x[1], .mean = mean,
                        .var = var, .rstd = rstd, .y = x[2], .gw = gw, .gb = gb, .part = part};
-    const snk_norm_type *m = &snk_norm_doubles_now()->f64;
+    const snk_norm_type *m = snk_norm_of(true);
     CLEAN(m->stats(&a, 0, 2));
     CLEAN(m->roots(&a));
     CLEAN(m->apply(&a, 0, 2, 1));
@@ -82,7 +82,7 @@ int main(void) {
     CLEAN(m->row_fold(&a, 0, n));
     const snk_softmax_args z = {.f64 = true, .outer = 1, .n = n, .inner = 1, .x = x[0], .y = x[2]};
     CLEAN(snk_softmax_now()->f64(&z, 0, 1));
-    const snk_optim_type *o = &snk_optim_doubles_now()->f64;
+    const snk_optim_type *o = snk_optim_of(true);
     const snk_optim_args u = {.lr = 0.01, .decay = 0.01};
     CLEAN(o->sgd(n, p, s, &u));
     CLEAN(o->momentum(n, p, s, &u));
